@@ -1,0 +1,113 @@
+//! Time, injected: every expiry in this crate asks a [`Clock`], so each one is tested at both sides of its edge.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_ward::clock::{Clock, ManualClock};
+//!
+//! let clock = ManualClock::at("2026-01-01T00:00:00Z".parse()?);
+//! let before = clock.now();
+//! clock.advance(Duration::from_secs(60));
+//! assert_eq!(clock.now().duration_since(before).as_secs(), 60);
+//! # Ok::<(), jiff::Error>(())
+//! ```
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+pub use jiff::Timestamp;
+
+/// Where the time comes from.
+///
+/// Wall time ([`now`](Clock::now)) stands in records and tokens; monotonic time
+/// ([`monotonic`](Clock::monotonic)) measures, and never goes backwards.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The wall time.
+    fn now(&self) -> Timestamp;
+    /// Time since some fixed moment in the life of this clock.
+    fn monotonic(&self) -> Duration;
+}
+
+/// A clock that parts of the crate share.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's clock.
+#[derive(Debug, Clone)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    /// A clock that starts counting monotonic time now.
+    #[must_use]
+    pub fn new() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's monotonic clock")]
+        Self { start: Instant::now() }
+    }
+
+    /// The machine's clock, ready to be shared.
+    #[must_use]
+    pub fn shared() -> SharedClock {
+        Arc::new(Self::new())
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's wall clock")]
+        Timestamp::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+/// A clock that stands still until it is told to move. Clones share the same time.
+#[derive(Debug, Clone)]
+pub struct ManualClock {
+    start: Timestamp,
+    elapsed_ns: Arc<AtomicU64>,
+}
+
+impl ManualClock {
+    /// A clock that stands at `start`.
+    #[must_use]
+    pub fn at(start: Timestamp) -> Self {
+        Self { start, elapsed_ns: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// Moves the time forward. Saturates after 584 years.
+    pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        // fetch_update cannot fail: the closure always returns Some.
+        let _ = self.elapsed_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| Some(now.saturating_add(by)));
+    }
+
+    /// This clock, ready to be shared; keep a clone to move it.
+    #[must_use]
+    pub fn shared(&self) -> SharedClock {
+        Arc::new(self.clone())
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.start.checked_add(self.monotonic()).unwrap_or(Timestamp::MAX)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.elapsed_ns.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,45 @@
+//! Lower-case hex and unpadded base64url, strict on the way in: what decodes has exactly one spelling.
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    HEXLOWER.encode(bytes)
+}
+
+/// Decodes lower-case hex of exactly `N` bytes.
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != N * 2 {
+        return None;
+    }
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+/// Base64url without padding (RFC 4648 §5).
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    BASE64URL_NOPAD.encode(bytes)
+}
+
+/// Decodes base64url without padding; refuses padding, other alphabets, and non-zero trailing bits.
+pub(crate) fn unbase64url(text: &str) -> Option<Vec<u8>> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn non_canonical_spellings_are_refused() {
+        assert_eq!(unbase64url("Zm8").as_deref(), Some(&b"fo"[..]));
+        // `Zm9` has non-zero trailing bits: `Zm8` is the one spelling.
+        for bad in ["Z", "Zh", "Zm9", "Zg==", "Zm+v", "Zm/v", "Zm 8"] {
+            assert_eq!(unbase64url(bad), None, "{bad}");
+        }
+        for bad in ["AB", "a", "0g", "abcd"] {
+            assert_eq!(unhex::<1>(bad), None, "{bad}");
+        }
+        assert_eq!(unhex::<2>("0aff"), Some([0x0a, 0xff]));
+        assert_eq!((hex(&[0x0a, 0xff]), base64url(b"fo")), ("0aff".to_owned(), "Zm8".to_owned()));
+    }
+}

@@ -1,0 +1,21 @@
+//! Secrets that do not print, do not serialise, and are wiped when dropped.
+//!
+//! [`Secret`] is `secrecy`'s box under the crate's own name; [`SecretString`] is the same over text. The one word that
+//! reads either is [`expose_secret`](ExposeSecret::expose_secret): grep for it.
+//!
+//! ```
+//! use tower_ward::secret::{ExposeSecret, SecretString};
+//!
+//! let password = SecretString::from("correct horse");
+//! assert!(!format!("{password:?}").contains("horse"));
+//! assert_eq!(password.expose_secret(), "correct horse");
+//! ```
+
+pub use secrecy::{ExposeSecret, SecretBox as Secret, SecretString};
+use subtle::ConstantTimeEq;
+
+/// Whether two byte strings are equal, in time that depends only on their lengths.
+#[must_use]
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
