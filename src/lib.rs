@@ -17,11 +17,13 @@ pub mod id;
 pub mod secret;
 mod trace;
 
-// Floor 1: the domain; knows no HTTP server. Ordered: store → keys, audit, quota → identity → tenant → access → field.
+// Floor 1: the domain; knows no HTTP server. Ordered: store → keys, audit, quota → identity → tenant → access → field → db.
 #[cfg(feature = "access")]
 pub mod access;
 #[cfg(feature = "audit")]
 pub mod audit;
+#[cfg(feature = "sqlite")]
+pub mod db;
 #[cfg(feature = "access")]
 pub mod field;
 #[cfg(feature = "identity")]

@@ -2,10 +2,16 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use super::{DataClass, Opens, Permission, contains};
+use super::{
+    Cohort, CohortQuery, DataClass, DoorError, Opens, Permission, RelationSource, Relations, Scope,
+    contains,
+};
 use crate::{
-    id::{SubjectId, TenantId},
-    keys::{SubjectKey, TenantKey},
+    audit::{Action, Door, Refusal, Trail},
+    clock::SharedClock,
+    id::{SubjectId, TenantId, UserId},
+    identity::Principal,
+    keys::{KeyError, Keyring, SubjectKey, TenantKey},
 };
 
 /// The request (or job) that a grant belonged to has ended, so the grant opens nothing any more.
@@ -13,38 +19,297 @@ use crate::{
 #[error("the request that this grant belonged to has ended: start background work from a job envelope")]
 pub struct Closed;
 
+/// What the doors need to open.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    pub(crate) keyring: Keyring,
+    pub(crate) relations: Arc<dyn RelationSource>,
+    pub(crate) clock: SharedClock,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) enum Who {
+    /// Somebody who logged in.
+    Principal(Principal),
+    /// A job: what an envelope named.
+    Job { issued_by: Option<UserId>, subject: Option<SubjectId> },
+    /// An application that decides by its own means ([`danger_grant`](super::danger_grant)).
+    Application { user: UserId },
+}
+
+impl Who {
+    pub(crate) fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Principal(principal) => Some(principal.user()),
+            Self::Job { issued_by, .. } => *issued_by,
+            Self::Application { user } => Some(*user),
+        }
+    }
+}
+
+/// One request's proofs together, so that none can be mixed with another's.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) trail: Trail,
+    pub(crate) tenant: TenantId,
+    pub(crate) who: Who,
+    pub(crate) doors: Arc<Doors>,
+}
+
 /// Proof that this principal may do `P` in this clinic, for this one request.
+///
+/// It is handed to the handler by value, and opens these doors:
+///
+/// | door | for |
+/// |---|---|
+/// | [`subject`](Self::subject) | one person's data |
+/// | [`admit`](Self::admit) | a new person |
+/// | [`cohort`](Self::cohort) | lists, schedules and searches |
+/// | [`clinic`](Self::clinic) | rows that belong to no person |
+///
+/// # Security
+///
+/// It cannot be made, cloned or kept: the constructor is private, and every door fails once the request has ended. A
+/// door opens in this order: relation, key, and last, with nothing awaited in between, the record.
 #[must_use]
 pub struct Grant<P> {
+    facts: Arc<Facts>,
+    allowed: Relations,
     _permission: PhantomData<fn() -> P>,
+}
+
+impl<P: Permission> Grant<P> {
+    pub(crate) fn new(facts: Arc<Facts>, allowed: Relations) -> Self {
+        Self { facts, allowed, _permission: PhantomData }
+    }
+
+    /// The clinic.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.facts.tenant
+    }
+
+    /// The principal's user, or who issued the job; `None` for a job that the clinic itself issued.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.facts.who.user()
+    }
+
+    /// Opens one person's data.
+    ///
+    /// # Errors
+    ///
+    /// [`DoorError::NotFound`] alike for a person who does not exist, is another clinic's, or stands in no relation to
+    /// the principal that the policy asks for; the other kinds when relation, key or record cannot be had.
+    ///
+    /// # Security
+    ///
+    /// The record says "opened", never "seen": it is enqueued before this returns, and neither a response nor a commit
+    /// leaves before it is durable.
+    pub async fn subject(&self, subject: SubjectId) -> Result<SubjectGrant<P>, DoorError> {
+        let facts = &*self.facts;
+        if facts.trail.is_closed() {
+            return Err(Closed.into());
+        }
+        let holds = self.relations_to(subject).await?;
+        if holds.is_empty() {
+            self.refuse("no_relation", 404, &[subject]);
+            return Err(DoorError::NotFound);
+        }
+        let key = match facts.doors.keyring.subject(&facts.tenant, subject).await {
+            Ok(key) => key,
+            Err(error) => return Err(self.no_key(error, subject)),
+        };
+        let tenant_key = self.tenant_key().await?;
+        self.record(Action::Read, &[subject], holds.why())?;
+        Ok(self.grant_for(subject, key, &tenant_key, holds.why()))
+    }
+
+    /// Opens the data of a person who is new to the clinic. Their key is durable before this returns.
+    ///
+    /// The application inserts the person's rows, and whatever relations should hold, in one transaction after it. If it
+    /// does not, a key that belongs to nobody is left behind, which harms nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`DoorError::NotClinicWide`] if the policy grants `P` for some people only.
+    pub async fn admit(&self) -> Result<SubjectGrant<P>, DoorError> {
+        let facts = &*self.facts;
+        self.clinic_wide()?;
+        let subject = SubjectId::generate(&*facts.doors.clock);
+        let key = facts.doors.keyring.create_subject(&facts.tenant, subject).await.map_err(DoorError::Key)?;
+        let tenant_key = self.tenant_key().await?;
+        self.record(Action::Create, &[subject], Relations::CLINIC.why())?;
+        Ok(self.grant_for(subject, key, &tenant_key, Relations::CLINIC.why()))
+    }
+
+    /// Opens the people whom a query returns: a list, a schedule, a search. One record lists them all.
+    ///
+    /// # Errors
+    ///
+    /// [`DoorError::Query`] if the query fails, [`DoorError::OutOfScope`] if it returns somebody outside its
+    /// [`Scope`]: the whole list is refused then, since a filter that leaks one person cannot be trusted with the rest.
+    pub async fn cohort<Q: CohortQuery<P>>(&self, query: Q) -> Result<Cohort<P, Q::Row>, DoorError> {
+        let tenant_key = self.tenant_key().await?;
+        let scope = Scope::new(Arc::clone(&self.facts), tenant_key, self.allowed);
+        Cohort::open(self, scope, query).await
+    }
+
+    /// Opens rows that belong to no person.
+    ///
+    /// # Errors
+    ///
+    /// [`DoorError::NotClinicWide`] if the policy grants `P` for some people only.
+    pub async fn clinic(&self) -> Result<ClinicGrant<P>, DoorError> {
+        self.clinic_wide()?;
+        let key = self.tenant_key().await?;
+        self.record(Action::Read, &[], Relations::CLINIC.why())?;
+        Ok(ClinicGrant { facts: Arc::clone(&self.facts), key, _permission: PhantomData })
+    }
+
+    pub(super) fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    pub(super) const fn allowed(&self) -> Relations {
+        self.allowed
+    }
+
+    pub(super) fn grant_for(
+        &self,
+        subject: SubjectId,
+        key: Arc<SubjectKey>,
+        tenant_key: &Arc<TenantKey>,
+        why: &'static str,
+    ) -> SubjectGrant<P> {
+        let (facts, tenant_key) = (Arc::clone(&self.facts), Arc::clone(tenant_key));
+        SubjectGrant { facts, subject, key, tenant_key, why, _permission: PhantomData }
+    }
+
+    async fn tenant_key(&self) -> Result<Arc<TenantKey>, DoorError> {
+        self.facts.doors.keyring.tenant(&self.facts.tenant).await.map_err(DoorError::Key)
+    }
+
+    pub(super) fn record(&self, action: Action, subjects: &[SubjectId], why: &'static str) -> Result<(), DoorError> {
+        let (permission, entity) = (P::ID, entity(P::ID));
+        self.facts.trail.door(Door { action, permission, entity, subjects, row: None, purpose: None, why: why.into() })?;
+        Ok(())
+    }
+
+    /// A key that is not here is the same to the client as a person who is not; the record knows better.
+    fn no_key(&self, error: KeyError, subject: SubjectId) -> DoorError {
+        match error {
+            KeyError::Unknown => self.refuse("unknown_person", 404, &[subject]),
+            KeyError::Erased => self.refuse("erased_person", 404, &[subject]),
+            error => return DoorError::Key(error),
+        }
+        DoorError::NotFound
+    }
+
+    pub(super) fn refuse(&self, reason: &'static str, status: u16, subjects: &[SubjectId]) {
+        let entity = Some(entity(P::ID));
+        let (permission, status) = (Some(P::ID), Some(status));
+        self.facts.trail.refuse(Refusal { reason, status, permission, entity, subjects, row: None });
+    }
+
+    fn clinic_wide(&self) -> Result<(), DoorError> {
+        let facts = &*self.facts;
+        if facts.trail.is_closed() {
+            return Err(Closed.into());
+        }
+        let limited = matches!(facts.who, Who::Job { subject: Some(_), .. });
+        if limited || !self.allowed.contains(Relations::CLINIC) {
+            self.refuse("not_clinic_wide", 403, &[]);
+            return Err(DoorError::NotClinicWide(P::ID));
+        }
+        Ok(())
+    }
+
+    /// The relations that the policy allows and that hold.
+    async fn relations_to(&self, subject: SubjectId) -> Result<Relations, DoorError> {
+        let facts = &*self.facts;
+        let mut hold = self.allowed.intersection(Relations::CLINIC);
+        let principal = match &facts.who {
+            Who::Principal(principal) => principal,
+            // A job for one person opens that person alone.
+            Who::Job { subject: Some(only), .. } if *only != subject => return Ok(Relations::NONE),
+            Who::Job { .. } | Who::Application { .. } => return Ok(hold),
+        };
+        if self.allowed.contains(Relations::OWN) && principal.subject() == Some(subject) {
+            hold = hold.union(Relations::OWN);
+        }
+        let asked = self.allowed.intersection(Relations::ASSIGNED.union(Relations::CIRCLE));
+        if hold.is_empty() && !asked.is_empty() {
+            let found =
+                facts.doors.relations.relations(&facts.tenant, principal.user(), &[subject], asked).await?;
+            hold = found.first().copied().unwrap_or(Relations::NONE).intersection(asked);
+        }
+        Ok(hold)
+    }
+}
+
+/// What a permission is about: the first word of its id.
+pub(crate) fn entity(permission: &'static str) -> &'static str {
+    permission.split('.').next().unwrap_or(permission)
 }
 
 /// Proof that this principal may do `P` with the data of one person, and that the record of it is on its way.
 #[must_use]
 pub struct SubjectGrant<P> {
-    tenant: TenantId,
+    facts: Arc<Facts>,
     subject: SubjectId,
     key: Arc<SubjectKey>,
+    tenant_key: Arc<TenantKey>,
+    why: &'static str,
     _permission: PhantomData<fn() -> P>,
+}
+
+impl<P: Permission> SubjectGrant<P> {
+    /// Whose data this opens.
+    #[must_use]
+    pub fn subject(&self) -> SubjectId {
+        self.subject
+    }
+
+    /// The clinic.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.facts.tenant
+    }
+
+    /// The principal's user, or who issued the job.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.facts.who.user()
+    }
 }
 
 /// Proof that this principal may do `P` with rows that belong to no person.
 #[must_use]
 pub struct ClinicGrant<P> {
-    tenant: TenantId,
+    facts: Arc<Facts>,
     key: Arc<TenantKey>,
     _permission: PhantomData<fn() -> P>,
 }
 
+impl<P: Permission> ClinicGrant<P> {
+    /// The clinic.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.facts.tenant
+    }
+}
+
 impl<P: Permission> fmt::Debug for Grant<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("permission", &P::ID).finish_non_exhaustive()
+        f.debug_struct("Grant").field("permission", &P::ID).field("allowed", &self.allowed).finish_non_exhaustive()
     }
 }
 
 impl<P: Permission> fmt::Debug for SubjectGrant<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubjectGrant").field("permission", &P::ID).finish_non_exhaustive()
+        f.debug_struct("SubjectGrant").field("permission", &P::ID).field("subject", &self.subject).finish_non_exhaustive()
     }
 }
 
@@ -58,6 +323,77 @@ mod sealed {
     pub trait Sealed {}
     impl<P> Sealed for super::SubjectGrant<P> {}
     impl<P> Sealed for super::ClinicGrant<P> {}
+    impl<P> Sealed for super::Scope<P> {}
+}
+
+/// What a transaction may be begun with: a door that was opened, or the scope of a cohort's query.
+pub trait Authority: sealed::Sealed {
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "the trait is sealed; only the transactions call this")]
+    fn facts(&self) -> &Arc<Facts>;
+    /// The permission's id.
+    #[doc(hidden)]
+    fn permission(&self) -> &'static str;
+    /// The relation that opened it.
+    #[doc(hidden)]
+    fn why(&self) -> &'static str {
+        Relations::CLINIC.why()
+    }
+    /// The person, when the door leads to one.
+    #[doc(hidden)]
+    fn subject_id(&self) -> Option<SubjectId> {
+        None
+    }
+    /// Whether this is the scope of a query, which opens no data.
+    #[doc(hidden)]
+    fn is_scope(&self) -> bool {
+        false
+    }
+}
+
+impl<P: Permission> Authority for SubjectGrant<P> {
+    #[expect(private_interfaces, reason = "the trait is sealed; only the transactions call this")]
+    fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    fn permission(&self) -> &'static str {
+        P::ID
+    }
+
+    fn why(&self) -> &'static str {
+        self.why
+    }
+
+    fn subject_id(&self) -> Option<SubjectId> {
+        Some(self.subject)
+    }
+}
+
+impl<P: Permission> Authority for ClinicGrant<P> {
+    #[expect(private_interfaces, reason = "the trait is sealed; only the transactions call this")]
+    fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    fn permission(&self) -> &'static str {
+        P::ID
+    }
+}
+
+impl<P: Permission> Authority for Scope<P> {
+    #[expect(private_interfaces, reason = "the trait is sealed; only the transactions call this")]
+    fn facts(&self) -> &Arc<Facts> {
+        Scope::facts(self)
+    }
+
+    fn permission(&self) -> &'static str {
+        P::ID
+    }
+
+    fn is_scope(&self) -> bool {
+        true
+    }
 }
 
 /// What seals and opens columns of class `K`: a [`SubjectGrant`] or a [`ClinicGrant`] of a permission that opens `K`.
@@ -88,7 +424,10 @@ impl<K: DataClass, P: Opens<K>> Opener<K> for SubjectGrant<P> {
     #[expect(private_interfaces, reason = "the trait is sealed; only `field` calls this")]
     fn sealing(&self) -> Result<Sealing<'_>, Closed> {
         const { assert!(contains(P::OPENS, K::ID), "`Opens` was implemented by hand: declare it in `permissions!`") };
-        Ok(Sealing { tenant: &self.tenant, subject: Some(self.subject), key: SealKey::Subject(&self.key) })
+        if self.facts.trail.is_closed() {
+            return Err(Closed);
+        }
+        Ok(Sealing { tenant: &self.facts.tenant, subject: Some(self.subject), key: SealKey::Subject(&self.key) })
     }
 }
 
@@ -96,6 +435,43 @@ impl<K: DataClass, P: Opens<K>> Opener<K> for ClinicGrant<P> {
     #[expect(private_interfaces, reason = "the trait is sealed; only `field` calls this")]
     fn sealing(&self) -> Result<Sealing<'_>, Closed> {
         const { assert!(contains(P::OPENS, K::ID), "`Opens` was implemented by hand: declare it in `permissions!`") };
-        Ok(Sealing { tenant: &self.tenant, subject: None, key: SealKey::Tenant(&self.key) })
+        if self.facts.trail.is_closed() {
+            return Err(Closed);
+        }
+        Ok(Sealing { tenant: &self.facts.tenant, subject: None, key: SealKey::Tenant(&self.key) })
     }
 }
+
+/// What computes the blind index of a column of class `K`: anything that opens `K`, and the [`Scope`] of a search.
+pub trait Indexer<K: DataClass>: sealed::Sealed {
+    /// The key that the index is made with. Fails once the request has ended.
+    #[doc(hidden)]
+    fn index_key(&self) -> Result<&TenantKey, Closed>;
+}
+
+macro_rules! indexer {
+    ($($grant:ident . $key:ident;)+) => { $(
+        impl<K: DataClass, P: Opens<K>> Indexer<K> for $grant<P> {
+            fn index_key(&self) -> Result<&TenantKey, Closed> {
+                const {
+                    assert!(contains(P::OPENS, K::ID), "`Opens` was implemented by hand: declare it in `permissions!`");
+                };
+                if Authority::facts(self).trail.is_closed() { Err(Closed) } else { Ok(self.$key()) }
+            }
+        }
+    )+ };
+}
+
+impl<P> SubjectGrant<P> {
+    fn tenant_key(&self) -> &TenantKey {
+        &self.tenant_key
+    }
+}
+
+impl<P> ClinicGrant<P> {
+    fn tenant_key(&self) -> &TenantKey {
+        &self.key
+    }
+}
+
+indexer! { SubjectGrant.tenant_key; ClinicGrant.tenant_key; Scope.tenant_key; }

@@ -1,8 +1,24 @@
 //! Who may do what: permissions and data classes as types, roles and policy as data, and the doors.
 
+mod cohort;
+mod danger;
+mod error;
 mod grant;
+mod job;
 mod permission;
+mod policy;
+mod relation;
 
-pub use grant::{ClinicGrant, Closed, Grant, Opener, SubjectGrant};
-pub(crate) use grant::{SealKey, Sealing};
-pub use permission::{DataClass, Opens, Permission, contains};
+pub use cohort::{Cohort, CohortQuery, Scope};
+pub use danger::danger_grant;
+pub use error::{DoorError, MAX_COHORT};
+pub use grant::{Authority, ClinicGrant, Closed, Grant, Indexer, Opener, SubjectGrant};
+pub(crate) use grant::{Doors, Facts, SealKey, Sealing, Who};
+pub use job::{JobError, JobGrant, Jobs, MAX_ENVELOPE_BYTES, MAX_JOB_LIFE, Task};
+#[doc(hidden)]
+pub use permission::{contains, equal};
+pub use permission::{DataClass, Opens, Permission};
+pub(crate) use policy::PermissionIndex;
+pub use policy::{MAX_POLICY_BYTES, PermissionInfo, Policy, PolicyError};
+pub use crate::store::BoxFuture;
+pub use relation::{NoRelations, RelationError, RelationSource, Relations};

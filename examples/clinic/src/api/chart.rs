@@ -1,0 +1,393 @@
+//! What stands in a patient's chart: notes, prescriptions, results, visits.
+
+use axum::{extract::State, http::StatusCode};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+use tower_ward::{
+    access::{Grant, Opener},
+    axum::{Json, Path},
+    db::{Change, Db},
+    field::Encrypted,
+    id::{RowId, SubjectId, UserId},
+    problem::Problem,
+};
+use uuid::Uuid;
+
+use super::{App, failed, line, text, time};
+use crate::model::{
+    Clinical, ReadEncounters, ReadNotes, ReadPrescriptions, ReadResults, WriteNote, WritePrescription,
+    patients::{Dose, Drug, EncounterReason, Instructions, NoteText, ResultBody as ResultColumn},
+};
+
+/// The most entries of one kind that one request shows.
+const MOST: i64 = 200;
+
+/// A diagnosis.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Condition {
+    /// The code in `system`.
+    pub code: String,
+    /// `snomed`, `icd10-cm` or `loinc`.
+    pub system: String,
+    /// For people.
+    pub display: String,
+    /// Whether it lasts.
+    pub active: bool,
+}
+
+/// A measurement or a laboratory result.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ResultBody {
+    /// In LOINC.
+    pub code: String,
+    /// For people.
+    pub display: String,
+    /// The figure.
+    pub value: f64,
+    /// Its unit, in UCUM.
+    pub unit: String,
+    /// `normal`, `high` or `low`.
+    pub flag: String,
+}
+
+/// A note.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct NoteView {
+    id: Uuid,
+    author: Uuid,
+    at: Timestamp,
+    text: String,
+    test: bool,
+}
+
+/// A new note.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewNote {
+    /// 1 to 65,536 bytes.
+    pub(crate) text: String,
+}
+
+/// A prescription.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PrescriptionView {
+    id: Uuid,
+    prescriber: Uuid,
+    at: Timestamp,
+    drug: String,
+    dose: String,
+    instructions: String,
+    status: String,
+    test: bool,
+}
+
+/// A new prescription.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPrescription {
+    /// Name, strength and form.
+    drug: String,
+    /// How much at a time.
+    dose: String,
+    /// For the patient.
+    instructions: String,
+}
+
+/// A result.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ResultView {
+    id: Uuid,
+    at: Timestamp,
+    #[serde(flatten)]
+    body: ResultBody,
+    test: bool,
+}
+
+/// A visit that took place.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct EncounterView {
+    id: Uuid,
+    clinician: Uuid,
+    at: Timestamp,
+    kind: String,
+    reason: String,
+    test: bool,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct NoteRow {
+    id: RowId,
+    author: UserId,
+    at: i64,
+    text: Encrypted<NoteText>,
+    test: bool,
+}
+
+pub(super) async fn notes(
+    grant: Grant<ReadNotes>,
+    Path(patient): Path<SubjectId>,
+    State(db): State<Db>,
+) -> Result<Json<Vec<NoteView>>, Problem> {
+    let chart = grant.subject(patient).await?;
+    let mut tx = db.read(&chart).await?;
+    let rows: Vec<NoteRow> =
+        sqlx::query_as("select id, author, at, text, test from notes where patient = ? order by at desc limit ?")
+            .bind(patient)
+            .bind(MOST)
+            .fetch_all(tx.conn())
+            .await
+            .map_err(failed)?;
+    let view = |row: NoteRow| {
+        Ok(NoteView {
+            id: row.id.into(),
+            author: row.author.into(),
+            at: time(row.at),
+            text: row.text.open(&chart, row.id)?.disclose(),
+            test: row.test,
+        })
+    };
+    rows.into_iter().map(view).collect::<Result<_, Problem>>().map(Json)
+}
+
+pub(super) async fn write_note(
+    grant: Grant<WriteNote>,
+    Path(patient): Path<SubjectId>,
+    State(app): State<App>,
+    Json(new): Json<NewNote>,
+) -> Result<(StatusCode, Json<NoteView>), Problem> {
+    text("text", &new.text, 65_536)?;
+    let author = grant.user().ok_or_else(Problem::forbidden)?;
+    let chart = grant.subject(patient).await?;
+    let (id, at) = (RowId::generate(&*app.clock), app.clock.now());
+    let mut tx = app.db.change(&chart, Change::create("notes", id)).await?;
+    insert_note(tx.conn(), &chart, patient, id, author, at, &new.text, false).await?;
+    tx.commit().await?;
+    let view = NoteView { id: id.into(), author: author.into(), at, text: new.text, test: false };
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+#[expect(clippy::too_many_arguments, reason = "the columns of a row")]
+pub(crate) async fn insert_note<G: Opener<Clinical>>(
+    conn: &mut SqliteConnection,
+    chart: &G,
+    patient: SubjectId,
+    id: RowId,
+    author: UserId,
+    at: Timestamp,
+    text: &String,
+    test: bool,
+) -> Result<(), Problem> {
+    sqlx::query("insert into notes (id, patient, author, at, text, test) values (?, ?, ?, ?, ?, ?)")
+        .bind(id)
+        .bind(patient)
+        .bind(author)
+        .bind(at.as_millisecond())
+        .bind(Encrypted::<NoteText>::seal(text, chart, id)?)
+        .bind(test)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct PrescriptionRow {
+    id: RowId,
+    prescriber: UserId,
+    at: i64,
+    drug: Encrypted<Drug>,
+    dose: Encrypted<Dose>,
+    instructions: Encrypted<Instructions>,
+    status: String,
+    test: bool,
+}
+
+pub(super) async fn prescriptions(
+    grant: Grant<ReadPrescriptions>,
+    Path(patient): Path<SubjectId>,
+    State(db): State<Db>,
+) -> Result<Json<Vec<PrescriptionView>>, Problem> {
+    let chart = grant.subject(patient).await?;
+    let mut tx = db.read(&chart).await?;
+    let rows: Vec<PrescriptionRow> = sqlx::query_as(
+        "select id, prescriber, at, drug, dose, instructions, status, test from prescriptions
+         where patient = ? order by at desc limit ?",
+    )
+    .bind(patient)
+    .bind(MOST)
+    .fetch_all(tx.conn())
+    .await
+    .map_err(failed)?;
+    let view = |row: PrescriptionRow| {
+        Ok(PrescriptionView {
+            id: row.id.into(),
+            prescriber: row.prescriber.into(),
+            at: time(row.at),
+            drug: row.drug.open(&chart, row.id)?.disclose(),
+            dose: row.dose.open(&chart, row.id)?.disclose(),
+            instructions: row.instructions.open(&chart, row.id)?.disclose(),
+            status: row.status,
+            test: row.test,
+        })
+    };
+    rows.into_iter().map(view).collect::<Result<_, Problem>>().map(Json)
+}
+
+pub(super) async fn prescribe(
+    grant: Grant<WritePrescription>,
+    Path(patient): Path<SubjectId>,
+    State(app): State<App>,
+    Json(new): Json<NewPrescription>,
+) -> Result<(StatusCode, Json<PrescriptionView>), Problem> {
+    line("drug", &new.drug, 300)?;
+    line("dose", &new.dose, 300)?;
+    text("instructions", &new.instructions, 4096)?;
+    let prescriber = grant.user().ok_or_else(Problem::forbidden)?;
+    let chart = grant.subject(patient).await?;
+    let (id, at) = (RowId::generate(&*app.clock), app.clock.now());
+    let mut tx = app.db.change(&chart, Change::create("prescriptions", id)).await?;
+    let row = PrescriptionRow {
+        id,
+        prescriber,
+        at: at.as_millisecond(),
+        drug: Encrypted::seal(&new.drug, &chart, id)?,
+        dose: Encrypted::seal(&new.dose, &chart, id)?,
+        instructions: Encrypted::seal(&new.instructions, &chart, id)?,
+        status: "active".to_owned(),
+        test: false,
+    };
+    insert_prescription(tx.conn(), patient, row).await?;
+    tx.commit().await?;
+    let view = PrescriptionView {
+        id: id.into(),
+        prescriber: prescriber.into(),
+        at,
+        drug: new.drug,
+        dose: new.dose,
+        instructions: new.instructions,
+        status: "active".to_owned(),
+        test: false,
+    };
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+async fn insert_prescription(
+    conn: &mut SqliteConnection,
+    patient: SubjectId,
+    row: PrescriptionRow,
+) -> Result<(), Problem> {
+    sqlx::query(
+        "insert into prescriptions (id, patient, prescriber, at, drug, dose, instructions, status, test)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(row.id)
+    .bind(patient)
+    .bind(row.prescriber)
+    .bind(row.at)
+    .bind(row.drug)
+    .bind(row.dose)
+    .bind(row.instructions)
+    .bind(row.status)
+    .bind(row.test)
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+pub(crate) async fn insert_demo_prescription<G: Opener<Clinical>>(
+    conn: &mut SqliteConnection,
+    chart: &G,
+    patient: SubjectId,
+    id: RowId,
+    prescriber: UserId,
+    at: Timestamp,
+    demo: &crate::demo_data::Prescription,
+) -> Result<(), Problem> {
+    use crate::demo_data::PrescriptionStatus::{Active, Completed, Stopped};
+    let row = PrescriptionRow {
+        id,
+        prescriber,
+        at: at.as_millisecond(),
+        drug: Encrypted::seal(&demo.drug, chart, id)?,
+        dose: Encrypted::seal(&demo.dose, chart, id)?,
+        instructions: Encrypted::seal(&demo.instructions, chart, id)?,
+        status: match demo.status {
+            Active => "active",
+            Stopped => "stopped",
+            Completed => "completed",
+        }
+        .to_owned(),
+        test: true,
+    };
+    insert_prescription(conn, patient, row).await
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct ResultRow {
+    id: RowId,
+    at: i64,
+    body: Encrypted<ResultColumn>,
+    test: bool,
+}
+
+pub(super) async fn results(
+    grant: Grant<ReadResults>,
+    Path(patient): Path<SubjectId>,
+    State(db): State<Db>,
+) -> Result<Json<Vec<ResultView>>, Problem> {
+    let chart = grant.subject(patient).await?;
+    let mut tx = db.read(&chart).await?;
+    let rows: Vec<ResultRow> =
+        sqlx::query_as("select id, at, body, test from results where patient = ? order by at desc limit ?")
+            .bind(patient)
+            .bind(MOST)
+            .fetch_all(tx.conn())
+            .await
+            .map_err(failed)?;
+    let view = |row: ResultRow| {
+        let body = row.body.open(&chart, row.id)?.disclose().into_inner();
+        Ok(ResultView { id: row.id.into(), at: time(row.at), body, test: row.test })
+    };
+    rows.into_iter().map(view).collect::<Result<_, Problem>>().map(Json)
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct EncounterRow {
+    id: RowId,
+    clinician: UserId,
+    at: i64,
+    kind: String,
+    reason: Encrypted<EncounterReason>,
+    test: bool,
+}
+
+pub(super) async fn encounters(
+    grant: Grant<ReadEncounters>,
+    Path(patient): Path<SubjectId>,
+    State(db): State<Db>,
+) -> Result<Json<Vec<EncounterView>>, Problem> {
+    let chart = grant.subject(patient).await?;
+    let mut tx = db.read(&chart).await?;
+    let rows: Vec<EncounterRow> = sqlx::query_as(
+        "select id, clinician, at, kind, reason, test from encounters where patient = ? order by at desc limit ?",
+    )
+    .bind(patient)
+    .bind(MOST)
+    .fetch_all(tx.conn())
+    .await
+    .map_err(failed)?;
+    let view = |row: EncounterRow| {
+        Ok(EncounterView {
+            id: row.id.into(),
+            clinician: row.clinician.into(),
+            at: time(row.at),
+            kind: row.kind,
+            reason: row.reason.open(&chart, row.id)?.disclose(),
+            test: row.test,
+        })
+    };
+    rows.into_iter().map(view).collect::<Result<_, Problem>>().map(Json)
+}

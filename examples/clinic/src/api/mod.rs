@@ -1,0 +1,153 @@
+//! The JSON interface, a module per thing; each handler begins with the grant that it needs.
+
+mod appointments;
+mod assignments;
+mod chart;
+mod patients;
+mod people;
+mod session;
+mod timeline;
+
+use axum::{http::Method, routing};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tower_ward::{
+    axum::{Operation, Router},
+    clock::SharedClock,
+    db::Db,
+    problem::Problem,
+    stack::Ward,
+};
+
+pub use chart::{Condition, ResultBody};
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The accounts, sessions and tokens.
+    pub identity: tower_ward::identity::Identity,
+    /// The ledger, for the timeline.
+    pub ledger: tower_ward::audit::Ledger,
+    /// The clinics' files.
+    pub db: Db,
+    /// The time.
+    pub clock: SharedClock,
+}
+
+macro_rules! app_parts {
+    ($($part:ident: $type:ty),+) => { $(
+        impl axum::extract::FromRef<App> for $type {
+            fn from_ref(app: &App) -> Self {
+                app.$part.clone()
+            }
+        }
+    )+ };
+}
+app_parts!(identity: tower_ward::identity::Identity, ledger: tower_ward::audit::Ledger, db: Db);
+
+/// Every route of the clinic.
+pub fn routes(ward: &Ward, app: App) -> Router {
+    let one = |name: &'static str| Operation::new(name);
+    Router::new(ward)
+        .public_on(&[Method::GET], "/healthz", "liveness, holds no data", routing::get(|| async { "ok\n" }))
+        .about(one("Whether the server answers.").with_response(200, schema::<String>()))
+        .public_on(&[Method::POST], "/api/login", "this is where identity begins", routing::post(session::login))
+        .about(one("Log in.").with_request(schema::<session::Login>()).with_response(200, schema::<session::TokenView>()))
+        .public_on(&[Method::POST], "/api/refresh", "the refresh token is the credential", routing::post(session::refresh))
+        .about(one("Renew a session.").with_request(schema::<session::Refresh>()).with_response(200, schema::<session::TokenView>()))
+        .post("/api/logout", session::logout)
+        .about(one("End this session.").with_response(204, serde_json::json!({})))
+        .get("/api/me", session::me)
+        .about(one("Who the token says one is.").with_response(200, schema::<session::Me>()))
+        .get("/api/patients", patients::list)
+        .about(
+            one("List or search patients.")
+                .add_query("limit", schema::<u32>())
+                .add_query("cursor", schema::<String>())
+                .add_query("q", schema::<String>())
+                .with_response(200, schema::<Page<patients::PatientSummary>>()),
+        )
+        .post("/api/patients", patients::create)
+        .about(one("Register a patient.").with_request(schema::<patients::NewPatient>()).with_response(201, schema::<patients::PatientView>()))
+        .get("/api/patients/{id}", patients::read)
+        .about(one("A patient's master data.").with_response(200, schema::<patients::PatientView>()))
+        .patch("/api/patients/{id}", patients::update)
+        .about(one("Change a patient's master data.").with_request(schema::<patients::PatientPatch>()).with_response(200, schema::<patients::PatientView>()))
+        .get("/api/patients/{id}/notes", chart::notes)
+        .about(one("A patient's notes, newest first.").with_response(200, schema::<Vec<chart::NoteView>>()))
+        .post("/api/patients/{id}/notes", chart::write_note)
+        .about(one("Write a note.").with_request(schema::<chart::NewNote>()).with_response(201, schema::<chart::NoteView>()))
+        .get("/api/patients/{id}/prescriptions", chart::prescriptions)
+        .about(one("A patient's prescriptions, newest first.").with_response(200, schema::<Vec<chart::PrescriptionView>>()))
+        .post("/api/patients/{id}/prescriptions", chart::prescribe)
+        .about(one("Prescribe.").with_request(schema::<chart::NewPrescription>()).with_response(201, schema::<chart::PrescriptionView>()))
+        .get("/api/patients/{id}/results", chart::results)
+        .about(one("A patient's results, newest first.").with_response(200, schema::<Vec<chart::ResultView>>()))
+        .get("/api/patients/{id}/encounters", chart::encounters)
+        .about(one("A patient's visits, newest first.").with_response(200, schema::<Vec<chart::EncounterView>>()))
+        .get("/api/patients/{id}/timeline", timeline::timeline)
+        .about(one("Who opened or changed this patient's record.").with_response(200, schema::<Vec<timeline::Entry>>()))
+        .put("/api/patients/{id}/assignments/{user}", assignments::assign)
+        .about(one("Assign a patient to somebody.").with_response(204, serde_json::json!({})))
+        .delete("/api/patients/{id}/assignments/{user}", assignments::unassign)
+        .about(one("End an assignment, from the next request on.").with_response(204, serde_json::json!({})))
+        .get("/api/appointments", appointments::list)
+        .about(
+            one("The diary between two days.")
+                .add_query("from", serde_json::json!({ "type": "string", "format": "date" }))
+                .add_query("to", serde_json::json!({ "type": "string", "format": "date" }))
+                .with_response(200, schema::<Vec<appointments::AppointmentView>>()),
+        )
+        .get("/api/staff", people::staff)
+        .about(one("Who works here.").with_response(200, schema::<Vec<people::StaffView>>()))
+        .get("/api/employees/{id}/payroll", people::payroll)
+        .about(one("What payroll knows of an employee.").with_response(200, schema::<people::PayrollView>()))
+        .openapi_at("/api/openapi.json", "Clinic", env!("CARGO_PKG_VERSION"))
+        .with_state(app)
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Page<T> {
+    items: Vec<T>,
+    /// Send it back as `cursor` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+fn schema<T: JsonSchema>() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|s| {
+        s.inline_subschemas = true;
+        s.meta_schema = None;
+    });
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// A failed query, as its client sees it. The error itself names no value, and is not sent.
+fn failed(_: sqlx::Error) -> Problem {
+    Problem::unavailable().with_reason("the clinic's file")
+}
+
+fn time(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or_default()
+}
+
+/// A text that people typed: not empty, not longer than `most` bytes, and without control characters.
+fn text(field: &'static str, value: &str, most: usize) -> Result<(), Problem> {
+    let control = value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+    if value.trim().is_empty() || value.len() > most || control {
+        return Err(Problem::bad_request(field));
+    }
+    Ok(())
+}
+
+/// A one-line text.
+fn line(field: &'static str, value: &str, most: usize) -> Result<(), Problem> {
+    if value.contains(['\n', '\t']) { Err(Problem::bad_request(field)) } else { text(field, value, most) }
+}
+
+/// The body of a request without one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}

@@ -1,0 +1,105 @@
+//! What the clinic keeps, how closely, and who may ask for it.
+//!
+//! Every column that says something about a person is declared here with its class; the rest of the schema
+//! (`migrations/`) holds identifiers, times and states. A handler that has not the permission for a class does not
+//! compile.
+
+use tower_ward::{classes, columns, field::Json, permissions};
+
+classes! {
+    /// Who somebody is and how to reach them.
+    pub Identity = "identity";
+    /// What was found, said and prescribed.
+    pub Clinical = "clinical";
+    /// When somebody comes, and the reason that the front desk may know.
+    pub Schedule = "schedule";
+    /// Who works here, as on the door.
+    pub Directory = "directory";
+    /// What payroll knows.
+    pub Payroll = "payroll";
+}
+
+permissions! {
+    /// List and search patients.
+    pub ListPatients = "patients.list" opens Identity;
+    /// See a patient's master data.
+    pub ReadPatient = "patients.read" opens Identity;
+    /// Register a patient.
+    pub CreatePatient = "patients.create" opens Identity;
+    /// Change a patient's master data.
+    pub UpdatePatient = "patients.update" opens Identity;
+    /// Read what was written about a patient.
+    pub ReadNotes = "notes.read" opens Clinical;
+    /// Write about a patient.
+    pub WriteNote = "notes.write" opens Clinical;
+    /// See a patient's prescriptions.
+    pub ReadPrescriptions = "prescriptions.read" opens Clinical;
+    /// Prescribe.
+    pub WritePrescription = "prescriptions.write" opens Clinical;
+    /// See a patient's results.
+    pub ReadResults = "results.read" opens Clinical;
+    /// See a patient's visits.
+    pub ReadEncounters = "encounters.read" opens Clinical;
+    /// See who opened a patient's record, when, and why they might.
+    pub ReadTimeline = "timeline.read";
+    /// See the diary.
+    pub ReadSchedule = "schedule.read" opens Schedule, Identity;
+    /// Assign a patient to somebody, and end it.
+    pub Assign = "assignments.write";
+    /// See who works here.
+    pub ReadStaff = "staff.read" opens Directory;
+    /// See what payroll knows of an employee.
+    pub ReadPayroll = "payroll.read" opens Payroll;
+    /// See one's own account.
+    pub ReadAccount = "account.read";
+    /// End one's own session.
+    pub EndSession = "session.end";
+    /// Fill a new clinic with demo data. No role has it: a job does, once.
+    pub SeedDemo = "demo.seed" opens Identity, Clinical, Schedule, Directory, Payroll;
+}
+
+/// The columns of the patients and their records.
+pub mod patients {
+    use super::{Clinical, Identity, Json, Schedule, columns};
+
+    columns! {
+        pub Given: String = "patients"."given" as Identity, indexed;
+        pub Family: String = "patients"."family" as Identity, indexed;
+        pub BirthDate: jiff::civil::Date = "patients"."birth_date" as Identity;
+        pub Sex: String = "patients"."sex" as Identity;
+        pub Phone: String = "patients"."phone" as Identity;
+        pub Email: String = "patients"."email" as Identity;
+        pub Address: String = "patients"."address" as Identity;
+        pub NhsNumber: String = "patients"."nhs_number" as Identity;
+        pub Conditions: Json<Vec<crate::api::Condition>> = "patient_clinical"."conditions" as Clinical;
+        pub Allergies: Json<Vec<String>> = "patient_clinical"."allergies" as Clinical;
+        pub EncounterReason: String = "encounters"."reason" as Clinical;
+        pub NoteText: String = "notes"."text" as Clinical;
+        pub Drug: String = "prescriptions"."drug" as Clinical;
+        pub Dose: String = "prescriptions"."dose" as Clinical;
+        pub Instructions: String = "prescriptions"."instructions" as Clinical;
+        pub ResultBody: Json<crate::api::ResultBody> = "results"."body" as Clinical;
+        pub AppointmentReason: String = "appointments"."reason" as Schedule;
+    }
+}
+
+/// The columns of those who work here.
+pub mod staff {
+    use super::{Directory, Payroll, columns};
+
+    columns! {
+        pub StaffName: String = "staff"."name" as Directory;
+        pub JobTitle: String = "staff"."job_title" as Directory;
+        pub StaffEmail: String = "staff"."email" as Directory;
+        pub NiNumber: String = "employees"."ni_number" as Payroll;
+        pub SortCode: String = "employees"."sort_code" as Payroll;
+        pub AccountNumber: String = "employees"."account_number" as Payroll;
+        pub Salary: i64 = "employees"."salary_gbp" as Payroll;
+    }
+}
+
+/// The migrations and the sealed columns of a clinic's file.
+pub static SCHEMA: tower_ward::db::Schema =
+    tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS]);
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

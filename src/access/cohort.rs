@@ -1,0 +1,163 @@
+//! The door for many people at once: lists, schedules, searches.
+
+use std::{collections::HashMap, fmt, future::Future, marker::PhantomData, sync::Arc};
+
+use super::{
+    Closed, DoorError, Facts, Grant, MAX_COHORT, Permission, Relations, SubjectGrant, Who,
+};
+use crate::{
+    audit::Action,
+    id::{SubjectId, TenantId, UserId},
+    keys::TenantKey,
+};
+
+/// What a cohort's query may read: the clinic, the principal, and the relations that the policy allows.
+///
+/// It opens no field; it begins the transaction that the query runs in, and it is the filter that the query MUST apply
+/// in the database itself, so that totals, cursors and sort orders see only what the principal may read.
+pub struct Scope<P> {
+    facts: Arc<Facts>,
+    tenant_key: Arc<TenantKey>,
+    allowed: Relations,
+    _permission: PhantomData<fn() -> P>,
+}
+
+impl<P: Permission> fmt::Debug for Scope<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("permission", &P::ID).field("allowed", &self.allowed).finish_non_exhaustive()
+    }
+}
+
+impl<P: Permission> Scope<P> {
+    pub(super) fn new(facts: Arc<Facts>, tenant_key: Arc<TenantKey>, allowed: Relations) -> Self {
+        Self { facts, tenant_key, allowed, _permission: PhantomData }
+    }
+
+    /// The clinic.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.facts.tenant
+    }
+
+    /// The relations of which one must hold to each person returned.
+    #[must_use]
+    pub const fn relations(&self) -> Relations {
+        self.allowed
+    }
+
+    /// The principal's user; `None` for a job that the clinic itself issued.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.facts.who.user()
+    }
+
+    /// The one person whom this scope reaches without asking for a relation: the principal's own data, or the person
+    /// that a job's envelope names.
+    #[must_use]
+    pub fn own(&self) -> Option<SubjectId> {
+        match &self.facts.who {
+            Who::Principal(principal) if self.allowed.contains(Relations::OWN) => principal.subject(),
+            Who::Job { subject, .. } => *subject,
+            Who::Principal(_) | Who::Application { .. } => None,
+        }
+    }
+
+    /// Whether the scope is the whole clinic.
+    #[must_use]
+    pub fn is_clinic_wide(&self) -> bool {
+        self.allowed.contains(Relations::CLINIC) && !matches!(self.facts.who, Who::Job { subject: Some(_), .. })
+    }
+
+    pub(super) const fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
+    pub(super) const fn tenant_key(&self) -> &Arc<TenantKey> {
+        &self.tenant_key
+    }
+
+    /// Which of `subjects` this scope reaches.
+    async fn reaches(&self, subjects: &[SubjectId]) -> Result<bool, DoorError> {
+        if self.is_clinic_wide() {
+            return Ok(true);
+        }
+        let own = self.own();
+        let others: Vec<_> = subjects.iter().copied().filter(|s| Some(*s) != own).collect();
+        let asked = self.allowed.intersection(Relations::ASSIGNED.union(Relations::CIRCLE));
+        let (Who::Principal(principal), false) = (&self.facts.who, others.is_empty()) else {
+            return Ok(others.is_empty());
+        };
+        let found = self.facts.doors.relations.relations(self.tenant(), principal.user(), &others, asked).await?;
+        Ok(found.len() == others.len() && found.iter().all(|r| !r.intersection(asked).is_empty()))
+    }
+}
+
+/// A query whose rows each belong to one person.
+pub trait CohortQuery<P: Permission>: Send {
+    /// What the query returns, sealed fields and all.
+    type Row: Send;
+
+    /// Whose row it is.
+    fn subject(row: &Self::Row) -> SubjectId;
+
+    /// Runs the query, filtered by `scope`. At most [`MAX_COHORT`] rows.
+    fn rows(
+        self,
+        scope: &Scope<P>,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, Box<dyn std::error::Error + Send + Sync>>> + Send;
+}
+
+/// The rows of a query with, for each, the grant that opens it.
+#[derive(Debug)]
+#[must_use]
+pub struct Cohort<P: Permission, R> {
+    rows: Vec<(SubjectId, R)>,
+    grants: HashMap<SubjectId, SubjectGrant<P>>,
+}
+
+impl<P: Permission, R: Send> Cohort<P, R> {
+    pub(super) async fn open<Q: CohortQuery<P, Row = R>>(
+        grant: &Grant<P>,
+        scope: Scope<P>,
+        query: Q,
+    ) -> Result<Self, DoorError> {
+        let facts = Arc::clone(grant.facts());
+        if facts.trail.is_closed() {
+            return Err(Closed.into());
+        }
+        let rows = query.rows(&scope).await.map_err(DoorError::Query)?;
+        if rows.len() > MAX_COHORT {
+            return Err(DoorError::TooMany(P::ID));
+        }
+        let rows: Vec<_> = rows.into_iter().map(|row| (Q::subject(&row), row)).collect();
+        let mut subjects: Vec<_> = rows.iter().map(|(subject, _)| *subject).collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        if !scope.reaches(&subjects).await? {
+            grant.refuse("query_left_its_scope", 500, &[]);
+            return Err(DoorError::OutOfScope(P::ID));
+        }
+        let keys = facts.doors.keyring.subjects(&facts.tenant, &subjects).await.map_err(DoorError::Key)?;
+        let why = grant.allowed().why();
+        grant.record(Action::Search, &subjects, why)?;
+        let grants = subjects.into_iter().zip(keys).map(|(s, key)| (s, grant.grant_for(s, key, scope.tenant_key(), why))).collect();
+        Ok(Self { rows, grants })
+    }
+
+    /// The rows in the query's order, each with the grant that opens it.
+    pub fn iter(&self) -> impl Iterator<Item = (&R, &SubjectGrant<P>)> {
+        self.rows.iter().filter_map(|(subject, row)| Some((row, self.grants.get(subject)?)))
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}

@@ -1,0 +1,261 @@
+//! The router that carries the policy.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::{
+    extract::{DefaultBodyLimit, Request, State},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::{HeaderValue, Method, header};
+
+use super::{Access, Guarded, Operation, Route, matrix, openapi};
+use crate::{
+    access::{Grant, Permission, PermissionIndex, PermissionInfo, PolicyError},
+    audit::{Refusal, UsedTrail},
+    problem::Problem,
+    stack::{Visit, Ward, WardService},
+};
+
+/// The largest request body that is read unless [`Router::with_body_limit`] says otherwise.
+const BODY_LIMIT: usize = 256 * 1024;
+
+/// A router on which every route states its permission, by the type of its handler's grant, or why it needs none.
+#[derive(Debug)]
+#[must_use]
+pub struct Router<S = ()> {
+    ward: Ward,
+    inner: axum::Router<S>,
+    routes: Vec<Route>,
+    body_limit: usize,
+    document: Option<(&'static str, &'static str, Arc<OnceLock<bytes::Bytes>>)>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Router<S> {
+    /// A router without routes: everything is 404.
+    pub fn new(ward: &Ward) -> Self {
+        let inner = axum::Router::new();
+        Self { ward: ward.clone(), inner, routes: Vec::new(), body_limit: BODY_LIMIT, document: None }
+    }
+
+    /// Mounts a handler on `GET`, and so on `HEAD`.
+    pub fn get<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
+        self.mount(MethodFilter::GET, vec![Method::GET, Method::HEAD], path, handler)
+    }
+
+    /// Mounts a handler on `POST`.
+    pub fn post<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
+        self.mount(MethodFilter::POST, vec![Method::POST], path, handler)
+    }
+
+    /// Mounts a handler on `PUT`.
+    pub fn put<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
+        self.mount(MethodFilter::PUT, vec![Method::PUT], path, handler)
+    }
+
+    /// Mounts a handler on `PATCH`.
+    pub fn patch<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
+        self.mount(MethodFilter::PATCH, vec![Method::PATCH], path, handler)
+    }
+
+    /// Mounts a handler on `DELETE`.
+    pub fn delete<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
+        self.mount(MethodFilter::DELETE, vec![Method::DELETE], path, handler)
+    }
+
+    /// Mounts a route that needs no permission, for a reason that the matrix and the OpenAPI document print. A public
+    /// handler opens no door: it has no grant.
+    ///
+    /// # Panics
+    ///
+    /// If the reason is empty.
+    pub fn public(self, path: &str, reason: &'static str, handler: MethodRouter<S>) -> Self {
+        self.public_on(&[], path, reason, handler)
+    }
+
+    /// [`public`](Self::public), with the methods that the handler answers, for the OpenAPI document.
+    ///
+    /// # Panics
+    ///
+    /// If the reason is empty.
+    pub fn public_on(mut self, methods: &[Method], path: &str, reason: &'static str, handler: MethodRouter<S>) -> Self {
+        assert!(!reason.trim().is_empty(), "a public route needs a reason: say why `{path}` needs no permission");
+        self.inner = self.inner.route(path, handler.layer(axum::middleware::from_fn(public)));
+        self.add(methods.to_vec(), path, Access::Public(reason))
+    }
+
+    /// Says more of the route that was mounted last, for the OpenAPI document.
+    pub fn about(mut self, operation: Operation) -> Self {
+        if let Some(route) = self.routes.last_mut() {
+            route.operation = operation;
+        }
+        self
+    }
+
+    /// The largest request body that is read, in bytes. Default: 256 KiB. A larger one is 413.
+    pub fn with_body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// Serves the [OpenAPI document](Self::openapi) at this path.
+    pub fn openapi_at(self, path: &str, title: &'static str, version: &'static str) -> Self {
+        let text: Arc<OnceLock<bytes::Bytes>> = Arc::default();
+        let shared = Arc::clone(&text);
+        let serve = move || {
+            let text = shared.get().cloned();
+            async move {
+                match text {
+                    Some(text) => {
+                        ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
+                    }
+                    None => Problem::unavailable().into_response(),
+                }
+            }
+        };
+        let mut router =
+            self.public_on(&[Method::GET], path, "describes the interface, holds no data", axum::routing::get(serve));
+        router = router.about(Operation::new("This document."));
+        router.document = Some((title, version, text));
+        router
+    }
+
+    /// Gives the handlers their state.
+    pub fn with_state(self, state: S) -> Router<()> {
+        let Self { ward, inner, routes, body_limit, document } = self;
+        Router { ward, inner: inner.with_state(state), routes, body_limit, document }
+    }
+
+    /// The routes.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Routes and roles as text; see [`Route`].
+    #[must_use]
+    pub fn matrix(&self) -> String {
+        matrix::print(&self.routes, self.ward.policy())
+    }
+
+    /// The OpenAPI 3.1 document of these routes.
+    #[must_use]
+    pub fn openapi(&self, title: &str, version: &str) -> serde_json::Value {
+        openapi::document(title, version, &self.routes, self.ward.policy())
+    }
+
+    fn add(mut self, methods: Vec<Method>, path: &str, access: Access) -> Self {
+        self.routes.push(Route { methods, path: path.to_owned(), access, operation: Operation::default() });
+        self
+    }
+
+    fn mount<P: Permission, T: 'static, H: Guarded<P, T, S>>(
+        mut self,
+        filter: MethodFilter,
+        methods: Vec<Method>,
+        path: &str,
+        handler: H,
+    ) -> Self {
+        let guard = Guard { ward: self.ward.clone(), index: self.ward.policy().index(P::ID), route: path.into() };
+        let guarded = move |State(state): State<S>, request: Request| {
+            let (guard, handler) = (guard.clone(), handler.clone());
+            async move {
+                match guard.decide::<P>(&request) {
+                    Ok((grant, used)) => mark(used, handler.call(grant, request, state).await),
+                    Err((problem, Some(used))) => mark(used, problem.into_response()),
+                    Err((problem, None)) => problem.into_response(),
+                }
+            }
+        };
+        self.inner = self.inner.route(path, on(filter, guarded));
+        self.add(methods, path, Access::Permission(PermissionInfo::of::<P>()))
+    }
+}
+
+impl Router<()> {
+    /// The service, ready to be served.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError`] if the policy does not fit the routes: a role above its ceiling, a misspelt permission, two
+    /// permissions with one id.
+    pub fn into_service(self) -> Result<WardService<axum::Router>, PolicyError> {
+        let asked: Vec<PermissionInfo> = self
+            .routes
+            .iter()
+            .filter_map(|route| match &route.access {
+                Access::Permission(permission) => Some(*permission),
+                Access::Public(_) => None,
+            })
+            .collect();
+        self.ward.policy().check(&asked)?;
+        if let Some((title, version, text)) = &self.document {
+            let _ = text.set(self.openapi(title, version).to_string().into());
+        }
+        let inner = self
+            .inner
+            .fallback(|| async { Problem::not_found().with_reason("no such route") })
+            .method_not_allowed_fallback(|| async { Problem::method_not_allowed(HeaderValue::from_static("")) })
+            .layer(DefaultBodyLimit::max(self.body_limit));
+        Ok(self.ward.around(inner))
+    }
+}
+
+/// The guard of one route.
+#[derive(Debug, Clone)]
+struct Guard {
+    ward: Ward,
+    index: Option<PermissionIndex>,
+    route: Arc<str>,
+}
+
+type Decision<P> = Result<(Grant<P>, UsedTrail), (Problem, Option<UsedTrail>)>;
+
+impl Guard {
+    /// The rule: see the [module](super).
+    fn decide<P: Permission>(&self, request: &Request) -> Decision<P> {
+        let Some(visit) = request.extensions().get::<Visit>() else {
+            return Err((Problem::internal().with_reason("outside of the ward"), None));
+        };
+        let trail = visit.trail();
+        let used = UsedTrail(trail.id());
+        trail.set_route(&self.route);
+        let refuse = |problem: Problem, reason: &'static str| {
+            let status = Some(problem.kind().status().as_u16());
+            trail.refuse(Refusal { reason, status, permission: Some(P::ID), ..Refusal::default() });
+            (problem.with_reason(reason), Some(used))
+        };
+        let (Some(principal), Some(facts)) = (visit.principal(), visit.facts(&self.ward)) else {
+            return Err(refuse(Problem::unauthenticated(), "no_credentials"));
+        };
+        let allowed = match self.index {
+            Some(index) => self.ward.policy().decide(principal.role(), index),
+            None => crate::access::Relations::NONE,
+        };
+        if allowed.is_empty() {
+            return Err(refuse(Problem::forbidden(), "not_granted"));
+        }
+        Ok((Grant::new(Arc::new(facts), allowed), used))
+    }
+}
+
+/// Marks a public route's response with the trail of its request.
+async fn public(request: Request, next: axum::middleware::Next) -> Response {
+    let used = request.extensions().get::<Visit>().map(|visit| {
+        if let Some(path) = request.extensions().get::<axum::extract::MatchedPath>() {
+            visit.trail().set_route(path.as_str());
+        }
+        UsedTrail(visit.trail().id())
+    });
+    let response = next.run(request).await;
+    match used {
+        Some(used) => mark(used, response),
+        None => response,
+    }
+}
+
+/// Says on a response whose trail it was made under; the ledger's future refuses another request's.
+fn mark(used: UsedTrail, mut response: Response) -> Response {
+    response.extensions_mut().insert(used);
+    response
+}

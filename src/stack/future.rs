@@ -1,0 +1,108 @@
+//! The response on its way out.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+
+use super::Ward;
+use crate::{
+    audit::{AuditFuture, Closer, Failure, TrailBody},
+    problem::Problem,
+    rate_limit::Fields,
+};
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is put on every response.
+pub(super) struct Dress {
+    ward: Ward,
+    request_id: HeaderValue,
+    fields: Fields,
+}
+
+impl Dress {
+    pub(super) fn new(ward: Ward, request_id: HeaderValue, fields: Fields) -> Self {
+        Self { ward, request_id, fields }
+    }
+
+    fn on<B>(&self, response: &mut Response<B>) {
+        let headers = response.headers_mut();
+        self.ward.inner().headers.dress(headers);
+        self.fields.write(headers);
+        headers.insert(REQUEST_ID.clone(), self.request_id.clone());
+    }
+}
+
+pin_project! {
+    /// The response of a [`WardService`](super::WardService).
+    pub struct ResponseFuture<F, RB> {
+        #[pin]
+        state: State<F, RB>,
+        dress: Dress,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    enum State<F, RB> {
+        Running { #[pin] inner: AuditFuture<F, RB, Respond<RB>> },
+        Refused { response: Option<Response<TrailBody<RB>>> },
+    }
+}
+
+impl<F, RB: Body<Data = Bytes> + From<Bytes>> ResponseFuture<F, RB> {
+    pub(super) fn running(inner: F, closer: Closer, dress: Dress) -> Self {
+        let respond: Respond<RB> = answer;
+        Self { state: State::Running { inner: AuditFuture::new(inner, closer, respond) }, dress }
+    }
+
+    pub(super) fn refused(problem: Problem, closer: Closer, dress: Dress) -> Self {
+        let response = TrailBody::wrap(problem.into_response(), closer);
+        Self { state: State::Refused { response: Some(response) }, dress }
+    }
+}
+
+/// The answer in place of a handler's when it panicked or its record could not be made.
+fn answer<RB: From<Bytes>>(failure: Failure) -> Response<RB> {
+    match failure {
+        Failure::Unrecorded => Problem::unavailable().with_reason("no record can be made").into_response(),
+        Failure::Panicked => Problem::internal().with_reason("the handler panicked").into_response(),
+        Failure::ForeignTrail => Problem::internal().with_reason("another request's grant").into_response(),
+        _ => Problem::internal().with_reason("the response was withheld").into_response(),
+    }
+}
+
+type Respond<RB> = fn(Failure) -> Response<RB>;
+
+impl<F, E, RB> Future for ResponseFuture<F, RB>
+where
+    F: Future<Output = Result<Response<RB>, E>>,
+    RB: Body<Data = Bytes> + From<Bytes>,
+{
+    type Output = Result<Response<TrailBody<RB>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let me = self.project();
+        let mut response = match me.state.project() {
+            Projected::Running { inner } => ready!(inner.poll(cx))?,
+            Projected::Refused { response } => {
+                response.take().expect("a future is not polled after it has answered")
+            }
+        };
+        me.dress.on(&mut response);
+        Poll::Ready(Ok(response))
+    }
+}
+
+impl<F, RB> std::fmt::Debug for ResponseFuture<F, RB> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! From the domain's errors to the problems that a client sees.
+
+use crate::{
+    access::{Closed, DoorError},
+    audit::TrailError,
+    field::{OpenError, SealError},
+    identity::{Fault, LoginError, RefreshError},
+    problem::Problem,
+};
+
+impl From<DoorError> for Problem {
+    fn from(error: DoorError) -> Self {
+        match error {
+            DoorError::NotFound => Self::not_found().with_reason("no such person for this principal"),
+            DoorError::NotClinicWide(_) => Self::forbidden().with_reason("not granted for the whole clinic"),
+            DoorError::Trail(error) => error.into(),
+            DoorError::Closed(error) => error.into(),
+            DoorError::Key(_) => Self::unavailable().with_reason("the key cannot be had"),
+            DoorError::Relations(_) => Self::unavailable().with_reason("relations cannot be had"),
+            DoorError::Query(_) => Self::internal().with_reason("a cohort's query failed"),
+            DoorError::OutOfScope(_) => Self::internal().with_reason("a cohort's query left its scope"),
+            DoorError::TooMany(_) => Self::internal().with_reason("a cohort's query was not paged"),
+        }
+    }
+}
+
+impl From<TrailError> for Problem {
+    fn from(_: TrailError) -> Self {
+        Self::unavailable().with_reason("no record can be made")
+    }
+}
+
+impl From<Closed> for Problem {
+    fn from(_: Closed) -> Self {
+        Self::internal().with_reason("a grant was used after its request had ended")
+    }
+}
+
+impl From<OpenError> for Problem {
+    fn from(_: OpenError) -> Self {
+        Self::internal().with_reason("a sealed value did not open")
+    }
+}
+
+impl From<SealError> for Problem {
+    fn from(_: SealError) -> Self {
+        Self::internal().with_reason("a value could not be sealed")
+    }
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Invalid => Self::unauthenticated().with_reason("login refused"),
+            LoginError::Busy => Self::unavailable().with_reason("the password pool is full"),
+            LoginError::TooMany { retry_after } => Self::too_many(retry_after).with_reason("too many failed logins"),
+            LoginError::Unavailable(_) => Self::unavailable().with_reason("the account store cannot be reached"),
+        }
+    }
+}
+
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Invalid => Self::unauthenticated().with_reason("refresh refused"),
+            RefreshError::Unavailable(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(_: Fault) -> Self {
+        Self::unavailable().with_reason("the account store cannot be reached")
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<crate::db::TxError> for Problem {
+    fn from(error: crate::db::TxError) -> Self {
+        use crate::db::TxError;
+        match error {
+            TxError::Trail(error) => error.into(),
+            TxError::Db(_) => Self::unavailable().with_reason("the clinic's file"),
+            TxError::RolledBack => Self::unavailable().with_reason("the commit was rolled back"),
+            TxError::Unknown => Self::internal().with_reason("the commit's outcome is unknown"),
+        }
+    }
+}

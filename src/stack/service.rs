@@ -1,0 +1,174 @@
+//! The fused service.
+
+use std::{net::IpAddr, task::{Context, Poll}};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{ConnInfo, ResponseFuture, Visit, Ward};
+use crate::{
+    audit::{Closer, Refusal, RequestFacts, Trail},
+    codec, entropy,
+    identity::Principal,
+    problem::Problem,
+    rate_limit::Fields,
+    tenant::{Site, Tenant},
+};
+
+/// The path of a request around an inner service. Made by [`axum::Router::into_service`](crate::axum::Router), or by
+/// [`Ward::around`] for any other service over `http`.
+#[derive(Debug, Clone)]
+pub struct WardService<S> {
+    ward: Ward,
+    inner: S,
+}
+
+impl Ward {
+    /// The path of a request around `inner`, which finds a [`Visit`] in the extensions of every request it gets.
+    ///
+    /// # Security
+    ///
+    /// `inner` is behind every step but the guard: it decides for itself, from the [`Visit`], what it lets through.
+    /// Prefer the router, which cannot forget to.
+    #[must_use]
+    pub fn around<S>(&self, inner: S) -> WardService<S> {
+        WardService { ward: self.clone(), inner }
+    }
+}
+
+/// What the steps before the inner service found.
+struct Admitted {
+    site: Site,
+    peer: IpAddr,
+    identified: Option<(Principal, Tenant)>,
+}
+
+/// A refusal before the inner service, with what is recorded of it.
+struct Refused {
+    problem: Problem,
+    reason: &'static str,
+}
+
+impl Refused {
+    fn new(problem: Problem, reason: &'static str) -> Self {
+        Self { problem: problem.with_reason(reason), reason }
+    }
+}
+
+impl Ward {
+    /// Steps 1 to 6 of the [module's](super) rule, in their order.
+    fn decide<B>(&self, request: &Request<B>, trail: &Trail, peer: Option<IpAddr>, fields: &mut Fields) -> Result<Admitted, Refused> {
+        let ward = self.inner();
+        let Some(peer) = peer else {
+            return Err(Refused::new(Problem::internal(), "no_connection_facts"));
+        };
+        let now = ward.clock.monotonic();
+        let limit = ward.peer_limit.check(peer, now);
+        fields.add(&limit);
+        if let Some(wait) = limit.retry_after() {
+            return Err(Refused::new(Problem::too_many(wait), "peer_quota"));
+        }
+        let headers = request.headers();
+        let host = single(headers, &header::HOST).map_err(|()| Refused::new(Problem::misdirected(), "host"))?;
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
+        let server_name = request.extensions().get::<ConnInfo>().and_then(ConnInfo::server_name);
+        let site = ward
+            .hosts
+            .decide(host, authority, server_name)
+            .map_err(|_| Refused::new(Problem::misdirected(), "host"))?;
+        let token = bearer(headers).map_err(|()| Refused::new(Problem::unauthenticated(), "malformed_credentials"))?;
+        let Some(token) = token else {
+            return Ok(Admitted { site, peer, identified: None });
+        };
+        let principal =
+            ward.identity.verify(token).map_err(|_| Refused::new(Problem::invalid_token(), "token_refused"))?;
+        trail.set_actor(principal.actor());
+        let tenant = Tenant::agree(&site, &principal)
+            .map_err(|_| Refused::new(Problem::forbidden(), "foreign_token"))?;
+        let limit = ward.principal_limit.check((principal.tenant().as_str(), principal.user().as_bytes()), now);
+        fields.add(&limit);
+        if let Some(wait) = limit.retry_after() {
+            return Err(Refused::new(Problem::too_many(wait), "principal_quota"));
+        }
+        Ok(Admitted { site, peer, identified: Some((principal, tenant)) })
+    }
+
+    fn begin<B>(&self, request: &Request<B>, request_id: &HeaderValue) -> (Trail, Closer, Option<IpAddr>) {
+        let ward = self.inner();
+        let peer = request
+            .extensions()
+            .get::<ConnInfo>()
+            .and_then(|conn| ward.peer_limit.peer(conn.peer().ip(), request.headers()).ok())
+            .map(|peer| peer.ip());
+        let mut facts = RequestFacts::new()
+            .with_request_id(request_id.to_str().unwrap_or_default())
+            .with_method(request.method());
+        if let Some(peer) = peer {
+            facts = facts.with_peer(peer);
+        }
+        let (trail, closer) = ward.ledger.begin(facts);
+        (trail, closer, peer)
+    }
+}
+
+impl<S, B, RB> Service<Request<B>> for WardService<S>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+    RB: Body<Data = Bytes> + From<Bytes>,
+{
+    type Response = Response<crate::audit::TrailBody<RB>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, RB>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let request_id = new_request_id();
+        let (trail, closer, peer) = self.ward.begin(&request, &request_id);
+        let mut fields = Fields::default();
+        let admitted = self.ward.decide(&request, &trail, peer, &mut fields);
+        let dress = super::future::Dress::new(self.ward.clone(), request_id, fields);
+        match admitted {
+            Ok(Admitted { site, peer, identified }) => {
+                request.extensions_mut().insert(Visit::new(trail, site, peer, identified));
+                ResponseFuture::running(self.inner.call(request), closer, dress)
+            }
+            Err(Refused { problem, reason }) => {
+                let status = Some(problem.kind().status().as_u16());
+                trail.refuse(Refusal { reason, status, ..Refusal::default() });
+                ResponseFuture::refused(problem, closer, dress)
+            }
+        }
+    }
+}
+
+/// A request id of our own, 16 random bytes in hex: a client's is not taken, since nobody vouches for it.
+fn new_request_id() -> HeaderValue {
+    HeaderValue::try_from(codec::hex(&entropy::array::<16>())).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// The value of a header that may stand once. More than one, or one that is no text, is malformed.
+fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| ()),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+/// The bearer token (RFC 6750 §2.1). Another scheme, or a second header, is malformed rather than ignored: a client that
+/// sends credentials means to be somebody.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ()> {
+    let Some(value) = single(headers, &header::AUTHORIZATION)? else { return Ok(None) };
+    let (scheme, token) = value.split_once(' ').ok_or(())?;
+    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(Some(token))
+    } else {
+        Err(())
+    }
+}

@@ -1,0 +1,101 @@
+//! What the path learnt about one request.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::{
+    access::{Facts, Who},
+    audit::Trail,
+    id::TenantId,
+    identity::Principal,
+    tenant::{Site, Tenant},
+};
+
+/// What the server that accepts connections knows of one. It MUST stand in every request's extensions.
+#[derive(Debug, Clone)]
+pub struct ConnInfo {
+    peer: SocketAddr,
+    server_name: Option<Arc<str>>,
+}
+
+impl ConnInfo {
+    /// A connection from `peer`, for which TLS asked for `server_name` (SNI).
+    #[must_use]
+    pub fn new(peer: SocketAddr, server_name: Option<Arc<str>>) -> Self {
+        Self { peer, server_name }
+    }
+
+    /// The other end of the connection: a client, or a proxy.
+    #[must_use]
+    pub const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The server name that TLS asked for.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+}
+
+/// One request on its way: where it arrived, and who sent it.
+///
+/// It proves nothing by itself. A handler that may open data takes a [`Grant`](crate::access::Grant); a public one, such
+/// as the login, takes this.
+#[derive(Debug, Clone)]
+pub struct Visit(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    trail: Trail,
+    site: Site,
+    peer: IpAddr,
+    /// Both or neither: a principal whose clinic is not the host's never gets this far.
+    identified: Option<(Principal, Tenant)>,
+}
+
+impl Visit {
+    pub(super) fn new(trail: Trail, site: Site, peer: IpAddr, identified: Option<(Principal, Tenant)>) -> Self {
+        Self(Arc::new(Inner { trail, site, peer, identified }))
+    }
+
+    /// The trail of this request in the ledger.
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.0.trail
+    }
+
+    /// The clinic whose host was asked; `None` at the platform's.
+    #[must_use]
+    pub fn clinic(&self) -> Option<&TenantId> {
+        match &self.0.site {
+            Site::Clinic(tenant) => Some(tenant),
+            Site::Platform => None,
+        }
+    }
+
+    /// Who sent the request, if a token said so.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Principal> {
+        self.0.identified.as_ref().map(|(principal, _)| principal)
+    }
+
+    /// The address that the request came from, trusted hops taken off.
+    #[must_use]
+    pub fn peer(&self) -> IpAddr {
+        self.0.peer
+    }
+
+    /// The proofs of an identified request, for the guard.
+    pub(crate) fn facts(&self, ward: &super::Ward) -> Option<Facts> {
+        let (principal, tenant) = self.0.identified.as_ref()?;
+        Some(Facts {
+            trail: self.0.trail.clone(),
+            tenant: tenant.id().clone(),
+            who: Who::Principal(principal.clone()),
+            doors: Arc::clone(ward.doors()),
+        })
+    }
+}
