@@ -162,12 +162,7 @@ impl MemoryStore {
         self.lock().take(name.as_str()).is_some_and(|stored| stored.live(now))
     }
 
-    fn list_now(
-        &self,
-        prefix: &Prefix,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Entry)>, StoreError> {
+    fn list_now(&self, prefix: &Prefix, after: Option<&str>, limit: usize) -> Result<Vec<(String, Entry)>, StoreError> {
         check_page(limit)?;
         let now = self.now();
         let state = self.lock();

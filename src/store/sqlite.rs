@@ -11,9 +11,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
-use super::{
-    BoxFuture, Durable, Entry, ObjectName, Prefix, StoreError, check_page, check_value, from_micros, micros,
-};
+use super::{BoxFuture, Durable, Entry, ObjectName, Prefix, StoreError, check_page, check_value, from_micros, micros};
 use crate::clock::{SharedClock, SystemClock, Timestamp};
 
 /// `WARD` in ASCII; stands in the file's header, so that a file of something else is recognised.
@@ -109,14 +107,16 @@ impl fmt::Debug for SqliteStore {
 impl Durable for SqliteStore {
     fn get<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
         Box::pin(async move {
-            sqlx::query("SELECT value, version, expires FROM objects WHERE name = ?1 AND (expires IS NULL OR expires > ?2)")
-                .bind(name.as_str())
-                .bind(self.now())
-                .fetch_optional(&self.readers)
-                .await
-                .map_err(failed)?
-                .map(|row| entry(&row))
-                .transpose()
+            sqlx::query(
+                "SELECT value, version, expires FROM objects WHERE name = ?1 AND (expires IS NULL OR expires > ?2)",
+            )
+            .bind(name.as_str())
+            .bind(self.now())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed)?
+            .map(|row| entry(&row))
+            .transpose()
         })
     }
 
