@@ -1,0 +1,72 @@
+//! The primitives, under one name each, and the one way to derive.
+
+use aes_gcm::KeyInit;
+use zeroize::Zeroizing;
+
+/// Suite 1, and what wraps keys.
+pub(super) type Aead = aes_gcm::Aes256Gcm;
+/// Suite 2.
+pub(super) type WideAead = xaes_256_gcm::Xaes256Gcm;
+/// Blind indexes and commitments.
+pub(super) type Mac = hmac::Hmac<sha2::Sha256>;
+/// Every derivation.
+pub(super) type Kdf = hkdf::Hkdf<sha2::Sha256>;
+
+/// What a key is derived for. No two constants share a text, and each stands first in its derivation's info.
+pub(super) mod label {
+    pub(crate) const ROOT_FINGERPRINT: &str = "tower-ward/v1/root-fingerprint";
+    pub(crate) const ROOT_CHECK: &str = "tower-ward/v1/root-check";
+    pub(crate) const ROOT_USE: &str = "tower-ward/v1/root-use";
+    pub(crate) const WRAP: &str = "tower-ward/v1/wrap";
+    pub(crate) const WRAP_COMMIT: &str = "tower-ward/v1/wrap-commit";
+    pub(crate) const WRAPPED_KEY: &str = "tower-ward/v1/wrapped-key";
+    pub(crate) const ERASED_KEY: &str = "tower-ward/v1/erased-key";
+    pub(crate) const SUBJECT_FIELD: &str = "tower-ward/v1/subject-field";
+    pub(crate) const TENANT_FIELD: &str = "tower-ward/v1/tenant-field";
+    pub(crate) const BLIND_INDEX: &str = "tower-ward/v1/blind-index";
+
+    #[cfg(test)]
+    pub(crate) const ALL: [&str; 10] = [
+        ROOT_FINGERPRINT,
+        ROOT_CHECK,
+        ROOT_USE,
+        WRAP,
+        WRAP_COMMIT,
+        WRAPPED_KEY,
+        ERASED_KEY,
+        SUBJECT_FIELD,
+        TENANT_FIELD,
+        BLIND_INDEX,
+    ];
+}
+
+/// Appends `part` after its length, two bytes, so that no two lists of parts give the same bytes.
+pub(super) fn push_part(out: &mut Vec<u8>, part: &[u8]) {
+    let length = u16::try_from(part.len()).expect("labels, classes, names and identifiers are shorter than 64 KiB");
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(part);
+}
+
+/// HKDF-SHA256 (RFC 5869) of a uniformly random key, without salt, with the length-prefixed `parts` as info.
+pub(super) fn derive(key: &[u8; 32], label: &str, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+    let mut info = Vec::with_capacity(128);
+    push_part(&mut info, label.as_bytes());
+    for part in parts {
+        push_part(&mut info, part);
+    }
+    let mut out = Zeroizing::new([0; 32]);
+    Kdf::new(None, key).expand(&info, &mut *out).expect("32 bytes are less than 255 blocks");
+    out
+}
+
+pub(super) fn aead(key: &[u8; 32]) -> Aead {
+    Aead::new(key.into())
+}
+
+pub(super) fn wide_aead(key: &[u8; 32]) -> WideAead {
+    WideAead::new(key.into())
+}
+
+pub(super) fn mac(key: &[u8; 32]) -> Mac {
+    Mac::new_from_slice(key).expect("HMAC takes a key of any length")
+}
