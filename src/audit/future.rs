@@ -1,0 +1,214 @@
+//! The future that holds a response until the records of its doors are durable.
+
+use std::{
+    future::Future,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Response, StatusCode};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::sync::oneshot;
+
+use super::{
+    body::TrailBody,
+    ledger::Wait,
+    record::{End, Refusal},
+    trail::{Closer, Trail},
+};
+use crate::id::TrailId;
+
+/// Why the handler's response was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The records of its doors could not be made durable.
+    #[error("the record of this access could not be written")]
+    Unrecorded,
+    /// The handler panicked.
+    #[error("the handler panicked")]
+    Panicked,
+    /// It was made by the grant of another request.
+    #[error("the response was made under another request's trail")]
+    ForeignTrail,
+    /// It was an upgrade, whose bytes no trail would cover.
+    #[error("an upgrade needs a trail of its own")]
+    Upgrade,
+}
+
+impl Failure {
+    /// 503 for what will pass, 500 for a defect of the application.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Unrecorded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Panicked | Self::ForeignTrail | Self::Upgrade => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Unrecorded => "unrecorded",
+            Self::Panicked => "panicked",
+            Self::ForeignTrail => "foreign_trail",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
+/// The guard's mark on a response: the trail under which it was granted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UsedTrail(pub(crate) TrailId);
+
+/// Put into the extensions of a `101 Switching Protocols`, or of a 2xx to CONNECT, by a handler that records what the
+/// upgraded connection does on a trail of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct UpgradeHasTrail;
+
+pin_project! {
+    /// Polls a response future and gives its response away once the records of the doors it opened are durable.
+    ///
+    /// 1. A panic becomes [`Failure::Panicked`].
+    /// 2. A response that another request's trail was used for becomes [`Failure::ForeignTrail`], an upgrade without a
+    ///    trail of its own [`Failure::Upgrade`].
+    /// 3. If the records cannot be made durable, the handler's response is dropped: [`Failure::Unrecorded`].
+    /// 4. Otherwise the response goes out with its body inside a [`TrailBody`].
+    ///
+    /// `respond` makes the response to a failure. A dropped future ends the trail as cancelled.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct AuditFuture<F, B, R> {
+        #[pin]
+        state: State<F, B>,
+        closer: Option<Closer>,
+        respond: R,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, B> {
+        Running { #[pin] inner: F },
+        Settling { fired: oneshot::Receiver<()>, response: Option<Response<B>> },
+        Panicked,
+        Done,
+    }
+}
+
+impl<F, B, R> std::fmt::Debug for AuditFuture<F, B, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuditFuture").field("closer", &self.closer).finish_non_exhaustive()
+    }
+}
+
+impl<F, B, R> AuditFuture<F, B, R>
+where
+    R: Fn(Failure) -> Response<B>,
+{
+    /// Around the response future of one request, whose trail `closer` ends.
+    pub fn new(inner: F, closer: Closer, respond: R) -> Self {
+        Self { state: State::Running { inner }, closer: Some(closer), respond }
+    }
+
+    /// In place of a response future whose making panicked.
+    pub fn panicked(closer: Closer, respond: R) -> Self {
+        Self { state: State::Panicked, closer: Some(closer), respond }
+    }
+}
+
+impl<F, B, E, R> Future for AuditFuture<F, B, R>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+    R: Fn(Failure) -> Response<B>,
+{
+    type Output = Result<Response<TrailBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let answer = match this.state.as_mut().project() {
+                StateProj::Running { inner } => {
+                    match catch_unwind(AssertUnwindSafe(|| inner.poll(context))) {
+                        Ok(Poll::Pending) => return Poll::Pending,
+                        Ok(Poll::Ready(Ok(response))) => {
+                            let trail = this.closer.as_ref().expect(ONCE).trail();
+                            match check(trail, &response) {
+                                Err(failure) => Err(failure),
+                                Ok(()) => match trail.wait() {
+                                    Wait::Durable => Ok(response),
+                                    Wait::Unavailable => Err(Failure::Unrecorded),
+                                    Wait::Later(fired) => {
+                                        // Also drops what is left of the handler.
+                                        this.state.set(State::Settling { fired, response: Some(response) });
+                                        continue;
+                                    }
+                                },
+                            }
+                        }
+                        Ok(Poll::Ready(Err(error))) => {
+                            if let Some(closer) = this.closer.as_mut() {
+                                closer.finish(End::Failed);
+                            }
+                            this.state.set(State::Done);
+                            return Poll::Ready(Err(error));
+                        }
+                        Err(_) => Err(Failure::Panicked),
+                    }
+                }
+                StateProj::Settling { fired, response } => match ready!(Pin::new(fired).poll(context)) {
+                    Ok(()) => Ok(response.take().expect(ONCE)),
+                    Err(_) => Err(Failure::Unrecorded),
+                },
+                StateProj::Panicked => Err(Failure::Panicked),
+                StateProj::Done => panic!("{ONCE}"),
+            };
+            // What is left of a handler that panicked may panic again when it is dropped.
+            let _ = catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done)));
+            let closer = this.closer.take().expect(ONCE);
+            return Poll::Ready(Ok(match answer {
+                Ok(response) => TrailBody::wrap(response, closer),
+                Err(failure) => withhold(failure, closer, &*this.respond),
+            }));
+        }
+    }
+}
+
+const ONCE: &str = "a future is not polled after it is ready";
+
+/// What must not go out whatever is durable.
+fn check<B>(trail: &Trail, response: &Response<B>) -> Result<(), Failure> {
+    let extensions = response.extensions();
+    if extensions.get::<UsedTrail>().is_some_and(|used| used.0 != trail.id()) {
+        return Err(Failure::ForeignTrail);
+    }
+    let upgrade =
+        response.status() == StatusCode::SWITCHING_PROTOCOLS || (trail.is_connect() && response.status().is_success());
+    if upgrade && extensions.get::<UpgradeHasTrail>().is_none() {
+        return Err(Failure::Upgrade);
+    }
+    Ok(())
+}
+
+/// Drops the handler's response, records why, and answers in its stead.
+fn withhold<B: Body>(
+    failure: Failure,
+    mut closer: Closer,
+    respond: &impl Fn(Failure) -> Response<B>,
+) -> Response<TrailBody<B>> {
+    let status = failure.status();
+    if matches!(failure, Failure::ForeignTrail | Failure::Upgrade) {
+        closer.trail().refuse(Refusal {
+            reason: failure.reason(),
+            status: Some(status.as_u16()),
+            ..Refusal::default()
+        });
+    }
+    closer.answered(status);
+    closer.finish(if failure == Failure::Panicked { End::Panicked } else { End::Failed });
+    let response = respond(failure);
+    mem::drop(closer);
+    response.map(TrailBody::bare)
+}

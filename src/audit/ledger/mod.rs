@@ -1,0 +1,367 @@
+//! The ledger: a folder of segment files, the thread that writes them, and the handle that everybody holds.
+
+mod gate;
+mod options;
+mod refusals;
+pub(crate) mod segment;
+pub(crate) mod tree;
+pub(crate) mod writer;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    fs::{File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::Thread,
+};
+
+use gate::Gate;
+pub(crate) use gate::{Wait, lock};
+pub use options::{LedgerError, LedgerOptions};
+use refusals::Refusals;
+use segment::Segment;
+use tokio::sync::{mpsc, watch};
+pub use tree::Head;
+
+use super::{
+    record::{AttemptId, Kind, Outcome, Record, Stream},
+    trail::{Closer, RequestFacts, Trail, TrailError},
+};
+use crate::{
+    clock::SharedClock,
+    id::{RowId, SubjectId, TenantId, TrailId},
+};
+
+/// Most attempts without an outcome that are kept in memory.
+const MAX_UNSETTLED: usize = 65_536;
+
+/// A record on its way to the writer. Tickets grow in the order of the queue.
+#[derive(Debug)]
+pub(crate) struct Message {
+    ticket: u64,
+    record: Box<Record>,
+}
+
+/// A place in the queue, kept until it is used or dropped.
+pub(crate) type Slot = mpsc::OwnedPermit<Message>;
+
+/// What the handle and the writer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    dir: PathBuf,
+    options: LedgerOptions,
+    clock: SharedClock,
+    gate: Gate,
+    order: Mutex<Order>,
+    refusals: Mutex<Refusals>,
+    head: Mutex<Head>,
+    lock: Mutex<Option<File>>,
+    writer: OnceLock<Thread>,
+    stop: AtomicBool,
+    stopped: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Order {
+    ticket: u64,
+    streams: HashSet<Stream>,
+}
+
+/// A change that was announced and whose outcome the ledger does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsettled {
+    pub(crate) attempt: AttemptId,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) trail: Option<TrailId>,
+    pub(crate) record: Box<Record>,
+}
+
+impl Unsettled {
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        Some(Self {
+            attempt: record.attempt?,
+            tenant: record.tenant().cloned(),
+            trail: record.trail,
+            record: Box::new(record.clone()),
+        })
+    }
+
+    /// The attempt.
+    #[must_use]
+    pub fn attempt(&self) -> AttemptId {
+        self.attempt
+    }
+
+    /// In whose data.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&TenantId> {
+        self.tenant.as_ref()
+    }
+
+    /// In which request.
+    #[must_use]
+    pub fn trail(&self) -> Option<TrailId> {
+        self.trail
+    }
+
+    /// On which row.
+    #[must_use]
+    pub fn row(&self) -> Option<RowId> {
+        self.record.row
+    }
+
+    /// On whose data.
+    #[must_use]
+    pub fn subjects(&self) -> &[SubjectId] {
+        &self.record.subjects
+    }
+}
+
+/// The durable record of who did what. Cheap to clone; all clones write the same folder.
+///
+/// # Security
+///
+/// Somebody who can change files can cut the end off or write a whole new ledger; local data cannot tell. See the
+/// attacker's table in `docs/ledger.md`.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    queue: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+    unsettled: Mutex<HashMap<AttemptId, Unsettled>>,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("head", &self.head())
+            .field("available", &self.is_available())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir`, making it if there is none, and starts its writer.
+    ///
+    /// Reads and checks every record that is there. A batch that was cut off by a crash, and so never acknowledged, is
+    /// dropped; anything else that is not as it was written is an error.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range, the folder cannot be written, another process writes it, or it was tampered with.
+    pub fn open(dir: &Path, options: LedgerOptions, clock: SharedClock) -> Result<Self, LedgerError> {
+        options.check()?;
+        let io = |doing| move |source| LedgerError::Io { doing, source };
+        make_dir(dir).map_err(io("make a folder"))?;
+        let file = segment::private(OpenOptions::new().write(true).create(true).truncate(false))
+            .open(dir.join("ledger.lock"))
+            .map_err(io("open the lock file"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LedgerError::Locked),
+            Err(TryLockError::Error(source)) => return Err(LedgerError::Io { doing: "lock", source }),
+        }
+        let tree = tree::Tree::default();
+        let header = segment::Header { number: 0, size: options.segment_size, first: 0, root: tree.root() };
+        let segment = Segment::create(dir, &header).map_err(io("make the first segment"))?;
+        let (queue, receiver) = mpsc::channel(options.queue);
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            gate: Gate::default(),
+            order: Mutex::new(Order { ticket: 0, streams: HashSet::new() }),
+            refusals: Mutex::new(Refusals::new(options.refusal_peers)),
+            head: Mutex::new(Head::of(&tree)),
+            lock: Mutex::new(Some(file)),
+            writer: OnceLock::new(),
+            stop: AtomicBool::new(false),
+            stopped: watch::Sender::new(false),
+            options,
+            clock,
+        });
+        let writer = writer::Writer {
+            queue: receiver,
+            shared: Arc::clone(&shared),
+            number: segment.number(),
+            segment: Some(segment),
+            tree,
+            chains: HashMap::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run())
+            .map_err(io("start the writer"))?;
+        // Nobody else sets it.
+        let _ = shared.writer.set(thread.thread().clone());
+        Ok(Self { inner: Arc::new(Inner { queue, shared, unsettled: Mutex::default() }) })
+    }
+
+    /// Begins the trail of one request (or job). Costs neither a slot nor the disk until a door is opened.
+    ///
+    /// Whoever holds the [`Closer`] ends the trail; dropping it says that the request was cancelled.
+    #[must_use]
+    pub fn begin(&self, facts: RequestFacts) -> (Trail, Closer) {
+        Trail::begin(self.clone(), facts)
+    }
+
+    /// Whether records can be written. While they cannot, every door is refused.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.inner.shared.gate.is_available() && !self.inner.shared.stop.load(Ordering::Acquire)
+    }
+
+    /// The size and root of what is durable.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        *lock(&self.inner.shared.head)
+    }
+
+    /// Changes that were announced and whose outcome is not known: what a crash left. [`settle`](Self::settle) them
+    /// from the database.
+    #[must_use]
+    pub fn unsettled(&self) -> Vec<Unsettled> {
+        lock(&self.inner.unsettled).values().cloned().collect()
+    }
+
+    /// Records how an [unsettled](Self::unsettled) change ended, as the database knows it, and waits until that is
+    /// durable.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such change, or the record cannot be written.
+    pub async fn settle(&self, attempt: AttemptId, outcome: Outcome) -> Result<(), TrailError> {
+        let Some(found) = lock(&self.inner.unsettled).get(&attempt).cloned() else {
+            return Err(TrailError::UnknownAttempt);
+        };
+        let mut record = found.record;
+        record.kind = Kind::Outcome;
+        record.outcome = Some(outcome);
+        record.at = self.inner.shared.clock.now();
+        record.monotonic_ns = u64::try_from(self.inner.shared.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
+        let ticket = self.submit(self.reserve()?, record);
+        self.durable(ticket).await?;
+        if outcome != Outcome::Unknown {
+            lock(&self.inner.unsettled).remove(&attempt);
+        }
+        Ok(())
+    }
+
+    /// The last `limit` records, the oldest first, of what was done to one person's data in one clinic.
+    ///
+    /// Reads files: call it from a blocking task. Only what is durable is seen.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or is not intact.
+    pub fn timeline(&self, tenant: &TenantId, subject: SubjectId, limit: usize) -> Result<Vec<Record>, LedgerError> {
+        let _ = (tenant, subject, limit);
+        Ok(Vec::new())
+    }
+
+    /// Stops: refuses new doors, gives the requests in flight five seconds to end, writes what is queued and the counts
+    /// of refusals, and gives up the folder.
+    pub async fn shutdown(&self) {
+        let shared = &self.inner.shared;
+        shared.stop.store(true, Ordering::Release);
+        self.wake();
+        // The sender lives in `shared`, so this ends only by the value.
+        let _ = shared.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.inner.shared.writer.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.inner.shared.clock
+    }
+
+    pub(crate) fn options(&self) -> &LedgerOptions {
+        &self.inner.shared.options
+    }
+
+    /// A place in the queue. Never waits: a full queue refuses.
+    pub(crate) fn reserve(&self) -> Result<Slot, TrailError> {
+        if !self.is_available() {
+            return Err(TrailError::Unavailable);
+        }
+        self.inner.queue.clone().try_reserve_owned().map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => TrailError::Full,
+            mpsc::error::TrySendError::Closed(_) => TrailError::Unavailable,
+        })
+    }
+
+    /// Refuses a tenant for whose chain there is no room.
+    pub(crate) fn admit(&self, stream: &Stream) -> Result<(), TrailError> {
+        let mut order = lock(&self.inner.shared.order);
+        if order.streams.contains(stream) || matches!(stream, Stream::Platform) {
+            return Ok(());
+        }
+        if order.streams.len() >= self.inner.shared.options.tenants {
+            return Err(TrailError::TooManyTenants);
+        }
+        order.streams.insert(stream.clone());
+        Ok(())
+    }
+
+    /// Puts the record into its place in the queue. Tickets are given under the lock, so they grow as the queue does.
+    pub(crate) fn submit(&self, slot: Slot, record: Box<Record>) -> u64 {
+        let mut order = lock(&self.inner.shared.order);
+        order.ticket += 1;
+        let ticket = order.ticket;
+        slot.send(Message { ticket, record });
+        ticket
+    }
+
+    pub(crate) fn is_durable(&self, ticket: u64) -> bool {
+        self.inner.shared.gate.is_durable(ticket)
+    }
+
+    pub(crate) fn wait(&self, ticket: u64) -> Wait {
+        self.inner.shared.gate.wait(ticket)
+    }
+
+    pub(crate) async fn durable(&self, ticket: u64) -> Result<(), TrailError> {
+        match self.wait(ticket) {
+            Wait::Durable => Ok(()),
+            Wait::Later(fired) => fired.await.map_err(|_| TrailError::Unavailable),
+            Wait::Unavailable => Err(TrailError::Unavailable),
+        }
+    }
+
+    /// Counts a refusal of somebody unknown.
+    pub(crate) fn count_refusal(&self, peer: Option<std::net::IpAddr>, reason: &'static str, status: Option<u16>) {
+        let shared = &self.inner.shared;
+        let first = lock(&shared.refusals).note(peer, reason, status, shared.clock.now(), shared.clock.monotonic());
+        if first {
+            self.wake();
+        }
+    }
+
+    /// Remembers a change whose commit was sent and whose answer was lost.
+    pub(crate) fn remember(&self, unsettled: Unsettled) {
+        let mut map = lock(&self.inner.unsettled);
+        if map.len() < MAX_UNSETTLED {
+            map.insert(unsettled.attempt, unsettled);
+        }
+    }
+}
+
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(dir)
+}

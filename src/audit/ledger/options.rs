@@ -1,0 +1,133 @@
+//! Settings and errors of the ledger.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use super::segment;
+use crate::audit::verify::VerifyError;
+
+/// Settings of a ledger.
+///
+/// | setting | default | meaning |
+/// |---|---|---|
+/// | [`with_segment_size`](Self::with_segment_size) | 16 MiB | bytes of one segment file, written in full before use |
+/// | [`with_queue`](Self::with_queue) | 4,096 | records on their way, reserved ones included; a full queue refuses doors |
+/// | [`with_batch`](Self::with_batch) | 256 | most records that share one sync |
+/// | [`with_tenants`](Self::with_tenants) | 10,000 | tenants whose chain heads are kept in memory (about 200 bytes each) |
+/// | [`with_refusal_peers`](Self::with_refusal_peers) | 256 | peers whose refusals are counted apart in one minute |
+/// | [`with_trail_deadline`](Self::with_trail_deadline) | 10 minutes | after which a trail opens no more doors |
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct LedgerOptions {
+    pub(crate) segment_size: u64,
+    pub(crate) queue: usize,
+    pub(crate) batch: usize,
+    pub(crate) tenants: usize,
+    pub(crate) refusal_peers: usize,
+    pub(crate) trail_deadline: Duration,
+}
+
+impl Default for LedgerOptions {
+    fn default() -> Self {
+        Self {
+            segment_size: 16 * 1024 * 1024,
+            queue: 4_096,
+            batch: 256,
+            tenants: 10_000,
+            refusal_peers: 256,
+            trail_deadline: Duration::from_secs(600),
+        }
+    }
+}
+
+impl LedgerOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes of one segment file: 128 KiB to 1 GiB, checked when the ledger is opened.
+    pub fn with_segment_size(mut self, bytes: u64) -> Self {
+        self.segment_size = bytes;
+        self
+    }
+
+    /// Slots of the queue.
+    pub fn with_queue(mut self, slots: NonZeroUsize) -> Self {
+        self.queue = slots.get();
+        self
+    }
+
+    /// Most records that share one write and one sync.
+    pub fn with_batch(mut self, records: NonZeroUsize) -> Self {
+        self.batch = records.get();
+        self
+    }
+
+    /// Most tenants. The doors of one more are refused; a ledger that already holds more does not open.
+    pub fn with_tenants(mut self, tenants: NonZeroUsize) -> Self {
+        self.tenants = tenants.get();
+        self
+    }
+
+    /// Most peers whose refusals before identity are counted apart in one minute; the others share one count.
+    pub fn with_refusal_peers(mut self, peers: NonZeroUsize) -> Self {
+        self.refusal_peers = peers.get();
+        self
+    }
+
+    /// How long after its start a trail still opens doors.
+    pub fn with_trail_deadline(mut self, deadline: Duration) -> Self {
+        self.trail_deadline = deadline;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), LedgerError> {
+        if !(segment::MIN_SIZE..=segment::MAX_SIZE).contains(&self.segment_size) {
+            return Err(LedgerError::Setting { setting: "segment_size", expected: "128 KiB to 1 GiB" });
+        }
+        if self.queue > tokio::sync::Semaphore::MAX_PERMITS {
+            return Err(LedgerError::Setting { setting: "queue", expected: "far fewer slots" });
+        }
+        Ok(())
+    }
+}
+
+/// A ledger that does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// A setting is out of its range.
+    #[error("ledger setting `{setting}` is out of range: expected {expected}")]
+    Setting {
+        /// Which.
+        setting: &'static str,
+        /// Its range.
+        expected: &'static str,
+    },
+    /// The file system refused.
+    #[error("cannot {doing} in the ledger's folder: check that it exists, is writable and has room for one segment")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process writes this ledger.
+    #[error("the ledger is locked: another process is writing it; stop that one, or give each its own folder")]
+    Locked,
+    /// The ledger is not as it was written.
+    #[error(
+        "the ledger was not left as it was written: keep the folder as it is, compare with a backup or a checkpoint"
+    )]
+    Damaged(#[from] VerifyError),
+    /// More tenants than the setting allows.
+    #[error("the ledger holds more tenants than `tenants` allows: raise the setting")]
+    TooManyTenants,
+    /// More attempts without an outcome than fit in memory.
+    #[error("the ledger holds more than {max} changes without an outcome: settle them from the database with `settle`")]
+    TooManyUnsettled {
+        /// The bound.
+        max: usize,
+    },
+}

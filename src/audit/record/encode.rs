@@ -1,0 +1,155 @@
+//! A record as canonical bytes.
+
+use jiff::fmt::temporal::DateTimePrinter;
+use uuid::fmt::Hyphenated;
+
+use super::{Record, names::Kind};
+
+/// Nine digits of seconds always: the wall time has one spelling.
+pub(super) const TIME: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
+
+/// Appends the canonical bytes of `record`.
+pub(super) fn encode(record: &Record, out: &mut String) {
+    out.push_str(r#"{"v":1,"index":"#);
+    number(out, record.index);
+    out.push_str(r#","stream":""#);
+    out.push_str(record.stream.as_str());
+    out.push_str(r#"","seq":"#);
+    number(out, record.sequence);
+    out.push_str(r#","prev":""#);
+    data_encoding::HEXLOWER.encode_append(&record.previous, out);
+    out.push_str(r#"","at":""#);
+    // Writing to a String cannot fail.
+    let _ = TIME.print_timestamp(&record.at, &mut *out);
+    out.push_str(r#"","mono":"#);
+    number(out, record.monotonic_ns);
+    if let Some(trail) = &record.trail {
+        id(out, "trail", trail.as_bytes());
+    }
+    word(out, "kind", Kind::as_str(record.kind));
+    if let Some(action) = record.action {
+        word(out, "action", action.as_str());
+    }
+    if let Some(user) = &record.user {
+        id(out, "user", user.as_bytes());
+    }
+    text(out, "role", record.role.as_deref());
+    if let Some(session) = &record.session {
+        id(out, "session", session.as_bytes());
+    }
+    text(out, "permission", record.permission.as_deref());
+    text(out, "entity", record.entity.as_deref());
+    if !record.subjects.is_empty() {
+        key(out, "subjects");
+        for (n, subject) in record.subjects.iter().enumerate() {
+            out.push_str(if n == 0 { "[\"" } else { ",\"" });
+            uuid(out, subject.as_bytes());
+            out.push('"');
+        }
+        out.push(']');
+    }
+    if let Some(row) = &record.row {
+        id(out, "row", row.as_bytes());
+    }
+    if let Some(attempt) = &record.attempt {
+        id(out, "attempt", attempt.as_bytes());
+    }
+    if let Some(purpose) = &record.purpose {
+        word(out, "purpose", purpose.as_str());
+    }
+    text(out, "reason", record.reason.as_deref());
+    text(out, "why", record.why.as_deref());
+    if let Some(outcome) = record.outcome {
+        word(out, "outcome", outcome.as_str());
+    }
+    if let Some(end) = record.end {
+        word(out, "end", end.as_str());
+    }
+    for (name, value) in [("status", record.status.map(u64::from)), ("bytes", record.bytes), ("count", record.count)] {
+        if let Some(value) = value {
+            key(out, name);
+            number(out, value);
+        }
+    }
+    if let Some(peer) = record.peer {
+        use std::fmt::Write as _;
+        // `IpAddr` prints in the one form of RFC 5952.
+        let _ = write!(out, r#","peer":"{peer}""#);
+    }
+    text(out, "request", record.request.as_deref());
+    if let Some(method) = record.method {
+        word(out, "method", method.as_str());
+    }
+    text(out, "route", record.route.as_deref());
+    out.push('}');
+}
+
+fn key(out: &mut String, name: &str) {
+    out.push_str(",\"");
+    out.push_str(name);
+    out.push_str("\":");
+}
+
+fn number(out: &mut String, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend(digits[at..].iter().map(|&b| char::from(b)));
+}
+
+/// A field whose text needs no escapes.
+fn word(out: &mut String, name: &str, value: &str) {
+    key(out, name);
+    out.push('"');
+    out.push_str(value);
+    out.push('"');
+}
+
+fn id(out: &mut String, name: &str, bytes: &[u8; 16]) {
+    key(out, name);
+    out.push('"');
+    uuid(out, bytes);
+    out.push('"');
+}
+
+fn uuid(out: &mut String, bytes: &[u8; 16]) {
+    let mut buffer = [0; Hyphenated::LENGTH];
+    out.push_str(uuid::Uuid::from_bytes(*bytes).hyphenated().encode_lower(&mut buffer));
+}
+
+/// A text with the escapes of RFC 8785 §3.2.2.2: the short ones where JSON has them, `\u00xx` for other controls.
+fn text(out: &mut String, name: &str, value: Option<&str>) {
+    let Some(value) = value else { return };
+    key(out, name);
+    out.push('"');
+    let mut plain = 0;
+    for (at, byte) in value.bytes().enumerate() {
+        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&value[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            0x08 => out.push_str("\\b"),
+            b'\t' => out.push_str("\\t"),
+            b'\n' => out.push_str("\\n"),
+            0x0c => out.push_str("\\f"),
+            b'\r' => out.push_str("\\r"),
+            other => {
+                out.push_str("\\u00");
+                data_encoding::HEXLOWER.encode_append(&[other], out);
+            }
+        }
+    }
+    out.push_str(&value[plain..]);
+    out.push('"');
+}

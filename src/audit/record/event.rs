@@ -1,0 +1,225 @@
+//! What callers hand in: who, which door, which change, which refusal, which event.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use super::{Action, Kind, MAX_NAME, MAX_TEXT};
+use crate::id::{RowId, SessionId, SubjectId, TenantId, UserId};
+
+/// Who acts in a request, once that is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Actor {
+    pub(crate) user: Option<UserId>,
+    pub(crate) role: Option<Arc<str>>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) tenant: Option<TenantId>,
+}
+
+/// A door about to be opened.
+#[derive(Debug)]
+pub(crate) struct Door<'a> {
+    pub(crate) action: Action,
+    pub(crate) permission: &'static str,
+    pub(crate) entity: &'static str,
+    pub(crate) subjects: &'a [SubjectId],
+    pub(crate) row: Option<RowId>,
+    pub(crate) purpose: Option<Purpose>,
+    /// The relation or role that allowed it.
+    pub(crate) why: String,
+}
+
+/// A change about to be made.
+#[derive(Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) action: Action,
+    pub(crate) permission: &'static str,
+    pub(crate) entity: &'static str,
+    pub(crate) subjects: &'a [SubjectId],
+    pub(crate) row: Option<RowId>,
+    pub(crate) purpose: Option<Purpose>,
+    /// The relation or role that allowed it.
+    pub(crate) why: String,
+}
+
+/// A request that was refused.
+#[derive(Debug, Default)]
+pub(crate) struct Refusal<'a> {
+    /// Which rule refused, as a fixed word: `not_assigned`, `bad_password`.
+    pub(crate) reason: &'static str,
+    pub(crate) status: Option<u16>,
+    pub(crate) permission: Option<&'static str>,
+    pub(crate) entity: Option<&'static str>,
+    pub(crate) subjects: &'a [SubjectId],
+    pub(crate) row: Option<RowId>,
+}
+
+/// A purpose that is not one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a purpose: expected 1 to {MAX_NAME} of a-z, 0-9, `-`, `_` and `.`, a letter first")]
+pub struct PurposeError;
+
+/// Why somebody says they look: `treatment`, `billing`, `audit`. A word, never a sentence about a person.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Purpose(Arc<str>);
+
+impl Purpose {
+    /// Parses a purpose.
+    ///
+    /// # Errors
+    ///
+    /// If `text` is not 1 to 64 of `a-z 0-9 - _ .` with a letter first.
+    pub fn new(text: &str) -> Result<Self, PurposeError> {
+        let bytes = text.as_bytes();
+        let good = matches!(bytes, [b'a'..=b'z', ..])
+            && bytes.len() <= MAX_NAME
+            && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'));
+        if good { Ok(Self(text.into())) } else { Err(PurposeError) }
+    }
+
+    /// The word.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Purpose({})", self.0)
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for Purpose {
+    type Err = PurposeError;
+
+    fn from_str(text: &str) -> Result<Self, PurposeError> {
+        Self::new(text)
+    }
+}
+
+/// Something worth recording that is no door of this crate: what an application records when it uses only the ledger.
+///
+/// # Security
+///
+/// The texts stand in the ledger in clear and cannot be erased: put no name, no diagnosis and no other datum of a
+/// person in them. People are named by [`SubjectId`] alone.
+#[derive(Debug, Clone)]
+#[must_use = "an event is recorded by `Trail::record`"]
+pub struct Event {
+    pub(crate) kind: Kind,
+    pub(crate) action: Action,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) user: Option<UserId>,
+    pub(crate) role: Option<Arc<str>>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) entity: Option<Cow<'static, str>>,
+    pub(crate) subjects: Vec<SubjectId>,
+    pub(crate) row: Option<RowId>,
+    pub(crate) purpose: Option<Purpose>,
+    pub(crate) reason: Option<Cow<'static, str>>,
+}
+
+impl Event {
+    /// An event in which this was done.
+    pub fn new(action: Action) -> Self {
+        Self {
+            kind: Kind::Event,
+            action,
+            tenant: None,
+            user: None,
+            role: None,
+            session: None,
+            entity: None,
+            subjects: Vec::new(),
+            row: None,
+            purpose: None,
+            reason: None,
+        }
+    }
+
+    /// Somebody logged in.
+    pub(crate) fn login(actor: Actor) -> Self {
+        Self { kind: Kind::Login, ..Self::new(Action::Login).with_actor(actor) }
+    }
+
+    /// A session was prolonged.
+    pub(crate) fn refresh(actor: Actor) -> Self {
+        Self { kind: Kind::Refresh, ..Self::new(Action::Refresh).with_actor(actor) }
+    }
+
+    /// Somebody logged out, or was.
+    pub(crate) fn logout(actor: Actor) -> Self {
+        Self { kind: Kind::Logout, ..Self::new(Action::Logout).with_actor(actor) }
+    }
+
+    pub(crate) fn with_actor(self, actor: Actor) -> Self {
+        Self { tenant: actor.tenant, user: actor.user, role: actor.role, session: actor.session, ..self }
+    }
+
+    /// In this tenant's chain. Default: the request's own, or the platform's.
+    pub fn with_tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+
+    /// By this user.
+    pub fn with_user(mut self, user: UserId) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// In this role: at most 64 bytes.
+    pub fn with_role(mut self, role: &str) -> Self {
+        self.role = Some(role.into());
+        self
+    }
+
+    /// To this kind of thing: at most 64 bytes.
+    pub fn with_entity(mut self, entity: impl Into<Cow<'static, str>>) -> Self {
+        self.entity = Some(entity.into());
+        self
+    }
+
+    /// Adds a person whose data it was: at most 1,000.
+    pub fn add_subject(mut self, subject: SubjectId) -> Self {
+        self.subjects.push(subject);
+        self
+    }
+
+    /// To this row.
+    pub fn with_row(mut self, row: RowId) -> Self {
+        self.row = Some(row);
+        self
+    }
+
+    /// For this purpose.
+    pub fn with_purpose(mut self, purpose: Purpose) -> Self {
+        self.purpose = Some(purpose);
+        self
+    }
+
+    /// For this reason: at most 256 bytes, and nothing about a person.
+    pub fn with_reason(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// The field that is beyond its bound, if one is.
+    pub(crate) fn too_long(&self) -> Option<&'static str> {
+        let long = |text: Option<&str>, max| text.is_some_and(|text| text.len() > max);
+        if long(self.role.as_deref(), MAX_NAME) {
+            Some("role")
+        } else if long(self.entity.as_deref(), MAX_NAME) {
+            Some("entity")
+        } else if long(self.reason.as_deref(), MAX_TEXT) {
+            Some("reason")
+        } else {
+            None
+        }
+    }
+}

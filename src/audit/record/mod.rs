@@ -1,0 +1,384 @@
+//! One entry of the ledger, and its canonical bytes.
+//!
+//! A record is one line of JSON with a fixed order of fields, no white space, no floats, and bounded texts; absent
+//! fields are left out. [`Record::from_bytes`] takes exactly what [`Record::to_bytes`] writes and nothing else, so one
+//! record has one spelling and one hash. `docs/ledger.md` gives the bytes.
+
+mod encode;
+mod event;
+mod names;
+mod parse;
+
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
+
+pub(crate) use event::{Actor, Change, Door, Refusal};
+pub use event::{Event, Purpose, PurposeError};
+pub use names::{Action, End, Kind, Method, Outcome};
+pub use parse::RecordError;
+
+use crate::{
+    clock::Timestamp,
+    id::{IdError, RowId, SessionId, SubjectId, TenantId, TrailId, UserId},
+};
+
+/// The longest record, in bytes.
+pub const MAX_RECORD: usize = 48 * 1024;
+/// The most people one record may list.
+pub const MAX_SUBJECTS: usize = 1_000;
+/// The longest name: a role, a permission, an entity, a purpose, a request id.
+pub const MAX_NAME: usize = 64;
+/// The longest `why`.
+pub const MAX_WHY: usize = 128;
+/// The longest reason or route template.
+pub const MAX_TEXT: usize = 256;
+
+/// SHA-256.
+pub(crate) type Hash = [u8; 32];
+
+/// Whose chain a record stands in: a tenant's, or the platform's for what belongs to no tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stream {
+    /// What belongs to no tenant: refusals before identity, the operator's own acts.
+    Platform,
+    /// One tenant's.
+    Tenant(TenantId),
+}
+
+impl Stream {
+    /// The name in the record: the tenant's, or `platform`, which no tenant can be called.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Platform => "platform",
+            Self::Tenant(tenant) => tenant.as_str(),
+        }
+    }
+}
+
+impl From<Option<TenantId>> for Stream {
+    fn from(tenant: Option<TenantId>) -> Self {
+        tenant.map_or(Self::Platform, Self::Tenant)
+    }
+}
+
+/// One attempt at a change, from its write-ahead record to its outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttemptId(TrailId);
+
+impl AttemptId {
+    pub(crate) fn generate(clock: &dyn crate::clock::Clock) -> Self {
+        Self(TrailId::generate(clock))
+    }
+
+    /// The identifier with these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(TrailId::from_bytes(bytes))
+    }
+
+    /// The sixteen bytes: a UUID version 7.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AttemptId({})", self.0)
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for AttemptId {
+    type Err = IdError;
+
+    /// Takes the hyphenated lower-case form alone.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse().map(Self)
+    }
+}
+
+/// One entry of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub(crate) index: u64,
+    pub(crate) stream: Stream,
+    pub(crate) sequence: u64,
+    pub(crate) previous: Hash,
+    pub(crate) at: Timestamp,
+    pub(crate) monotonic_ns: u64,
+    pub(crate) trail: Option<TrailId>,
+    pub(crate) kind: Kind,
+    pub(crate) action: Option<Action>,
+    pub(crate) user: Option<UserId>,
+    pub(crate) role: Option<Arc<str>>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) permission: Option<Cow<'static, str>>,
+    pub(crate) entity: Option<Cow<'static, str>>,
+    pub(crate) subjects: Vec<SubjectId>,
+    pub(crate) row: Option<RowId>,
+    pub(crate) attempt: Option<AttemptId>,
+    pub(crate) purpose: Option<Purpose>,
+    pub(crate) reason: Option<Cow<'static, str>>,
+    pub(crate) why: Option<Arc<str>>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) end: Option<End>,
+    pub(crate) status: Option<u16>,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) count: Option<u64>,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) request: Option<Arc<str>>,
+    pub(crate) method: Option<Method>,
+    pub(crate) route: Option<Arc<str>>,
+}
+
+impl Record {
+    /// A record of this kind with nothing else in it. Its place in the ledger is given by the writer.
+    pub(crate) fn empty(kind: Kind, stream: Stream, at: Timestamp, monotonic: std::time::Duration) -> Self {
+        Self {
+            index: 0,
+            stream,
+            sequence: 0,
+            previous: [0; 32],
+            at,
+            monotonic_ns: u64::try_from(monotonic.as_nanos()).unwrap_or(u64::MAX),
+            trail: None,
+            kind,
+            action: None,
+            user: None,
+            role: None,
+            session: None,
+            permission: None,
+            entity: None,
+            subjects: Vec::new(),
+            row: None,
+            attempt: None,
+            purpose: None,
+            reason: None,
+            why: None,
+            outcome: None,
+            end: None,
+            status: None,
+            bytes: None,
+            count: None,
+            peer: None,
+            request: None,
+            method: None,
+            route: None,
+        }
+    }
+
+    /// Reads the canonical bytes of a record.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are not exactly what [`to_bytes`](Self::to_bytes) writes: another order of fields, another spelling
+    /// of a number, a text or an identifier, white space, an unknown field, or a text beyond its bound.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
+        parse::parse(bytes)
+    }
+
+    /// The canonical bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = String::with_capacity(512);
+        encode::encode(self, &mut out);
+        out.into_bytes()
+    }
+
+    pub(crate) fn write_to(&self, out: &mut String) {
+        encode::encode(self, out);
+    }
+
+    /// The place in the whole ledger, from 0.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Whose chain it stands in.
+    #[must_use]
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The tenant, or `None` for the platform.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match &self.stream {
+            Stream::Platform => None,
+            Stream::Tenant(tenant) => Some(tenant),
+        }
+    }
+
+    /// The place in its own chain, from 0.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// The hash of the record before it in its chain; zeros for the first.
+    #[must_use]
+    pub fn previous(&self) -> &[u8; 32] {
+        &self.previous
+    }
+
+    /// Wall time at which it happened.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Monotonic nanoseconds since the server started.
+    #[must_use]
+    pub fn monotonic_ns(&self) -> u64 {
+        self.monotonic_ns
+    }
+
+    /// The request (or job) it belongs to.
+    #[must_use]
+    pub fn trail(&self) -> Option<TrailId> {
+        self.trail
+    }
+
+    /// What kind of record it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What was done.
+    #[must_use]
+    pub fn action(&self) -> Option<Action> {
+        self.action
+    }
+
+    /// Who did it.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.user
+    }
+
+    /// In which role.
+    #[must_use]
+    pub fn role(&self) -> Option<&str> {
+        self.role.as_deref()
+    }
+
+    /// In which session.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// By which permission.
+    #[must_use]
+    pub fn permission(&self) -> Option<&str> {
+        self.permission.as_deref()
+    }
+
+    /// To what kind of thing.
+    #[must_use]
+    pub fn entity(&self) -> Option<&str> {
+        self.entity.as_deref()
+    }
+
+    /// Whose data it was.
+    #[must_use]
+    pub fn subjects(&self) -> &[SubjectId] {
+        &self.subjects
+    }
+
+    /// Which row.
+    #[must_use]
+    pub fn row(&self) -> Option<RowId> {
+        self.row
+    }
+
+    /// The change that this record announces or settles.
+    #[must_use]
+    pub fn attempt(&self) -> Option<AttemptId> {
+        self.attempt
+    }
+
+    /// The declared purpose.
+    #[must_use]
+    pub fn purpose(&self) -> Option<&str> {
+        self.purpose.as_ref().map(Purpose::as_str)
+    }
+
+    /// The reason given, or the reason of a refusal.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The relation or role that allowed it.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        self.why.as_deref()
+    }
+
+    /// How a change ended.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    /// How a request ended.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// The status of the response.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// Bytes of the body handed to the connection.
+    #[must_use]
+    pub fn bytes(&self) -> Option<u64> {
+        self.bytes
+    }
+
+    /// How many refusals an aggregated record stands for.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        self.count
+    }
+
+    /// The peer's address.
+    #[must_use]
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.request.as_deref()
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> Option<Method> {
+        self.method
+    }
+
+    /// The route's template; never the path itself.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        self.route.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests;

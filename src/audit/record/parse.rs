@@ -1,0 +1,262 @@
+//! Canonical bytes as a record. What does not come out of `encode` is refused.
+
+use std::{borrow::Cow, net::IpAddr, str::FromStr};
+
+use super::{
+    MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Purpose, Record, Stream, encode,
+    names::{Action, End, Kind, Method, Outcome},
+};
+use crate::{clock::Timestamp, codec, id::TenantId};
+
+/// Bytes that are not a canonical record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a canonical record: bad `{field}`")]
+pub struct RecordError {
+    field: &'static str,
+}
+
+impl RecordError {
+    /// The first field that is wrong: `record` for the frame itself.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+}
+
+/// The longest identifier, time or address.
+const MAX_WORD: usize = 64;
+
+struct Cursor<'a> {
+    rest: &'a str,
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
+    let frame = RecordError { field: "record" };
+    if bytes.len() > MAX_RECORD {
+        return Err(frame);
+    }
+    let mut c = Cursor { rest: std::str::from_utf8(bytes).map_err(|_| frame)? };
+    c.literal(r#"{"v":1"#, "v")?;
+    let index = c.required("index", Cursor::number)?;
+    let stream = c.required("stream", |c, field| match c.word(field)? {
+        "platform" => Ok(Stream::Platform),
+        name => TenantId::new(name).map(Stream::Tenant).map_err(|_| RecordError { field }),
+    })?;
+    let sequence = c.required("seq", Cursor::number)?;
+    let previous = c.required("prev", |c, field| codec::unhex::<32>(c.word(field)?).ok_or(RecordError { field }))?;
+    let at = c.required("at", Cursor::time)?;
+    let monotonic_ns = c.required("mono", Cursor::number)?;
+    let trail = c.optional("trail", Cursor::parsed)?;
+    let kind = c.required("kind", |c, field| Kind::parse(c.word(field)?).ok_or(RecordError { field }))?;
+    let action = c.optional("action", |c, field| Action::parse(c.word(field)?).ok_or(RecordError { field }))?;
+    let user = c.optional("user", Cursor::parsed)?;
+    let role = c.optional("role", |c, field| c.text(field, MAX_NAME))?.map(|text| text.as_ref().into());
+    let session = c.optional("session", Cursor::parsed)?;
+    let permission = c.optional("permission", |c, field| c.text(field, MAX_NAME))?.map(owned);
+    let entity = c.optional("entity", |c, field| c.text(field, MAX_NAME))?.map(owned);
+    let subjects = c.optional("subjects", Cursor::subjects)?.unwrap_or_default();
+    let row = c.optional("row", Cursor::parsed)?;
+    let attempt = c.optional("attempt", Cursor::parsed)?;
+    let purpose = c.optional("purpose", |c, field| Purpose::new(c.word(field)?).map_err(|_| RecordError { field }))?;
+    let reason = c.optional("reason", |c, field| c.text(field, MAX_TEXT))?.map(owned);
+    let why = c.optional("why", |c, field| c.text(field, MAX_WHY))?.map(|text| text.as_ref().into());
+    let outcome = c.optional("outcome", |c, field| Outcome::parse(c.word(field)?).ok_or(RecordError { field }))?;
+    let end = c.optional("end", |c, field| End::parse(c.word(field)?).ok_or(RecordError { field }))?;
+    let status = c.optional("status", |c, field| u16::try_from(c.number(field)?).map_err(|_| RecordError { field }))?;
+    let sent = c.optional("bytes", Cursor::number)?;
+    let count = c.optional("count", Cursor::number)?;
+    let peer = c.optional("peer", Cursor::address)?;
+    let request = c.optional("request", |c, field| c.text(field, MAX_NAME))?.map(|text| text.as_ref().into());
+    let method = c.optional("method", |c, field| Method::parse(c.word(field)?).ok_or(RecordError { field }))?;
+    let route = c.optional("route", |c, field| c.text(field, MAX_TEXT))?.map(|text| text.as_ref().into());
+    c.literal("}", "record")?;
+    if !c.rest.is_empty() {
+        return Err(frame);
+    }
+    Ok(Record {
+        index,
+        stream,
+        sequence,
+        previous,
+        at,
+        monotonic_ns,
+        trail,
+        kind,
+        action,
+        user,
+        role,
+        session,
+        permission,
+        entity,
+        subjects,
+        row,
+        attempt,
+        purpose,
+        reason,
+        why,
+        outcome,
+        end,
+        status,
+        bytes: sent,
+        count,
+        peer,
+        request,
+        method,
+        route,
+    })
+}
+
+fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}
+
+impl<'a> Cursor<'a> {
+    fn literal(&mut self, expected: &str, field: &'static str) -> Result<(), RecordError> {
+        self.rest = self.rest.strip_prefix(expected).ok_or(RecordError { field })?;
+        Ok(())
+    }
+
+    /// Whether the next field has this name; steps over the name if so.
+    fn key(&mut self, name: &str) -> bool {
+        let after =
+            self.rest.strip_prefix(",\"").and_then(|r| r.strip_prefix(name)).and_then(|r| r.strip_prefix("\":"));
+        match after {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn required<T>(
+        &mut self,
+        name: &'static str,
+        value: impl FnOnce(&mut Self, &'static str) -> Result<T, RecordError>,
+    ) -> Result<T, RecordError> {
+        if self.key(name) { value(self, name) } else { Err(RecordError { field: name }) }
+    }
+
+    fn optional<T>(
+        &mut self,
+        name: &'static str,
+        value: impl FnOnce(&mut Self, &'static str) -> Result<T, RecordError>,
+    ) -> Result<Option<T>, RecordError> {
+        if self.key(name) { value(self, name).map(Some) } else { Ok(None) }
+    }
+
+    fn number(&mut self, field: &'static str) -> Result<u64, RecordError> {
+        let bad = RecordError { field };
+        let end = self.rest.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(self.rest.len());
+        let (digits, rest) = self.rest.split_at(end);
+        if digits.len() > 1 && digits.starts_with('0') {
+            return Err(bad);
+        }
+        self.rest = rest;
+        // Refuses the empty text and what does not fit.
+        digits.parse().map_err(|_| bad)
+    }
+
+    /// A text that holds no escape.
+    fn word(&mut self, field: &'static str) -> Result<&'a str, RecordError> {
+        let bad = RecordError { field };
+        let inside = self.rest.strip_prefix('"').ok_or(bad)?;
+        let end = inside.bytes().take(MAX_WORD + 1).position(|b| b == b'"').ok_or(bad)?;
+        self.rest = &inside[end + 1..];
+        Ok(&inside[..end])
+    }
+
+    fn parsed<T: FromStr>(&mut self, field: &'static str) -> Result<T, RecordError> {
+        self.word(field)?.parse().map_err(|_| RecordError { field })
+    }
+
+    fn time(&mut self, field: &'static str) -> Result<Timestamp, RecordError> {
+        let text = self.word(field)?;
+        let time: Timestamp = text.parse().map_err(|_| RecordError { field })?;
+        let mut canonical = String::with_capacity(MAX_WORD);
+        let _ = encode::TIME.print_timestamp(&time, &mut canonical);
+        if canonical == text { Ok(time) } else { Err(RecordError { field }) }
+    }
+
+    fn address(&mut self, field: &'static str) -> Result<IpAddr, RecordError> {
+        let text = self.word(field)?;
+        let address: IpAddr = text.parse().map_err(|_| RecordError { field })?;
+        if address.to_string() == text { Ok(address) } else { Err(RecordError { field }) }
+    }
+
+    fn subjects<T: FromStr>(&mut self, field: &'static str) -> Result<Vec<T>, RecordError> {
+        let bad = RecordError { field };
+        let mut subjects = Vec::new();
+        self.literal("[", field)?;
+        loop {
+            if subjects.len() == MAX_SUBJECTS {
+                return Err(bad);
+            }
+            subjects.push(self.parsed(field)?);
+            if let Some(rest) = self.rest.strip_prefix(',') {
+                self.rest = rest;
+            } else {
+                self.literal("]", field)?;
+                return Ok(subjects);
+            }
+        }
+    }
+
+    /// A text of at most `max` bytes once its escapes are undone.
+    fn text(&mut self, field: &'static str, max: usize) -> Result<Cow<'a, str>, RecordError> {
+        let bad = RecordError { field };
+        let inside = self.rest.strip_prefix('"').ok_or(bad)?;
+        let mut plain = 0;
+        let mut undone: Option<String> = None;
+        let mut bytes = inside.bytes().enumerate();
+        while let Some((at, byte)) = bytes.next() {
+            match byte {
+                b'"' => {
+                    self.rest = &inside[at + 1..];
+                    let text = match undone {
+                        None => Cow::Borrowed(&inside[..at]),
+                        Some(mut text) => {
+                            text.push_str(&inside[plain..at]);
+                            Cow::Owned(text)
+                        }
+                    };
+                    return if text.len() <= max { Ok(text) } else { Err(bad) };
+                }
+                b'\\' => {
+                    let (character, length) = escape(&inside[at..]).ok_or(bad)?;
+                    let text = undone.get_or_insert_default();
+                    text.push_str(&inside[plain..at]);
+                    text.push(character);
+                    if text.len() > max {
+                        return Err(bad);
+                    }
+                    plain = at + length;
+                    bytes.nth(length - 2);
+                }
+                ..b' ' => return Err(bad),
+                _ => {}
+            }
+        }
+        Err(bad)
+    }
+}
+
+/// The character that an escape stands for, and the escape's length. Only the escape that `encode` would write.
+fn escape(text: &str) -> Option<(char, usize)> {
+    let short = match text.as_bytes().get(1)? {
+        b'"' => '"',
+        b'\\' => '\\',
+        b'b' => '\u{8}',
+        b't' => '\t',
+        b'n' => '\n',
+        b'f' => '\u{c}',
+        b'r' => '\r',
+        b'u' => {
+            let [code] = codec::unhex::<1>(text.strip_prefix("\\u00")?.get(..2)?)?;
+            let control = code < b' ' && !matches!(code, 0x08 | b'\t' | b'\n' | 0x0c | b'\r');
+            return control.then(|| (char::from(code), 6));
+        }
+        _ => return None,
+    };
+    Some((short, 2))
+}

@@ -1,0 +1,481 @@
+//! The trail of one request: the doors it opened, and its end.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{
+    ledger::{Ledger, Slot, Unsettled, Wait, lock},
+    record::{
+        Action, Actor, AttemptId, Change, Door, End, Event, Kind, MAX_NAME, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method,
+        Outcome, Record, Refusal, Stream,
+    },
+};
+use crate::id::TrailId;
+
+/// What is known of a request before anything is decided.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct RequestFacts {
+    peer: Option<IpAddr>,
+    request_id: Option<Arc<str>>,
+    method: Option<Method>,
+    route: Option<Arc<str>>,
+}
+
+impl RequestFacts {
+    /// Nothing known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The peer, behind the hops that are trusted.
+    pub fn with_peer(mut self, peer: IpAddr) -> Self {
+        self.peer = Some(peer);
+        self
+    }
+
+    /// The request's id: 1 to 64 of `a-z A-Z 0-9 - _ . : /`. Anything else is left out, since it is a stranger's text.
+    pub fn with_request_id(mut self, id: &str) -> Self {
+        let good = (1..=MAX_NAME).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/'));
+        self.request_id = good.then(|| id.into());
+        self
+    }
+
+    /// The method.
+    pub fn with_method(mut self, method: &http::Method) -> Self {
+        self.method = Some(method.into());
+        self
+    }
+
+    /// The route's template (`/patients/{id}`), never the path. At most 256 bytes; a longer one is left out.
+    pub fn with_route(mut self, template: &str) -> Self {
+        self.route = (template.len() <= MAX_TEXT).then(|| template.into());
+        self
+    }
+}
+
+/// A record that could not be made, so what it was for must not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrailError {
+    /// The request has ended.
+    #[error("the request of this trail has ended: start background work from a job of its own")]
+    Closed,
+    /// The trail is older than its deadline.
+    #[error("the trail is older than `trail_deadline`: start a new request")]
+    Expired,
+    /// The queue has no room.
+    #[error("the ledger's queue is full: try again later, or raise `queue`")]
+    Full,
+    /// The ledger cannot write.
+    #[error("the ledger cannot write: check the disk's space and health")]
+    Unavailable,
+    /// Nobody has been identified.
+    #[error("a door needs an actor: identify the caller first")]
+    Anonymous,
+    /// A text is longer than its field.
+    #[error("`{field}` is longer than a record holds")]
+    TooLong {
+        /// The field.
+        field: &'static str,
+    },
+    /// Too many people in one record.
+    #[error("a record lists at most {MAX_SUBJECTS} subjects: ask for fewer at a time")]
+    TooManySubjects,
+    /// One more tenant than the setting allows.
+    #[error("the ledger keeps no more tenants: raise `tenants`")]
+    TooManyTenants,
+    /// There is no such unsettled change.
+    #[error("no change without an outcome has this id")]
+    UnknownAttempt,
+}
+
+/// The trail of one request (or job). Cheap to clone.
+#[derive(Clone)]
+pub struct Trail(Arc<Inner>);
+
+struct Inner {
+    id: TrailId,
+    ledger: Ledger,
+    /// On the monotonic clock.
+    deadline: Duration,
+    peer: Option<IpAddr>,
+    request_id: Option<Arc<str>>,
+    method: Option<Method>,
+    closed: AtomicBool,
+    /// The ticket of the last door.
+    last: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    actor: Option<Arc<Actor>>,
+    /// Of the actor.
+    stream: Stream,
+    route: Option<Arc<str>>,
+    /// Reserved at the first door, so that the end can always be recorded.
+    close: Option<Slot>,
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trail").field("id", &self.0.id).field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+impl Trail {
+    pub(crate) fn begin(ledger: Ledger, facts: RequestFacts) -> (Self, Closer) {
+        let clock = ledger.clock();
+        let trail = Self(Arc::new(Inner {
+            id: TrailId::generate(&**clock),
+            deadline: clock.monotonic().saturating_add(ledger.options().trail_deadline),
+            peer: facts.peer,
+            request_id: facts.request_id,
+            method: facts.method,
+            closed: AtomicBool::new(false),
+            last: AtomicU64::new(0),
+            state: Mutex::new(State { actor: None, stream: Stream::Platform, route: facts.route, close: None }),
+            ledger,
+        }));
+        (trail.clone(), Closer { trail, status: None, bytes: None })
+    }
+
+    /// Its identifier.
+    #[must_use]
+    pub fn id(&self) -> TrailId {
+        self.0.id
+    }
+
+    /// Whether the request has ended, or the deadline has passed: no door opens any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.live().is_err()
+    }
+
+    fn live(&self) -> Result<(), TrailError> {
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(TrailError::Closed);
+        }
+        if self.0.ledger.clock().monotonic() >= self.0.deadline { Err(TrailError::Expired) } else { Ok(()) }
+    }
+
+    /// Records an event of the application's own, which the response then waits for.
+    ///
+    /// # Errors
+    ///
+    /// If the request has ended, a text is too long, or the ledger cannot take the record. What was to be recorded must
+    /// then not happen.
+    pub fn record(&self, event: Event) -> Result<(), TrailError> {
+        let mut state = lock(&self.0.state);
+        self.live()?;
+        let record = self.event_record(&state, event)?;
+        self.enter(&mut state, record)
+    }
+
+    /// Records a login, a refresh or a logout, which the response then waits for. The end of the request adds nothing to
+    /// it, so no closing record is kept for.
+    pub(crate) fn event(&self, event: Event) -> Result<(), TrailError> {
+        let state = lock(&self.0.state);
+        self.live()?;
+        let record = self.event_record(&state, event)?;
+        self.pass(self.0.ledger.reserve()?, record);
+        Ok(())
+    }
+
+    fn event_record(&self, state: &State, event: Event) -> Result<Box<Record>, TrailError> {
+        if let Some(field) = event.too_long() {
+            return Err(TrailError::TooLong { field });
+        }
+        if event.subjects.len() > MAX_SUBJECTS {
+            return Err(TrailError::TooManySubjects);
+        }
+        let mut record = self.draft(state, event.kind);
+        if let Some(tenant) = event.tenant {
+            record.stream = Stream::Tenant(tenant);
+            self.0.ledger.admit(&record.stream)?;
+        }
+        record.action = Some(event.action);
+        record.user = event.user.or(record.user);
+        record.role = event.role.or(record.role);
+        record.session = event.session.or(record.session);
+        record.entity = event.entity;
+        record.subjects = event.subjects;
+        record.row = event.row;
+        record.purpose = event.purpose;
+        record.reason = event.reason;
+        Ok(record)
+    }
+
+    /// Says who acts. Records made before this stand without an actor.
+    pub(crate) fn set_actor(&self, actor: Actor) {
+        let mut state = lock(&self.0.state);
+        state.stream = actor.tenant.clone().into();
+        state.actor = Some(Arc::new(actor));
+    }
+
+    /// Says by which template the request was routed.
+    pub(crate) fn set_route(&self, template: &str) {
+        lock(&self.0.state).route = (template.len() <= MAX_TEXT).then(|| template.into());
+    }
+
+    /// Whether the request asked for no body.
+    pub(crate) fn is_head(&self) -> bool {
+        self.0.method == Some(Method::Head)
+    }
+
+    /// Whether a 2xx answer to the request is a tunnel.
+    pub(crate) fn is_connect(&self) -> bool {
+        self.0.method == Some(Method::Connect)
+    }
+
+    /// Opens a door: enqueues its record, with nothing awaited. The response waits for it.
+    pub(crate) fn door(&self, door: Door<'_>) -> Result<(), TrailError> {
+        let mut state = lock(&self.0.state);
+        let record = self.door_record(&state, Kind::Opened, door)?;
+        self.enter(&mut state, record)
+    }
+
+    /// Announces a change. Keeps a place for its outcome, which may follow the end of the request.
+    pub(crate) fn attempt(&self, change: Change<'_>) -> Result<Attempt, TrailError> {
+        let Change { action, permission, entity, subjects, row, purpose, why } = change;
+        let mut state = lock(&self.0.state);
+        let mut record =
+            self.door_record(&state, Kind::Attempt, Door { action, permission, entity, subjects, row, purpose, why })?;
+        let id = AttemptId::generate(&**self.0.ledger.clock());
+        record.attempt = Some(id);
+        let slot = self.0.ledger.reserve()?;
+        let outcome = record.clone();
+        self.enter(&mut state, record)?;
+        Ok(Attempt { id, trail: self.clone(), kept: Some((slot, outcome)) })
+    }
+
+    fn door_record(&self, state: &State, kind: Kind, door: Door<'_>) -> Result<Box<Record>, TrailError> {
+        self.live()?;
+        if state.actor.as_ref().is_none_or(|actor| actor.user.is_none()) {
+            return Err(TrailError::Anonymous);
+        }
+        for (field, length, most) in [
+            ("permission", door.permission.len(), MAX_NAME),
+            ("entity", door.entity.len(), MAX_NAME),
+            ("why", door.why.len(), MAX_WHY),
+        ] {
+            if length > most {
+                return Err(TrailError::TooLong { field });
+            }
+        }
+        if door.subjects.len() > MAX_SUBJECTS {
+            return Err(TrailError::TooManySubjects);
+        }
+        let mut record = self.draft(state, kind);
+        record.action = Some(door.action);
+        record.permission = Some(door.permission.into());
+        record.entity = Some(door.entity.into());
+        record.subjects = door.subjects.to_vec();
+        record.row = door.row;
+        record.purpose = door.purpose;
+        record.why = Some(door.why.into());
+        Ok(record)
+    }
+
+    /// Records that the request was refused. Never fails and is not waited for: a refusal that finds no room is counted.
+    ///
+    /// Before anybody is identified refusals are counted per peer and minute, so that a stranger cannot fill the ledger.
+    pub(crate) fn refuse(&self, refusal: Refusal<'_>) {
+        let state = lock(&self.0.state);
+        let known = state.actor.as_ref().is_some_and(|actor| actor.user.is_some());
+        let room = known && self.0.ledger.admit(&state.stream).is_ok() && refusal.subjects.len() <= MAX_SUBJECTS;
+        let slot = if room { self.0.ledger.reserve().ok() } else { None };
+        let Some(slot) = slot else {
+            return self.0.ledger.count_refusal(self.0.peer, refusal.reason, refusal.status);
+        };
+        let mut record = self.draft(&state, Kind::Refused);
+        record.action = Some(Action::Denied);
+        record.permission = refusal.permission.map(Into::into);
+        record.entity = refusal.entity.map(Into::into);
+        record.subjects = refusal.subjects.to_vec();
+        record.row = refusal.row;
+        record.reason = Some(refusal.reason.into());
+        record.status = refusal.status;
+        self.0.ledger.submit(slot, record);
+    }
+
+    /// Whether the records of all doors opened so far are durable.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.0.ledger.is_durable(self.0.last.load(Ordering::Acquire))
+    }
+
+    /// Waits until the records of all doors opened so far are durable.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger cannot write them. What depends on them must then not happen.
+    pub async fn settled(&self) -> Result<(), TrailError> {
+        self.0.ledger.durable(self.0.last.load(Ordering::Acquire)).await
+    }
+
+    /// The same for a future that is polled by hand.
+    pub(crate) fn wait(&self) -> Wait {
+        self.0.ledger.wait(self.0.last.load(Ordering::Acquire))
+    }
+
+    fn draft(&self, state: &State, kind: Kind) -> Box<Record> {
+        let clock = self.0.ledger.clock();
+        let mut record = Box::new(Record::empty(kind, state.stream.clone(), clock.now(), clock.monotonic()));
+        record.trail = Some(self.0.id);
+        if let Some(actor) = &state.actor {
+            record.user = actor.user;
+            // Policy bounds the names of roles; one that got past it must not make a record that cannot be read back.
+            record.role = actor.role.clone().filter(|role| role.len() <= MAX_NAME);
+            record.session = actor.session;
+        }
+        record.peer = self.0.peer;
+        record.request = self.0.request_id.clone();
+        record.method = self.0.method;
+        record.route = state.route.clone();
+        record
+    }
+
+    /// Enqueues the record of a door, with a place kept for the end.
+    fn enter(&self, state: &mut State, record: Box<Record>) -> Result<(), TrailError> {
+        self.0.ledger.admit(&record.stream)?;
+        let slot = self.0.ledger.reserve()?;
+        if state.close.is_none() {
+            self.0.ledger.admit(&state.stream)?;
+            state.close = Some(self.0.ledger.reserve()?);
+        }
+        self.pass(slot, record);
+        Ok(())
+    }
+
+    fn pass(&self, slot: Slot, record: Box<Record>) {
+        let ticket = self.0.ledger.submit(slot, record);
+        self.0.last.fetch_max(ticket, Ordering::AcqRel);
+    }
+
+    /// Ends the trail. Closing and opening a door exclude each other.
+    fn close(&self, end: End, status: Option<u16>, bytes: Option<u64>) {
+        let mut state = lock(&self.0.state);
+        self.0.closed.store(true, Ordering::Release);
+        let Some(slot) = state.close.take() else { return };
+        let mut record = self.draft(&state, Kind::Closed);
+        record.end = Some(end);
+        record.status = status;
+        record.bytes = bytes;
+        self.0.ledger.submit(slot, record);
+    }
+}
+
+/// Ends a trail, once. Dropped without a word, it says that the request was cancelled, or that its body was.
+#[must_use = "dropping it ends the trail"]
+pub struct Closer {
+    trail: Trail,
+    status: Option<u16>,
+    /// Bytes sent, once there is a response.
+    bytes: Option<u64>,
+}
+
+impl fmt::Debug for Closer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closer").field("trail", &self.trail.id()).finish_non_exhaustive()
+    }
+}
+
+impl Closer {
+    /// The trail that it ends.
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// There is a response, and its body is about to be sent.
+    pub(crate) fn answered(&mut self, status: http::StatusCode) {
+        self.status = Some(status.as_u16());
+        self.bytes = Some(0);
+    }
+
+    /// So many more bytes were handed to the connection.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.bytes = Some(self.bytes.unwrap_or(0).saturating_add(bytes));
+    }
+
+    /// Ends the trail. What comes later, the drop included, changes nothing.
+    pub fn finish(&mut self, end: End) {
+        self.trail.close(end, self.status, self.bytes);
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.finish(match self.bytes {
+            _ if std::thread::panicking() => End::Panicked,
+            Some(_) => End::Aborted,
+            None => End::Cancelled,
+        });
+    }
+}
+
+/// A change that was announced. Dropped without a word, it was rolled back.
+#[must_use = "dropping it records that the change was rolled back"]
+pub(crate) struct Attempt {
+    id: AttemptId,
+    trail: Trail,
+    /// The place in the queue, and what the attempt's record said.
+    kept: Option<(Slot, Box<Record>)>,
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Attempt {
+    /// The id to write in the change's own transaction.
+    pub(crate) fn id(&self) -> AttemptId {
+        self.id
+    }
+
+    /// The transaction was committed.
+    pub(crate) fn committed(mut self) {
+        self.end(Outcome::Committed);
+    }
+
+    /// The transaction was rolled back.
+    pub(crate) fn rolled_back(mut self) {
+        self.end(Outcome::RolledBack);
+    }
+
+    /// The commit was sent and its answer lost: it is settled from the database later.
+    pub(crate) fn unknown(mut self) {
+        if let Some((_, record)) = &self.kept
+            && let Some(unsettled) = Unsettled::of(record)
+        {
+            self.trail.0.ledger.remember(unsettled);
+        }
+        self.end(Outcome::Unknown);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let Some((slot, mut record)) = self.kept.take() else { return };
+        let clock = self.trail.0.ledger.clock();
+        record.kind = Kind::Outcome;
+        record.outcome = Some(outcome);
+        record.at = clock.now();
+        record.monotonic_ns = u64::try_from(clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
+        self.trail.0.ledger.submit(slot, record);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.end(Outcome::RolledBack);
+    }
+}
