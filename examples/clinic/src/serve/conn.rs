@@ -1,0 +1,218 @@
+//! One connection.
+
+use std::{
+    convert::Infallible,
+    error::Error as StdError,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::Watcher},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::watch,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tower::{Service, ServiceExt};
+
+use super::{ConnFacts, Limits};
+
+pub(super) const H2: &[u8] = b"h2";
+pub(super) const H1: &[u8] = b"http/1.1";
+
+/// Larger heads have no use here: tokens and cookies of ours stay far below.
+const MAX_HEAD: u32 = 32 << 10;
+const MAX_STREAMS: u32 = 100;
+
+/// Why a connection came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("the handshake took too long")]
+    Slow,
+    #[error("the handshake failed: {0}")]
+    Handshake(io::Error),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    H1,
+    H2,
+}
+
+/// A connection, encrypted or not.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Makes the connection ready for requests.
+pub(super) async fn open(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    within: Duration,
+) -> Result<(Stream, Protocol, ConnFacts), Refused> {
+    // Answers are small and written whole: waiting for more only delays them. A socket that refuses still works.
+    let _ = tcp.set_nodelay(true);
+    let Some(tls) = tls else {
+        return Ok((Stream::Plain(tcp), Protocol::H1, ConnFacts { peer, sni: None, tls: false }));
+    };
+    let stream = tokio::time::timeout(within, tls.accept(tcp)).await.map_err(|_| Refused::Slow)?;
+    let stream = stream.map_err(Refused::Handshake)?;
+    let (_, session) = stream.get_ref();
+    let protocol = if session.alpn_protocol() == Some(H2) { Protocol::H2 } else { Protocol::H1 };
+    let facts = ConnFacts { peer, sni: session.server_name().map(str::to_ascii_lowercase), tls: true };
+    Ok((Stream::Tls(Box::new(stream)), protocol, facts))
+}
+
+/// Serves the connection until either side ends it.
+pub(super) async fn run<S, B, X>(
+    io: Stream,
+    protocol: Protocol,
+    service: S,
+    extension: X,
+    limits: &Limits,
+    watcher: Watcher,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    X: Clone + Send + Sync + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(MAX_HEAD as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.idle / 3)
+        .keep_alive_timeout(limits.head)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD);
+    // Told what was agreed, the builder does not wait for the first bytes to guess it: nothing bounds that wait.
+    let builder = match protocol {
+        Protocol::H1 => builder.http1_only(),
+        Protocol::H2 => builder.http2_only(),
+    };
+    let (busy, in_flight) = watch::channel(0_u64);
+    let busy = Arc::new(busy);
+    let service = tower::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(extension.clone());
+        let (service, working) = (service.clone(), Working::new(&busy));
+        async move {
+            let response = service.oneshot(request).await?;
+            // The request is in flight until the last of its body is written or given up.
+            Ok::<_, Infallible>(response.map(|body| {
+                body.map_err(move |error| {
+                    let _: &Working = &working;
+                    error
+                })
+            }))
+        }
+    });
+    let conn = watcher.watch(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
+    tokio::select! {
+        ended = pin!(conn) => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "connection ended early");
+            }
+        }
+        () = idle(in_flight, limits) => tracing::debug!("idle connection closed"),
+    }
+}
+
+/// Completes when there was no request for too long.
+async fn idle(mut in_flight: watch::Receiver<u64>, limits: &Limits) {
+    let mut patience = limits.head;
+    loop {
+        let quiet = *in_flight.borrow_and_update() == 0;
+        if quiet {
+            match tokio::time::timeout(patience, in_flight.changed()).await {
+                Err(_) => return,
+                Ok(Ok(())) => patience = limits.idle,
+                Ok(Err(_)) => return std::future::pending().await,
+            }
+        } else if in_flight.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Counts a request while it exists.
+struct Working(Arc<watch::Sender<u64>>);
+
+impl Working {
+    fn new(busy: &Arc<watch::Sender<u64>>) -> Self {
+        busy.send_modify(|count| *count += 1);
+        Self(Arc::clone(busy))
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+}
