@@ -1,5 +1,8 @@
 //! A multi-tenant clinic server built on `tower-ward`.
 
+pub mod api;
 pub mod certs;
 pub mod demo_data;
+pub mod model;
+pub mod seed;
 pub mod serve;

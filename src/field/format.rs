@@ -1,0 +1,278 @@
+#![doc = include_str!("../../docs/format.md")]
+
+use std::{fmt, sync::Arc};
+
+use aes_gcm::{Aes256Gcm, aead::AeadInOut};
+use xaes_256_gcm::Xaes256Gcm;
+use zeroize::Zeroize;
+
+use super::value::{EncodeError, Encoder, Plaintext};
+use crate::{
+    access::SealKey,
+    entropy,
+    id::{RowId, SubjectId, TenantId},
+};
+
+/// The most bytes that one value may have once encoded: 1 MiB.
+pub const MAX_PLAINTEXT: usize = 1 << 20;
+
+/// The longest name of a table, column or data class.
+pub const MAX_NAME: usize = 63;
+
+pub(super) const TAG: usize = 16;
+/// The longest sealed field there is.
+pub(super) const MAX_SEALED: usize = HEADER + Suite::Tenant.iv() + MAX_PLAINTEXT + TAG;
+
+const VERSION: u8 = 1;
+const HEADER: usize = 6;
+const IV_MAX: usize = 24;
+/// The header, four names, two identifiers, and a length byte for each.
+const AAD_MAX: usize = HEADER + 4 * (1 + MAX_NAME) + 2 * (1 + 16);
+
+/// Why a sealed field did not open. For the operator's trace; the caller sees one [`OpenError`](super::OpenError).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Defect {
+    TooShort,
+    UnknownVersion,
+    UnknownSuite,
+    TooLong,
+    WrongSuite,
+    WrongEpoch,
+    NotAuthentic,
+    NotCanonical,
+    /// Not a defect of the bytes: the request has ended.
+    Closed,
+}
+
+impl Defect {
+    /// The name that `docs/format.md` and the vectors use.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::TooShort => "too_short",
+            Self::UnknownVersion => "unknown_version",
+            Self::UnknownSuite => "unknown_suite",
+            Self::TooLong => "too_long",
+            Self::WrongSuite => "wrong_suite",
+            Self::WrongEpoch => "wrong_epoch",
+            Self::NotAuthentic => "not_authentic",
+            Self::NotCanonical => "not_canonical",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Suite {
+    /// AES-256-GCM under one person's key.
+    Subject = 1,
+    /// XAES-256-GCM under one clinic's key.
+    Tenant = 2,
+}
+
+impl Suite {
+    const fn iv(self) -> usize {
+        match self {
+            Self::Subject => 12,
+            Self::Tenant => 24,
+        }
+    }
+
+    fn header(self, epoch: u32) -> [u8; HEADER] {
+        let [a, b, c, d] = epoch.to_be_bytes();
+        [VERSION, self as u8, a, b, c, d]
+    }
+}
+
+/// The parts of a sealed field that has the form of one. Nothing here is authentic yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Parts<'a> {
+    suite: Suite,
+    epoch: u32,
+    iv: &'a [u8],
+    ciphertext: &'a [u8],
+    tag: &'a [u8; TAG],
+}
+
+impl<'a> Parts<'a> {
+    /// Rules 1 to 4 of the format.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Defect> {
+        let (&[version, suite], _) = bytes.split_first_chunk::<2>().ok_or(Defect::TooShort)?;
+        if version != VERSION {
+            return Err(Defect::UnknownVersion);
+        }
+        let suite = match suite {
+            1 => Suite::Subject,
+            2 => Suite::Tenant,
+            _ => return Err(Defect::UnknownSuite),
+        };
+        let (&[_, _, a, b, c, d], rest) = bytes.split_first_chunk::<HEADER>().ok_or(Defect::TooShort)?;
+        let (iv, rest) = rest.split_at_checked(suite.iv()).ok_or(Defect::TooShort)?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(Defect::TooShort)?;
+        if ciphertext.len() > MAX_PLAINTEXT {
+            return Err(Defect::TooLong);
+        }
+        Ok(Self { suite, epoch: u32::from_be_bytes([a, b, c, d]), iv, ciphertext, tag })
+    }
+
+    fn print(&self) -> Vec<u8> {
+        [&self.suite.header(self.epoch)[..], self.iv, self.ciphertext, self.tag].concat()
+    }
+}
+
+/// Parses a sealed field and prints what it read: `None`, or the same bytes. For fuzzing.
+#[doc(hidden)]
+#[must_use]
+pub fn reprint(bytes: &[u8]) -> Option<Vec<u8>> {
+    Parts::parse(bytes).ok().map(|parts| parts.print())
+}
+
+/// Where a value belongs: what the associated data says beside the header.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) tenant: &'a TenantId,
+    pub(super) subject: Option<SubjectId>,
+    pub(super) class: &'a str,
+    pub(super) table: &'a str,
+    pub(super) column: &'a str,
+    pub(super) row: RowId,
+}
+
+/// The associated data, on the stack.
+pub(super) struct Aad {
+    bytes: [u8; AAD_MAX],
+    len: usize,
+}
+
+impl Aad {
+    fn new(header: [u8; HEADER], place: &Place<'_>) -> Self {
+        let mut aad = Self { bytes: [0; AAD_MAX], len: HEADER };
+        aad.bytes[..HEADER].copy_from_slice(&header);
+        aad.part(place.tenant.as_str().as_bytes());
+        aad.part(place.subject.as_ref().map_or(&[], |id| id.as_bytes()));
+        aad.part(place.class.as_bytes());
+        aad.part(place.table.as_bytes());
+        aad.part(place.column.as_bytes());
+        aad.part(place.row.as_bytes());
+        aad
+    }
+
+    fn part(&mut self, part: &[u8]) {
+        // `columns!` and `TenantId` bound every name, so the buffer holds them all; a longer one stops here, loudly.
+        self.bytes[self.len] = u8::try_from(part.len()).expect("a part of the associated data is at most 63 bytes");
+        self.len += 1;
+        self.bytes[self.len..self.len + part.len()].copy_from_slice(part);
+        self.len += part.len();
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// A cipher under the key that a grant holds, and the epoch of that key. Its kind is the suite.
+pub(super) enum Cipher {
+    Subject(Arc<Aes256Gcm>, u32),
+    Tenant(Arc<Xaes256Gcm>, u32),
+}
+
+impl Cipher {
+    pub(super) fn new(key: &SealKey<'_>, class: &'static str) -> Self {
+        match key {
+            SealKey::Subject(key) => Self::Subject(key.cipher(class), key.epoch()),
+            SealKey::Tenant(key) => Self::Tenant(key.cipher(class), key.epoch()),
+        }
+    }
+
+    fn suite(&self) -> Suite {
+        match self {
+            Self::Subject(..) => Suite::Subject,
+            Self::Tenant(..) => Suite::Tenant,
+        }
+    }
+
+    fn epoch(&self) -> u32 {
+        match self {
+            Self::Subject(_, epoch) | Self::Tenant(_, epoch) => *epoch,
+        }
+    }
+
+    /// Seals what `write` encodes: header, IV, plaintext and tag share the one buffer that leaves.
+    pub(super) fn seal(
+        &self,
+        place: &Place<'_>,
+        len_hint: usize,
+        write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
+    ) -> Result<Box<[u8]>, EncodeError> {
+        let mut iv = [0; IV_MAX];
+        let iv = &mut iv[..self.suite().iv()];
+        entropy::fill(iv);
+        self.seal_with_iv(place, iv, len_hint, write)
+    }
+
+    /// Only [`seal`](Self::seal) and the vectors choose an IV; no caller outside this file does.
+    fn seal_with_iv(
+        &self,
+        place: &Place<'_>,
+        iv: &[u8],
+        len_hint: usize,
+        write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
+    ) -> Result<Box<[u8]>, EncodeError> {
+        let header = self.suite().header(self.epoch());
+        let mut encoder = Encoder::new(&[&header, iv], len_hint, TAG);
+        write(&mut encoder)?;
+        let aad = Aad::new(header, place);
+        let body = encoder.plaintext_mut();
+        let sealed = match self {
+            Self::Subject(cipher, _) => <&[u8; 12]>::try_from(iv)
+                .ok()
+                .and_then(|iv| cipher.encrypt_inout_detached(iv.into(), aad.as_bytes(), body.into()).ok()),
+            Self::Tenant(cipher, _) => <&[u8; 24]>::try_from(iv)
+                .ok()
+                .and_then(|iv| cipher.encrypt_inout_detached(iv.into(), aad.as_bytes(), body.into()).ok()),
+        };
+        // GCM fails on 64 GiB alone, and the encoder stops at 1 MiB.
+        let tag = sealed.ok_or(EncodeError::TooLarge)?;
+        Ok(encoder.finish(&tag))
+    }
+
+    /// Rules 1 to 7 of the format.
+    pub(super) fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Plaintext, Defect> {
+        let parts = Parts::parse(sealed)?;
+        if parts.suite != self.suite() {
+            return Err(Defect::WrongSuite);
+        }
+        if parts.epoch != self.epoch() {
+            return Err(Defect::WrongEpoch);
+        }
+        let aad = Aad::new(parts.suite.header(parts.epoch), place);
+        let mut body = parts.ciphertext.to_vec();
+        let opened = match self {
+            Self::Subject(cipher, _) => <&[u8; 12]>::try_from(parts.iv).ok().and_then(|iv| {
+                cipher
+                    .decrypt_inout_detached(iv.into(), aad.as_bytes(), body.as_mut_slice().into(), parts.tag.into())
+                    .ok()
+            }),
+            Self::Tenant(cipher, _) => <&[u8; 24]>::try_from(parts.iv).ok().and_then(|iv| {
+                cipher
+                    .decrypt_inout_detached(iv.into(), aad.as_bytes(), body.as_mut_slice().into(), parts.tag.into())
+                    .ok()
+            }),
+        };
+        if opened.is_none() {
+            // The cipher checks the tag before it decrypts; this does not lean on that.
+            body.zeroize();
+            return Err(Defect::NotAuthentic);
+        }
+        Ok(Plaintext::new(body))
+    }
+}
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;
