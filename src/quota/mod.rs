@@ -98,14 +98,14 @@ impl Quota {
 
     /// `burst` requests at once, and again after a minute.
     #[must_use]
-    pub fn per_minute(burst: NonZeroU32) -> Self {
+    pub const fn per_minute(burst: NonZeroU32) -> Self {
         Self::checked(burst, Duration::from_secs(60))
     }
 
-    fn checked(burst: NonZeroU32, per: Duration) -> Self {
-        // `per` is at most 366 days, which is less than 2^55 ns.
-        let nanos = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX);
-        Self { burst, per, interval: nanos.div_ceil(u64::from(burst.get())) }
+    #[expect(clippy::cast_possible_truncation, reason = "`per` is at most 366 days, which is less than 2^55 ns")]
+    const fn checked(burst: NonZeroU32, per: Duration) -> Self {
+        let nanos = per.as_nanos() as u64;
+        Self { burst, per, interval: nanos.div_ceil(burst.get() as u64) }
     }
 
     /// How many at once.

@@ -1,31 +1,24 @@
 //! The builder, whose type says which step is next.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, num::NonZeroU32, sync::Arc};
 
 use crate::{
-    access::{Doors, Jobs, Policy, PolicyError, RelationSource},
+    access::{Doors, Jobs, Policy, RelationSource},
     audit::Ledger,
     clock::{SharedClock, SystemClock},
     headers::HeadersLayer,
     identity::Identity,
     keys::Keyring,
     quota::Quota,
-    rate_limit::{KeyedLimit, PeerLimit},
+    rate_limit::{KeyedLimit, LimitError, PeerLimitLayer, TrustedProxies},
     store::Durable,
     tenant::Hosts,
 };
 
-/// The settings of a [`Ward`] do not fit together. The process must not serve.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The policy does not fit the routes.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The keyring does not answer for the job key.
-    #[error("two routes or columns contradict each other: {0}")]
-    Contradiction(String),
-}
+const PEER_QUOTA: Quota = Quota::per_minute(NonZeroU32::new(600).expect("not zero"));
+const PRINCIPAL_QUOTA: Quota = Quota::per_minute(NonZeroU32::new(600).expect("not zero"));
+/// Principals that are counted at a time: beyond them a new one waits, as the table has a fixed size.
+const PRINCIPALS: NonZeroU32 = NonZeroU32::new(131_072).expect("not zero");
 
 /// The names of the steps, for the compiler to say which one is missing.
 pub mod step {
@@ -65,8 +58,9 @@ pub struct Builder<Step> {
 struct Parts {
     clock: SharedClock,
     headers: HeadersLayer,
-    peer_limit: PeerLimit,
-    principal_limit: KeyedLimit,
+    peer_quota: Quota,
+    proxies: TrustedProxies,
+    principal_quota: Quota,
     keys: Option<Keyring>,
     audit: Option<Ledger>,
     identity: Option<Identity>,
@@ -83,7 +77,7 @@ pub struct Ward(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) clock: SharedClock,
     pub(super) headers: HeadersLayer,
-    pub(super) peer_limit: PeerLimit,
+    pub(super) peer_limit: PeerLimitLayer,
     pub(super) principal_limit: KeyedLimit,
     pub(super) ledger: Ledger,
     pub(super) identity: Identity,
@@ -99,8 +93,9 @@ impl Ward {
             parts: Parts {
                 clock: SystemClock::shared(),
                 headers: HeadersLayer::new(),
-                peer_limit: PeerLimit::new(),
-                principal_limit: KeyedLimit::new(Quota::per_second(20).with_burst(100)),
+                peer_quota: PEER_QUOTA,
+                proxies: TrustedProxies::new(),
+                principal_quota: PRINCIPAL_QUOTA,
                 keys: None,
                 audit: None,
                 identity: None,
@@ -174,15 +169,21 @@ impl<Step> Builder<Step> {
         self
     }
 
-    /// Replaces the limit by peer, and with it the trusted hops. Default: [`PeerLimit::new`], no trusted hop.
-    pub fn with_peer_limit(mut self, limit: PeerLimit) -> Self {
-        self.parts.peer_limit = limit;
+    /// Replaces the quota of each peer. Default: 600 a minute.
+    pub fn with_peer_quota(mut self, quota: Quota) -> Self {
+        self.parts.peer_quota = quota;
         self
     }
 
-    /// Replaces the limit by clinic and principal. Default: 20 a second with bursts of 100.
-    pub fn with_principal_limit(mut self, limit: KeyedLimit) -> Self {
-        self.parts.principal_limit = limit;
+    /// Believes these proxies' `X-Forwarded-For`. Default: nobody's.
+    pub fn with_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.parts.proxies = proxies;
+        self
+    }
+
+    /// Replaces the quota of each principal in each clinic. Default: 600 a minute.
+    pub fn with_principal_quota(mut self, quota: Quota) -> Self {
+        self.parts.principal_quota = quota;
         self
     }
 }
@@ -238,11 +239,14 @@ impl Builder<NeedsRelations> {
 impl Builder<Ready> {
     /// Puts the ward together.
     ///
+    /// # Errors
+    ///
+    /// [`LimitError`] if a limit's table cannot be made.
+    ///
     /// # Panics
     ///
     /// Never: the type says that every step was taken.
-    #[must_use]
-    pub fn build(self) -> Ward {
+    pub fn build(self) -> Result<Ward, LimitError> {
         const TAKEN: &str = "the builder's type says that this step was taken";
         let parts = self.parts;
         let doors = Doors {
@@ -250,16 +254,18 @@ impl Builder<Ready> {
             relations: parts.relations.expect(TAKEN),
             clock: Arc::clone(&parts.clock),
         };
-        Ward(Arc::new(Inner {
+        let peer_limit = PeerLimitLayer::new(parts.peer_quota, Arc::clone(&parts.clock))?.with_proxies(parts.proxies);
+        let principal_limit = KeyedLimit::new("principal", parts.principal_quota, PRINCIPALS)?;
+        Ok(Ward(Arc::new(Inner {
             clock: parts.clock,
             headers: parts.headers,
-            peer_limit: parts.peer_limit,
-            principal_limit: parts.principal_limit,
+            peer_limit,
+            principal_limit,
             ledger: parts.audit.expect(TAKEN),
             identity: parts.identity.expect(TAKEN),
             hosts: parts.hosts.expect(TAKEN),
             policy: parts.policy.expect(TAKEN),
             doors: Arc::new(doors),
-        }))
+        })))
     }
 }

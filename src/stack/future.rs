@@ -4,6 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,34 +16,49 @@ use super::Ward;
 use crate::{
     audit::{AuditFuture, Closer, Failure, TrailBody},
     problem::Problem,
-    rate_limit::Fields,
+    quota::Decision,
+    rate_limit::PeerDecision,
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the limits said of one request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) now: Duration,
+    pub(super) peer: Option<PeerDecision>,
+    pub(super) principal: Option<Decision>,
+}
 
 /// What is put on every response.
 pub(super) struct Dress {
     ward: Ward,
     request_id: HeaderValue,
-    fields: Fields,
+    limits: Limits,
 }
 
 impl Dress {
-    pub(super) fn new(ward: Ward, request_id: HeaderValue, fields: Fields) -> Self {
-        Self { ward, request_id, fields }
+    pub(super) fn new(ward: Ward, request_id: HeaderValue, limits: Limits) -> Self {
+        Self { ward, request_id, limits }
     }
 
     fn on<B>(&self, response: &mut Response<B>) {
+        let ward = self.ward.inner();
+        ward.headers.dress_response(response);
         let headers = response.headers_mut();
-        self.ward.inner().headers.dress(headers);
-        self.fields.write(headers);
+        if let Some(peer) = &self.limits.peer {
+            ward.peer_limit.limit().tell(&peer.decision, headers);
+        }
+        if let Some(principal) = &self.limits.principal {
+            ward.principal_limit.tell(principal, headers);
+        }
         headers.insert(REQUEST_ID.clone(), self.request_id.clone());
     }
 }
 
 pin_project! {
     /// The response of a [`WardService`](super::WardService).
-    pub struct ResponseFuture<F, RB> {
+    pub struct ResponseFuture<F, RB: Body> {
         #[pin]
         state: State<F, RB>,
         dress: Dress,
@@ -51,7 +67,7 @@ pin_project! {
 
 pin_project! {
     #[project = Projected]
-    enum State<F, RB> {
+    enum State<F, RB: Body> {
         Running { #[pin] inner: AuditFuture<F, RB, Respond<RB>> },
         Refused { response: Option<Response<TrailBody<RB>>> },
     }
@@ -101,7 +117,7 @@ where
     }
 }
 
-impl<F, RB> std::fmt::Debug for ResponseFuture<F, RB> {
+impl<F, RB: Body> std::fmt::Debug for ResponseFuture<F, RB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

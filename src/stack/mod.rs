@@ -39,7 +39,7 @@ mod refusal;
 mod service;
 mod visit;
 
-pub use builder::{Builder, BuildError, Ward, step};
+pub use builder::{Builder, Ward, step};
 pub use future::ResponseFuture;
 pub use service::WardService;
 pub use visit::{ConnInfo, Visit};

@@ -7,13 +7,16 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{ConnInfo, ResponseFuture, Visit, Ward};
+use super::{
+    ConnInfo, ResponseFuture, Visit, Ward,
+    future::{Dress, Limits},
+};
 use crate::{
-    audit::{Closer, Refusal, RequestFacts, Trail},
+    audit::{Closer, Refusal, RequestFacts, Trail, TrailBody},
     codec, entropy,
     identity::Principal,
     problem::Problem,
-    rate_limit::Fields,
+    rate_limit::PeerDecision,
     tenant::{Site, Tenant},
 };
 
@@ -59,16 +62,13 @@ impl Refused {
 
 impl Ward {
     /// Steps 1 to 6 of the [module's](super) rule, in their order.
-    fn decide<B>(&self, request: &Request<B>, trail: &Trail, peer: Option<IpAddr>, fields: &mut Fields) -> Result<Admitted, Refused> {
+    fn decide<B>(&self, request: &Request<B>, trail: &Trail, limits: &mut Limits) -> Result<Admitted, Refused> {
         let ward = self.inner();
-        let Some(peer) = peer else {
+        let Some(PeerDecision { peer, decision }) = limits.peer else {
             return Err(Refused::new(Problem::internal(), "no_connection_facts"));
         };
-        let now = ward.clock.monotonic();
-        let limit = ward.peer_limit.check(peer, now);
-        fields.add(&limit);
-        if let Some(wait) = limit.retry_after() {
-            return Err(Refused::new(Problem::too_many(wait), "peer_quota"));
+        if !decision.is_allowed() {
+            return Err(Refused::new(ward.peer_limit.limit().refusal(&decision), "peer_quota"));
         }
         let headers = request.headers();
         let host = single(headers, &header::HOST).map_err(|()| Refused::new(Problem::misdirected(), "host"))?;
@@ -80,36 +80,37 @@ impl Ward {
             .map_err(|_| Refused::new(Problem::misdirected(), "host"))?;
         let token = bearer(headers).map_err(|()| Refused::new(Problem::unauthenticated(), "malformed_credentials"))?;
         let Some(token) = token else {
-            return Ok(Admitted { site, peer, identified: None });
+            return Ok(Admitted { site, peer: peer.ip(), identified: None });
         };
         let principal =
             ward.identity.verify(token).map_err(|_| Refused::new(Problem::invalid_token(), "token_refused"))?;
         trail.set_actor(principal.actor());
-        let tenant = Tenant::agree(&site, &principal)
-            .map_err(|_| Refused::new(Problem::forbidden(), "foreign_token"))?;
-        let limit = ward.principal_limit.check((principal.tenant().as_str(), principal.user().as_bytes()), now);
-        fields.add(&limit);
-        if let Some(wait) = limit.retry_after() {
-            return Err(Refused::new(Problem::too_many(wait), "principal_quota"));
+        let tenant =
+            Tenant::agree(&site, &principal).map_err(|_| Refused::new(Problem::forbidden(), "foreign_token"))?;
+        let key = (principal.tenant().as_str(), principal.user());
+        let decision = *limits.principal.insert(ward.principal_limit.decide(&key, limits.now));
+        if !decision.is_allowed() {
+            return Err(Refused::new(ward.principal_limit.refusal(&decision), "principal_quota"));
         }
-        Ok(Admitted { site, peer, identified: Some((principal, tenant)) })
+        Ok(Admitted { site, peer: peer.ip(), identified: Some((principal, tenant)) })
     }
 
-    fn begin<B>(&self, request: &Request<B>, request_id: &HeaderValue) -> (Trail, Closer, Option<IpAddr>) {
+    /// Takes the peer's quota and begins the trail.
+    fn begin<B>(&self, request: &Request<B>, request_id: &HeaderValue) -> (Trail, Closer, Limits) {
         let ward = self.inner();
+        let now = ward.clock.monotonic();
         let peer = request
             .extensions()
             .get::<ConnInfo>()
-            .and_then(|conn| ward.peer_limit.peer(conn.peer().ip(), request.headers()).ok())
-            .map(|peer| peer.ip());
+            .map(|conn| ward.peer_limit.decide(conn.peer().ip(), request.headers(), now));
         let mut facts = RequestFacts::new()
             .with_request_id(request_id.to_str().unwrap_or_default())
             .with_method(request.method());
-        if let Some(peer) = peer {
-            facts = facts.with_peer(peer);
+        if let Some(PeerDecision { peer, .. }) = peer {
+            facts = facts.with_peer(peer.ip());
         }
         let (trail, closer) = ward.ledger.begin(facts);
-        (trail, closer, peer)
+        (trail, closer, Limits { now, peer, principal: None })
     }
 }
 
@@ -117,8 +118,9 @@ impl<S, B, RB> Service<Request<B>> for WardService<S>
 where
     S: Service<Request<B>, Response = Response<RB>>,
     RB: Body<Data = Bytes> + From<Bytes>,
+    RB::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = Response<crate::audit::TrailBody<RB>>;
+    type Response = Response<TrailBody<RB>>;
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, RB>;
 
@@ -128,10 +130,9 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let request_id = new_request_id();
-        let (trail, closer, peer) = self.ward.begin(&request, &request_id);
-        let mut fields = Fields::default();
-        let admitted = self.ward.decide(&request, &trail, peer, &mut fields);
-        let dress = super::future::Dress::new(self.ward.clone(), request_id, fields);
+        let (trail, closer, mut limits) = self.ward.begin(&request, &request_id);
+        let admitted = self.ward.decide(&request, &trail, &mut limits);
+        let dress = Dress::new(self.ward.clone(), request_id, limits);
         match admitted {
             Ok(Admitted { site, peer, identified }) => {
                 request.extensions_mut().insert(Visit::new(trail, site, peer, identified));

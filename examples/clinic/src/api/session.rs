@@ -2,7 +2,7 @@
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    http::{HeaderMap, StatusCode},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,8 +93,9 @@ pub(super) async fn logout(
 ) -> Result<(StatusCode, HeaderMap), Problem> {
     let principal = visit.principal().ok_or_else(Problem::unauthenticated)?;
     identity.logout(visit.trail(), principal).await?;
-    let (name, value): (HeaderName, HeaderValue) = clear_site_data();
-    Ok((StatusCode::NO_CONTENT, HeaderMap::from_iter([(name, value)])))
+    let mut headers = HeaderMap::new();
+    clear_site_data(&mut headers);
+    Ok((StatusCode::NO_CONTENT, headers))
 }
 
 pub(super) async fn me(_grant: Grant<ReadAccount>, visit: Visit) -> Result<Json<Me>, Problem> {
