@@ -1,1 +1,26 @@
-//! `identity`.
+#![doc = include_str!("../../docs/identity.md")]
+
+mod account;
+mod error;
+mod facade;
+mod flow;
+mod lockout;
+mod options;
+mod password;
+mod principal;
+mod record;
+mod revocation;
+mod session;
+mod signing_key;
+mod token;
+mod warm;
+
+#[cfg(test)]
+mod tests;
+
+pub use account::{Account, NewAccount};
+pub use error::{AccountError, Fault, IdentityError, LoginError, RefreshError, TokenError};
+pub use facade::{Identity, Tokens};
+pub use options::IdentityOptions;
+pub use password::{PasswordHashing, generate_password};
+pub use principal::Principal;

@@ -1,0 +1,334 @@
+//! [`Identity`]: the parts together.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    account::{Account, Accounts, NewAccount, Stored, is_role, is_username},
+    error::{AccountError, Fault, IdentityError, LoginError, RefreshError, TokenError},
+    flow::Inner,
+    lockout::{Lockout, Refused},
+    options::IdentityOptions,
+    password::Pool,
+    principal::Principal,
+    record,
+    revocation::Revocations,
+    session::Sessions,
+    signing_key,
+    token::{Issuer, MAX_BYTES},
+    warm::Warm,
+};
+use crate::{
+    audit::Trail,
+    clock::SharedClock,
+    id::{TenantId, UserId},
+    keys::Keyring,
+    secret::SecretString,
+    store::Durable,
+    trace,
+};
+
+/// Accounts, logins, tokens and sessions of all clinics. Cheap to clone.
+///
+/// See the [module](super) for what it decides and in which order.
+#[derive(Clone)]
+pub struct Identity(Arc<Inner>);
+
+/// What a login or a refresh gives.
+#[derive(Debug)]
+#[must_use]
+pub struct Tokens {
+    access: SecretString,
+    refresh: SecretString,
+    expires_in: Duration,
+    principal: Principal,
+}
+
+impl Tokens {
+    pub(super) fn new(access: SecretString, refresh: SecretString, expires_in: Duration, principal: Principal) -> Self {
+        Self { access, refresh, expires_in, principal }
+    }
+
+    /// The access token, for the `Authorization: Bearer` header.
+    #[must_use]
+    pub fn access_token(&self) -> &SecretString {
+        &self.access
+    }
+
+    /// The refresh token. It works once.
+    #[must_use]
+    pub fn refresh_token(&self) -> &SecretString {
+        &self.refresh
+    }
+
+    /// How long the access token lives, in whole seconds.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        self.expires_in
+    }
+
+    /// Whose tokens they are.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+impl Identity {
+    /// Opens the accounts, sessions and signing keys in `store`; makes a signing key if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of its bounds, the store fails, or the signing keys do not open under this keyring.
+    pub async fn open(
+        store: Arc<dyn Durable>,
+        keyring: &Keyring,
+        clock: SharedClock,
+        options: IdentityOptions,
+    ) -> Result<Self, IdentityError> {
+        options.check()?;
+        let keys = signing_key::open(&*store, keyring, &*clock).await?;
+        Ok(Self(Arc::new(Inner {
+            issuer: Issuer::new(&options, &keys)?,
+            pool: Pool::open(&options.passwords).await?,
+            revocations: Revocations::open(Arc::clone(&store), Arc::clone(&clock), options.revocations).await?,
+            sessions: Sessions::new(Arc::clone(&store), keyring, options.idle, options.absolute)?,
+            accounts: Accounts::new(store),
+            lockout: Lockout::new(Arc::clone(&clock), options.lockouts),
+            warm: Warm::new(options.warm_tokens),
+            min_password: options.min_password,
+            clock,
+        })))
+    }
+
+    /// Verifies an access token. Reads no store.
+    ///
+    /// # Errors
+    ///
+    /// For each reason in [`TokenError`]; the client gets the same 401 for all of them.
+    ///
+    /// # Security
+    ///
+    /// The principal's clinic is the one that the token was issued in. Whether the request came to that clinic's host is
+    /// for the tenant's proof to say.
+    pub fn verify(&self, token: &str) -> Result<Principal, TokenError> {
+        if token.len() > MAX_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let inner = &*self.0;
+        if let Some(warm) = inner.warm.find(token) {
+            return match inner.check(&warm) {
+                Ok(()) => Ok(warm.principal),
+                Err(error) => {
+                    inner.warm.forget(token);
+                    Err(error)
+                }
+            };
+        }
+        let verified = inner.issuer.verify(token)?;
+        inner.check(&verified)?;
+        inner.warm.keep(token, &verified);
+        Ok(verified.principal)
+    }
+
+    /// Logs a user in to a clinic.
+    ///
+    /// # Errors
+    ///
+    /// [`LoginError::Invalid`] whether the user is unknown, disabled, or the password wrong; the others say when to
+    /// try again.
+    ///
+    /// # Security
+    ///
+    /// An unknown user costs the same hash as a known one. The record of a login is durable before its session exists;
+    /// neither the password nor the name that was typed is in it.
+    pub async fn login(
+        &self,
+        trail: &Trail,
+        tenant: &TenantId,
+        username: &str,
+        password: SecretString,
+    ) -> Result<Tokens, LoginError> {
+        let inner = &*self.0;
+        let attempt = match inner.lockout.begin(tenant, username) {
+            Ok(attempt) => attempt,
+            Err(Refused::Until(retry_after)) => {
+                record::refused(trail, tenant, None, "login_locked_out", 429);
+                return Err(LoginError::TooMany { retry_after });
+            }
+            Err(Refused::Crowded) => {
+                record::refused(trail, tenant, None, "login_crowded", 503);
+                return Err(LoginError::Busy);
+            }
+        };
+        let mut known = None;
+        let result = inner.login(trail, tenant, username, password, &mut known).await;
+        match &result {
+            Ok(_) => attempt.succeeded(),
+            Err(LoginError::Invalid) => {
+                attempt.failed();
+                record::refused(trail, tenant, known, "login_invalid", 401);
+            }
+            Err(error) => {
+                attempt.not_made();
+                trace::event!(warn, error = %error, "a login could not be decided");
+                record::refused(trail, tenant, known, "login_unavailable", 503);
+            }
+        }
+        result
+    }
+
+    /// Exchanges a refresh token for new tokens. The old one is spent.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError::Invalid`] whatever is wrong with it.
+    ///
+    /// # Security
+    ///
+    /// A token that has been used before ends its session at once: one of the two who used it has stolen it. A client
+    /// that sends two refreshes at the same time does that to itself.
+    pub async fn refresh(&self, trail: &Trail, tenant: &TenantId, refresh_token: &str) -> Result<Tokens, RefreshError> {
+        let result = self.0.refresh(trail, tenant, refresh_token).await;
+        match &result {
+            Ok(_) => {}
+            Err(RefreshError::Invalid) => record::refused(trail, tenant, None, "refresh_invalid", 401),
+            Err(error) => {
+                trace::event!(warn, error = %error, "a refresh could not be decided");
+                record::refused(trail, tenant, None, "refresh_unavailable", 503);
+            }
+        }
+        result
+    }
+
+    /// Ends the principal's session. Its access tokens are refused from now on.
+    ///
+    /// # Errors
+    ///
+    /// If it could not be recorded or stored: this process refuses the tokens all the same, but another, or this one
+    /// after a restart, may not. Log out again.
+    pub async fn logout(&self, trail: &Trail, principal: &Principal) -> Result<(), Fault> {
+        let actor = record::actor(principal.tenant(), principal.user(), principal.role(), principal.session());
+        let event = record::ended(actor, "logout");
+        self.0.end(trail, principal.tenant(), principal.session(), event).await
+    }
+
+    /// Ends all sessions of a user: their access tokens and refresh tokens are refused from now on.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such account, or the store fails: then try again, for after a restart the access tokens might be
+    /// taken until they expire.
+    pub async fn end_sessions(&self, tenant: &TenantId, user: UserId) -> Result<(), AccountError> {
+        self.0.change(tenant, user, |_| {}).await
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    ///
+    /// If a field breaks its rule (name: 1 to 64 of `a-z 0-9 . _ - @`; password: 15 characters to 1,024 bytes; role: 1
+    /// to 64 of `a-z 0-9 _ -`, a letter first), the name is taken, or the store fails.
+    pub async fn create_account(&self, tenant: &TenantId, new: NewAccount) -> Result<UserId, AccountError> {
+        let inner = &*self.0;
+        if !is_username(&new.username) {
+            return Err(AccountError::Field { field: "username", rule: "1 to 64 of a-z, 0-9, `.`, `_`, `-` and `@`" });
+        }
+        check_role(&new.role)?;
+        let hash = inner.hash(new.password.clone()).await?;
+        let user = UserId::generate(&*inner.clock);
+        let stored = Stored::new(user, new, hash, inner.clock.now());
+        inner.accounts.insert(tenant, &stored).await?;
+        Ok(user)
+    }
+
+    /// The accounts of a clinic in the order of their names, after this name, at most `limit` and at most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn accounts(&self, tenant: &TenantId, after: Option<&str>, limit: usize) -> Result<Vec<Account>, Fault> {
+        self.0.accounts.list(tenant, after, limit.min(1000)).await
+    }
+
+    /// Disables an account, which ends its sessions, or enables it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such account, or the store fails.
+    pub async fn set_disabled(&self, tenant: &TenantId, user: UserId, disabled: bool) -> Result<(), AccountError> {
+        self.0.change(tenant, user, |account| account.disabled = disabled).await
+    }
+
+    /// Gives an account another role, which ends its sessions: no token keeps the old one.
+    ///
+    /// # Errors
+    ///
+    /// If the role's name breaks its rule, there is no such account, or the store fails.
+    pub async fn set_role(&self, tenant: &TenantId, user: UserId, role: &str) -> Result<(), AccountError> {
+        check_role(role)?;
+        self.0.change(tenant, user, |account| role.clone_into(&mut account.role)).await
+    }
+
+    /// Gives an account another password, which ends its sessions.
+    ///
+    /// # Errors
+    ///
+    /// If the password breaks its rule, there is no such account, or the store fails.
+    pub async fn set_password(
+        &self,
+        tenant: &TenantId,
+        user: UserId,
+        password: SecretString,
+    ) -> Result<(), AccountError> {
+        let hash = self.0.hash(password).await?;
+        self.0.change(tenant, user, |account| account.password.clone_from(&hash)).await
+    }
+
+    /// Removes an account and ends its sessions.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such account, or the store fails.
+    pub async fn remove_account(&self, tenant: &TenantId, user: UserId) -> Result<(), AccountError> {
+        self.0.change(tenant, user, |account| account.disabled = true).await?;
+        self.0.accounts.remove(tenant, user).await
+    }
+
+    /// Whether any clinic has an account that is marked as a demo. A server that listens to more than the loopback
+    /// refuses to start while one exists.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails. Take that for a yes.
+    pub async fn has_demo_accounts(&self) -> Result<bool, Fault> {
+        self.0.accounts.any_demo().await
+    }
+
+    #[cfg(test)]
+    pub(crate) fn argon2_runs(&self) -> u64 {
+        self.0.pool.runs()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn decoy(&self) -> &str {
+        self.0.pool.decoy()
+    }
+}
+
+fn check_role(role: &str) -> Result<(), AccountError> {
+    if is_role(role) {
+        return Ok(());
+    }
+    Err(AccountError::Field { field: "role", rule: "1 to 64 of a-z, 0-9, `_` and `-`, a letter first" })
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("pool", &self.0.pool)
+            .field("revocations", &self.0.revocations)
+            .field("lockout", &self.0.lockout)
+            .field("warm", &self.0.warm)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,81 @@
+//! The proof of who is asking.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    clock::Timestamp,
+    id::{SessionId, SubjectId, TenantId, UserId},
+};
+
+/// Proof that a request carries a valid access token, and whose.
+///
+/// Only this crate makes one. Cheap to clone.
+///
+/// # Security
+///
+/// It says who is asking and in which clinic the token was issued; it does not say that the request came to that
+/// clinic's host. That is the tenant's proof.
+#[derive(Clone)]
+pub struct Principal(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) user: UserId,
+    pub(crate) role: Box<str>,
+    pub(crate) tenant: TenantId,
+    pub(crate) session: SessionId,
+    pub(crate) subject: Option<SubjectId>,
+    pub(crate) authenticated_at: Timestamp,
+}
+
+impl Principal {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The user.
+    #[must_use]
+    pub fn user(&self) -> UserId {
+        self.0.user
+    }
+
+    /// The name of the user's role.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        &self.0.role
+    }
+
+    /// The clinic that the token was issued in.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.0.tenant
+    }
+
+    /// The session that the token belongs to.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.0.session
+    }
+
+    /// The person whom this user is, if the clinic keeps data about them: for the relation `own`.
+    #[must_use]
+    pub fn subject(&self) -> Option<SubjectId> {
+        self.0.subject
+    }
+
+    /// When the user last proved who they are. A refresh does not change it.
+    #[must_use]
+    pub fn authenticated_at(&self) -> Timestamp {
+        self.0.authenticated_at
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("user", &self.0.user)
+            .field("role", &self.0.role)
+            .field("tenant", &self.0.tenant)
+            .field("session", &self.0.session)
+            .finish_non_exhaustive()
+    }
+}

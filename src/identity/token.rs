@@ -1,0 +1,259 @@
+//! Access tokens: JWTs in compact form (RFC 7519, RFC 9068), signed with Ed25519, verified without a store.
+//!
+//! A token is accepted if, in this order,
+//!
+//! 1. it has at most 16 KiB and is three parts of canonical base64url;
+//! 2. its header is exactly `alg`, `typ` and `kid`: `alg` is `EdDSA`, `typ` is `at+jwt`, and `kid` names a key of this
+//!    issuer. A header that brings or points at a key (`jwk`, `jku`, `x5c`, `x5u`) or makes demands (`crit`) is refused;
+//! 3. the signature verifies under that key;
+//! 4. its claims are exactly those that this issuer writes, each once;
+//! 5. `iss` and `aud` are the configured ones;
+//! 6. `nbf` and `iat` have come and `exp` has not, by our clock, give or take the leeway; and it does not live longer
+//!    than the ceiling;
+//! 7. neither its session nor its user's epoch has been revoked.
+//!
+//! Steps 6 and 7 are done again each time a token is found warm.
+
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    account::is_role,
+    error::{Fault, TokenError},
+    options::{ACCESS_TTL_CEILING, IdentityOptions},
+    principal::{Parts, Principal},
+    signing_key::SigningKey,
+};
+use crate::{
+    clock::Timestamp,
+    codec::{base64url, unbase64url},
+    entropy,
+    id::{SessionId, SubjectId, TenantId, UserId},
+    secret::SecretString,
+};
+
+/// The longest token.
+pub(crate) const MAX_BYTES: usize = 16 * 1024;
+const ALGORITHM: Algorithm = Algorithm::EdDSA;
+const TYPE: &str = "at+jwt";
+
+/// The claims, all of them, and no others.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: UserId,
+    exp: i64,
+    nbf: i64,
+    iat: i64,
+    jti: String,
+    auth_time: i64,
+    tenant: TenantId,
+    sid: SessionId,
+    role: String,
+    epoch: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    subject: Option<SubjectId>,
+}
+
+/// The header, all of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StrictHeader<'a> {
+    #[serde(borrow)]
+    alg: &'a str,
+    #[serde(borrow)]
+    typ: &'a str,
+    #[serde(borrow)]
+    kid: &'a str,
+}
+
+/// Whom a token is minted for.
+pub(crate) struct Subject<'a> {
+    pub(crate) user: UserId,
+    pub(crate) role: &'a str,
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) session: SessionId,
+    pub(crate) subject: Option<SubjectId>,
+    pub(crate) epoch: u64,
+    pub(crate) authenticated_at: Timestamp,
+}
+
+impl Subject<'_> {
+    /// Whom the token will prove.
+    pub(crate) fn principal(&self) -> Principal {
+        Principal::new(Parts {
+            user: self.user,
+            role: self.role.into(),
+            tenant: self.tenant.clone(),
+            session: self.session,
+            subject: self.subject,
+            // As precise as the claim.
+            authenticated_at: Timestamp::from_second(self.authenticated_at.as_second()).unwrap_or(Timestamp::MIN),
+        })
+    }
+}
+
+/// What a token says, once its signature, its issuer and its audience have been checked. Its time and its session have
+/// not: they are checked on every use.
+#[derive(Clone)]
+pub(crate) struct Verified {
+    pub(crate) principal: Principal,
+    pub(crate) epoch: u64,
+    pub(crate) issued_at: i64,
+    not_before: i64,
+    expires: i64,
+}
+
+/// Mints and verifies.
+pub(crate) struct Issuer {
+    issuer: String,
+    audience: String,
+    ttl: Duration,
+    leeway: i64,
+    header: Header,
+    signer: EncodingKey,
+    verifiers: Vec<(String, DecodingKey)>,
+    validation: Validation,
+}
+
+impl Issuer {
+    /// `keys`: newest first, at least one.
+    pub(crate) fn new(options: &IdentityOptions, keys: &[SigningKey]) -> Result<Self, Fault> {
+        let newest = keys.first().ok_or(Fault::Corrupt { what: "signing key" })?;
+        let mut header = Header::new(ALGORITHM);
+        header.typ = Some(TYPE.to_owned());
+        header.kid = Some(newest.kid.clone());
+        let mut validation = Validation::new(ALGORITHM);
+        validation.set_issuer(&[&options.issuer]);
+        validation.set_audience(&[&options.audience]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        // It asks the machine's clock; `Issuer::check_time` asks ours.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.leeway = 0;
+        Ok(Self {
+            issuer: options.issuer.clone(),
+            audience: options.audience.clone(),
+            ttl: options.access_ttl,
+            leeway: whole_seconds(options.leeway),
+            header,
+            signer: EncodingKey::from_ed_der(&newest.pkcs8),
+            verifiers: keys.iter().map(|key| (key.kid.clone(), DecodingKey::from_ed_der(&key.public))).collect(),
+            validation,
+        })
+    }
+
+    /// Mints a token that was asked for at `now` and ends with its session at the latest. Returns how long it lives.
+    pub(crate) fn mint(
+        &self,
+        subject: &Subject<'_>,
+        now: Timestamp,
+        session_ends: Timestamp,
+    ) -> Result<(SecretString, Duration), Fault> {
+        let iat = now.as_second();
+        let exp = (iat + whole_seconds(self.ttl)).min(session_ends.as_second());
+        let claims = Claims {
+            iss: self.issuer.clone(),
+            aud: self.audience.clone(),
+            sub: subject.user,
+            exp,
+            nbf: iat,
+            iat,
+            jti: base64url(&entropy::array::<16>()),
+            auth_time: subject.authenticated_at.as_second(),
+            tenant: subject.tenant.clone(),
+            sid: subject.session,
+            role: subject.role.to_owned(),
+            epoch: subject.epoch,
+            subject: subject.subject,
+        };
+        let token = jsonwebtoken::encode(&self.header, &claims, &self.signer).map_err(|_| SIGNER)?;
+        Ok((token.into(), Duration::from_secs(u64::try_from(exp - iat).unwrap_or(0))))
+    }
+
+    /// Steps 1 to 5.
+    pub(crate) fn verify(&self, token: &str) -> Result<Verified, TokenError> {
+        if token.len() > MAX_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let key = self.key(token)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
+            .map_err(|error| match error.kind() {
+                ErrorKind::InvalidSignature => TokenError::Signature,
+                ErrorKind::InvalidIssuer => TokenError::Issuer,
+                ErrorKind::InvalidAudience => TokenError::Audience,
+                ErrorKind::InvalidAlgorithm => TokenError::Algorithm,
+                ErrorKind::Json(_) | ErrorKind::MissingRequiredClaim(_) => TokenError::Claims,
+                _ => TokenError::Malformed,
+            })?
+            .claims;
+        if !is_role(&claims.role) || claims.jti.len() != 22 || claims.nbf > claims.exp || claims.iat > claims.exp {
+            return Err(TokenError::Claims);
+        }
+        // Saturates where a wrong clock or a wrong key has signed nonsense.
+        if claims.exp.saturating_sub(claims.iat.min(claims.nbf)) > whole_seconds(ACCESS_TTL_CEILING) {
+            return Err(TokenError::TooLongLived);
+        }
+        let authenticated_at = Timestamp::from_second(claims.auth_time).map_err(|_| TokenError::Claims)?;
+        Ok(Verified {
+            epoch: claims.epoch,
+            issued_at: claims.iat,
+            not_before: claims.nbf.max(claims.iat),
+            expires: claims.exp,
+            principal: Principal::new(Parts {
+                user: claims.sub,
+                role: claims.role.into(),
+                tenant: claims.tenant,
+                session: claims.sid,
+                subject: claims.subject,
+                authenticated_at,
+            }),
+        })
+    }
+
+    /// Step 6.
+    pub(crate) fn check_time(&self, token: &Verified, now: Timestamp) -> Result<(), TokenError> {
+        let now = now.as_second();
+        // RFC 7519 §4.1.4: not "on or after" `exp`.
+        if now >= token.expires.saturating_add(self.leeway) {
+            return Err(TokenError::Expired);
+        }
+        if now.saturating_add(self.leeway) < token.not_before {
+            return Err(TokenError::NotYetValid);
+        }
+        Ok(())
+    }
+
+    /// Steps 1 and 2: the one key that may have signed this token.
+    fn key(&self, token: &str) -> Result<&DecodingKey, TokenError> {
+        let mut parts = token.split('.');
+        let (Some(header), Some(claims), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(TokenError::Malformed);
+        };
+        if claims.is_empty() || signature.is_empty() {
+            return Err(TokenError::Malformed);
+        }
+        let header = unbase64url(header).ok_or(TokenError::Malformed)?;
+        let header: StrictHeader<'_> = serde_json::from_slice(&header).map_err(|_| TokenError::Header)?;
+        if header.alg != "EdDSA" {
+            return Err(TokenError::Algorithm);
+        }
+        if header.typ != TYPE {
+            return Err(TokenError::Type);
+        }
+        let known = self.verifiers.iter().find(|(kid, _)| kid == header.kid);
+        known.map(|(_, key)| key).ok_or(TokenError::UnknownKey)
+    }
+}
+
+fn whole_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+const SIGNER: Fault = Fault::Worker { what: "signer of tokens" };

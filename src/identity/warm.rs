@@ -1,0 +1,54 @@
+//! Verified tokens, kept warm: a signature is checked once, and everything that can change is checked every time.
+//!
+//! The key is the whole token, compared in full after a hash under a random key of this process. Only tokens whose
+//! signature verified get in, so a stranger cannot fill it.
+
+use std::{fmt, hash::RandomState, num::NonZeroUsize};
+
+use quick_cache::{Equivalent, UnitWeighter, sync::Cache};
+use zeroize::Zeroizing;
+
+use super::token::Verified;
+
+pub(crate) struct Warm(Cache<Token, Verified, UnitWeighter, RandomState>);
+
+/// A token's text, wiped when it leaves.
+#[derive(Clone, PartialEq, Eq)]
+struct Token(Zeroizing<Box<str>>);
+
+impl std::hash::Hash for Token {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (**self.0).hash(state);
+    }
+}
+
+impl Equivalent<Token> for str {
+    fn equivalent(&self, key: &Token) -> bool {
+        *self == **key.0
+    }
+}
+
+impl Warm {
+    pub(crate) fn new(capacity: NonZeroUsize) -> Self {
+        let weight = u64::try_from(capacity.get()).unwrap_or(u64::MAX);
+        Self(Cache::with(capacity.get(), weight, UnitWeighter, RandomState::new(), Default::default()))
+    }
+
+    pub(crate) fn find(&self, token: &str) -> Option<Verified> {
+        self.0.get(token)
+    }
+
+    pub(crate) fn keep(&self, token: &str, verified: &Verified) {
+        self.0.insert(Token(Zeroizing::new(token.into())), verified.clone());
+    }
+
+    pub(crate) fn forget(&self, token: &str) {
+        self.0.remove(token);
+    }
+}
+
+impl fmt::Debug for Warm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Warm").field("len", &self.0.len()).finish_non_exhaustive()
+    }
+}
