@@ -216,7 +216,8 @@ impl Inner {
     }
 
     async fn check_schema(&self, pool: &SqlitePool) -> Result<(), DbError> {
-        for column in self.schema.columns.iter().copied().flatten() {
+        let columns: Vec<&ColumnInfo> = self.schema.columns.iter().flat_map(|group| group.iter()).collect();
+        for column in columns {
             let (table, name) = (column.table(), column.name());
             let kind: Option<String> =
                 sqlx::query_scalar("select lower(type) from pragma_table_info(?) where name = ?")

@@ -2,7 +2,7 @@
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::Db;
+use super::{Db, files::File};
 use crate::{
     access::{BoxFuture, Permission, RelationError, RelationSource, Relations, Scope},
     clock::{SharedClock, Timestamp},
@@ -139,21 +139,11 @@ impl RelationSource for SqliteRelations {
             }
             let file = self.db.file(tenant).await.map_err(RelationError::new)?;
             let now = self.clock.now().as_millisecond();
-            for (chunk, out) in subjects.chunks(CHUNK).zip(found.chunks_mut(CHUNK)) {
-                let mut query = QueryBuilder::new("select subject, kind from ward_relations where user = ");
-                query.push_bind(user).push(" and (until is null or until > ").push_bind(now).push(")");
-                push_kinds(&mut query, "kind", among);
-                query.push(" and subject in (");
-                let mut list = query.separated(", ");
-                for subject in chunk {
-                    list.push_bind(*subject);
-                }
-                query.push(")");
-                let rows: Vec<(SubjectId, String)> =
-                    query.build_query_as().fetch_all(&file.readers).await.map_err(RelationError::new)?;
-                for (subject, kind) in rows {
+            for start in (0..subjects.len()).step_by(CHUNK) {
+                let end = subjects.len().min(start + CHUNK);
+                for (subject, kind) in kept(&file, user, &subjects[start..end], among, now).await? {
                     let relation = Relations::named(&kind).unwrap_or(Relations::NONE);
-                    for (asked, out) in chunk.iter().zip(out.iter_mut()) {
+                    for (asked, out) in subjects[start..end].iter().zip(&mut found[start..end]) {
                         if *asked == subject {
                             *out = out.union(relation);
                         }
@@ -163,4 +153,25 @@ impl RelationSource for SqliteRelations {
             Ok(found)
         })
     }
+}
+
+/// The relations among these that hold between a user and some people.
+async fn kept(
+    file: &File,
+    user: UserId,
+    subjects: &[SubjectId],
+    among: Relations,
+    now: i64,
+) -> Result<Vec<(SubjectId, String)>, RelationError> {
+    let mut query: QueryBuilder<Sqlite> =
+        QueryBuilder::new("select subject, kind from ward_relations where user = ");
+    query.push_bind(user).push(" and (until is null or until > ").push_bind(now).push(")");
+    push_kinds(&mut query, "kind", among);
+    query.push(" and subject in (");
+    let mut list = query.separated(", ");
+    for subject in subjects {
+        list.push_bind(*subject);
+    }
+    query.push(")");
+    query.build_query_as().fetch_all(&file.readers).await.map_err(RelationError::new)
 }

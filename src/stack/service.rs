@@ -12,7 +12,7 @@ use super::{
     future::{Dress, Limits},
 };
 use crate::{
-    audit::{Closer, Refusal, RequestFacts, Trail, TrailBody},
+    audit::{Actor, Closer, Refusal, RequestFacts, Trail, TrailBody},
     codec, entropy,
     identity::Principal,
     problem::Problem,
@@ -84,7 +84,12 @@ impl Ward {
         };
         let principal =
             ward.identity.verify(token).map_err(|_| Refused::new(Problem::invalid_token(), "token_refused"))?;
-        trail.set_actor(principal.actor());
+        trail.set_actor(Actor {
+            user: Some(principal.user()),
+            role: Some(principal.role().into()),
+            session: Some(principal.session()),
+            tenant: Some(principal.tenant().clone()),
+        });
         let tenant =
             Tenant::agree(&site, &principal).map_err(|_| Refused::new(Problem::forbidden(), "foreign_token"))?;
         let key = (principal.tenant().as_str(), principal.user());
