@@ -11,7 +11,7 @@ use super::{
     value::{EncodeError, Encoder, FieldValue, IndexKind, Indexable},
 };
 use crate::{
-    access::{ClinicGrant, Closed, Opener, Opens, SealKey},
+    access::{Closed, Indexer},
     keys::TenantKey,
 };
 
@@ -52,21 +52,16 @@ pub enum IndexError {
 }
 
 impl<C: Indexed> BlindIndex<C> {
-    /// The index of a value, in the clinic of this grant.
+    /// The index of a value, in the clinic of this grant: of an opened door, or of the scope of a search.
     ///
     /// # Errors
     ///
     /// If the request that the grant belonged to has ended, or if the value is a text of more than 1,024 bytes.
-    pub fn of<P: Opens<C::Class>>(value: &C::Value, grant: &ClinicGrant<P>) -> Result<Self, IndexError> {
-        match Opener::<C::Class>::sealing(grant)?.key {
-            SealKey::Tenant(key) => Self::compute(value, key),
-            // A clinic's grant holds a clinic's key; were it ever otherwise, there is no index under a person's.
-            SealKey::Subject(_) => Err(IndexError::Closed(Closed)),
-        }
+    pub fn of<G: Indexer<C::Class>>(value: &C::Value, grant: &G) -> Result<Self, IndexError> {
+        Self::compute(value, grant.index_key()?)
     }
 
-    /// The same, for the doors that hold the clinic's key.
-    pub(crate) fn compute(value: &C::Value, key: &TenantKey) -> Result<Self, IndexError> {
+    fn compute(value: &C::Value, key: &TenantKey) -> Result<Self, IndexError> {
         const { assert_well_named::<C>() };
         let kind = <C::Value as Indexable>::KIND;
         let mut plain = Encoder::new(&[], value.encoded_len(), 0);

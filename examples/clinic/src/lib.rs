@@ -1,8 +1,11 @@
 //! A multi-tenant clinic server built on `tower-ward`.
 
 pub mod api;
+pub mod app;
+pub mod args;
 pub mod certs;
 pub mod demo_data;
+pub mod folder;
 pub mod model;
 pub mod seed;
 pub mod serve;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::{Timestamp, civil::Time, tz::TimeZone};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tower_ward::{
     access::{JobGrant, Relations, Task},
     db::{Assignment, Change, assign},
@@ -35,7 +35,7 @@ impl Task for Seed {
 }
 
 /// A login that the demo prints.
-#[derive(Debug, Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct DemoUser {
     /// Unique in the clinic.
     pub username: String,
@@ -44,12 +44,18 @@ pub struct DemoUser {
     /// The role.
     pub role: String,
     /// The patient that this user is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Uuid>,
 }
 
+impl std::fmt::Debug for DemoUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DemoUser").field("username", &self.username).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
 /// What the demo says of one clinic in `demo.json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct DemoClinic {
     /// The tenant's id.
     pub tenant: String,

@@ -52,6 +52,25 @@ pub struct ResultBody {
     pub flag: String,
 }
 
+impl ResultBody {
+    /// A result of the demo data.
+    pub(crate) fn demo(result: &crate::demo_data::TestResult) -> Self {
+        use crate::demo_data::Flag::{High, Low, Normal};
+        Self {
+            code: result.code.clone(),
+            display: result.display.clone(),
+            value: result.value,
+            unit: result.unit.clone(),
+            flag: match result.flag {
+                Normal => "normal",
+                Low => "low",
+                High => "high",
+            }
+            .to_owned(),
+        }
+    }
+}
+
 /// A note.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct NoteView {

@@ -21,6 +21,21 @@ use tower_ward::{
 };
 
 pub use chart::{Condition, ResultBody};
+pub(crate) use chart::{insert_demo_prescription, insert_note};
+
+/// Inserts a demo patient whom `chart` admitted.
+pub(crate) async fn insert_patient<G>(
+    conn: &mut sqlx::SqliteConnection,
+    chart: &G,
+    subject: tower_ward::id::SubjectId,
+    patient: &crate::demo_data::Patient,
+    now: Timestamp,
+) -> Result<(), Problem>
+where
+    G: tower_ward::access::Opener<crate::model::Identity> + tower_ward::access::Indexer<crate::model::Identity> + Sync,
+{
+    patients::insert(conn, chart, subject, &patients::NewPatient::demo(patient), now, true).await
+}
 
 /// What the handlers share.
 #[derive(Debug, Clone)]

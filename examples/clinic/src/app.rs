@@ -1,0 +1,206 @@
+//! The server, put together.
+
+use std::{fmt::Write as _, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tower_ward::{
+    access::Policy,
+    audit::{Ledger, LedgerOptions},
+    clock::{SharedClock, SystemClock},
+    db::{Db, SqliteRelations},
+    id::TenantId,
+    identity::{Identity, IdentityOptions},
+    keys::{KeySource, Keyring, RootKey, write_new_key_file},
+    quota::Quota,
+    stack::{ConnInfo, Ward, WardService},
+    store::{Durable, SqliteStore},
+    tenant::Hosts,
+};
+
+use crate::{
+    api::{self, App},
+    args::Args,
+    certs, demo_data,
+    folder::Folder,
+    model,
+    seed::{self, DemoClinic, Seed},
+    serve::{self, Ended, Limits, Listener},
+};
+
+/// The clinics' policy: who may do what.
+pub const POLICY: &str = include_str!("../policy.toml");
+
+/// Whatever keeps the server from starting, said in one sentence.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a script may rely on, as `demo.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Demo {
+    /// The address that is listened on.
+    pub listen: SocketAddr,
+    /// The certificate to trust, relative to the data folder.
+    pub ca: String,
+    /// The clinics.
+    pub clinics: Vec<DemoClinic>,
+}
+
+/// A server that is bound and ready, but does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    /// The service, for whoever serves it otherwise.
+    pub service: WardService<axum::Router>,
+    /// The ward.
+    pub ward: Ward,
+    /// What a script may rely on.
+    pub demo: Demo,
+    listener: Listener,
+    plain: bool,
+}
+
+/// The parts that seeding and serving share.
+struct Parts {
+    ward: Ward,
+    app: App,
+    jobs_store: Arc<dyn Durable>,
+}
+
+/// Lays out what is missing, opens everything, and binds the address.
+///
+/// # Errors
+///
+/// Whatever is wrong, before the first request is answered.
+pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
+    let clock = SystemClock::shared();
+    let folder = Folder::open(&args.data, args.fresh)?;
+    let data = demo_data::load()?;
+    let parts = open(args, &folder, &clock).await?;
+    let mut tenants = Vec::new();
+    for clinic in &data.clinics {
+        let tenant = TenantId::new(&clinic.tenant)?;
+        parts.app.db.create(&tenant).await?;
+        parts.ward.hosts().register(tenant.clone())?;
+        tenants.push(tenant);
+    }
+    let settled = parts.app.db.settle(parts.ward.ledger()).await?;
+    if settled > 0 {
+        say(&format!("settled {settled} change(s) that a crash left open"));
+    }
+    let router = api::routes(&parts.ward, parts.app.clone());
+    let service = router.into_service()?;
+    if !args.listen.ip().to_canonical().is_loopback() && (folder.is_new() || parts.app.identity.has_demo_accounts().await?) {
+        return Err("demo accounts exist, so only a loopback address is listened on: use --listen 127.0.0.1:8443".into());
+    }
+    let socket = tokio::net::TcpListener::bind(args.listen)
+        .await
+        .map_err(|e| format!("cannot listen on `{}`: {e}; name another address with --listen", args.listen))?;
+    let listen = socket.local_addr()?;
+    let hosts: Vec<String> = tenants.iter().map(|t| parts.ward.hosts().host_of(t)).chain(["localhost".into()]).collect();
+    let certs = certs::open(folder.path(), &hosts, clock.now())?;
+    let clinics = if folder.is_new() {
+        lay_out(&parts, &data, &tenants, &say).await?
+    } else {
+        let old: Demo = serde_json::from_slice(&std::fs::read(folder.demo_json())?)
+            .map_err(|_| "`demo.json` cannot be read: start once with --fresh")?;
+        old.clinics
+    };
+    let demo = Demo { listen, ca: "ca.pem".to_owned(), clinics };
+    folder.write_private("demo.json", &serde_json::to_vec_pretty(&demo)?)?;
+    let listener = if args.plain_http {
+        Listener::plain(socket)?
+    } else {
+        Listener::tls(socket, certs.chain(), certs.key())?
+    };
+    Ok(Server { service, ward: parts.ward, demo, listener, plain: args.plain_http })
+}
+
+async fn open(args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Parts, Error> {
+    let source = match &args.key {
+        Some(source) => source.clone(),
+        None => {
+            if folder.is_new() {
+                write_new_key_file(&RootKey::generate(), &folder.root_key())?;
+            }
+            KeySource::File(folder.root_key())
+        }
+    };
+    let root = RootKey::load(&source)?;
+    let keys: Arc<dyn Durable> = Arc::new(SqliteStore::open_with_clock(folder.keys(), Arc::clone(clock)).await?);
+    let accounts: Arc<dyn Durable> = Arc::new(SqliteStore::open_with_clock(folder.accounts(), Arc::clone(clock)).await?);
+    let keyring = Keyring::open(root, keys).await?;
+    for clinic in demo_data::load()?.clinics {
+        keyring.create_tenant(&TenantId::new(&clinic.tenant)?).await?;
+    }
+    let ledger = Ledger::open(&folder.ledger(), LedgerOptions::new(), Arc::clone(clock))?;
+    let identity =
+        Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(clock), IdentityOptions::new("https://localhost"))
+            .await?;
+    let db = Db::open(folder.clinics(), model::SCHEMA)?;
+    let ward = Ward::builder()
+        .with_clock(Arc::clone(clock))
+        .with_peer_quota(Quota::per_minute(args.peer_quota))
+        .with_principal_quota(Quota::per_minute(args.user_quota))
+        .keys(keyring)
+        .audit(ledger.clone())
+        .authenticate(identity.clone())
+        .tenants(Hosts::new("{tenant}.localhost", "localhost")?)
+        .policy(Policy::from_toml(POLICY)?)
+        .relations(SqliteRelations::new(db.clone(), Arc::clone(clock)))
+        .build()?;
+    let app = App { identity, ledger, db, clock: Arc::clone(clock) };
+    Ok(Parts { ward, app, jobs_store: accounts })
+}
+
+/// Fills every clinic, each by a job of its own.
+async fn lay_out(
+    parts: &Parts,
+    data: &demo_data::DemoData,
+    tenants: &[TenantId],
+    say: &impl Fn(&str),
+) -> Result<Vec<DemoClinic>, Error> {
+    let jobs = parts.ward.jobs(Arc::clone(&parts.jobs_store));
+    let mut clinics = Vec::new();
+    for (clinic, tenant) in data.clinics.iter().zip(tenants) {
+        let (patients, notes) = (clinic.patients.len(), clinic.notes.len());
+        say(&format!("laying out {} ({patients} patients, {notes} notes)", clinic.name));
+        let envelope = jobs.issue_for_clinic::<Seed>(tenant.clone(), Duration::from_secs(600))?;
+        let host = parts.ward.hosts().host_of(tenant);
+        let app = &parts.app;
+        let filled = jobs.run::<Seed, _, _, _>(&envelope, |grant| async move {
+            seed::fill(app, &grant, clinic, host).await
+        });
+        clinics.push(filled.await??);
+    }
+    Ok(clinics)
+}
+
+impl Server {
+    /// Answers until `shutdown` completes, then finishes what is in flight and closes the ledger.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot serve.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, Error> {
+        let extension = |facts: serve::ConnFacts| ConnInfo::new(facts.peer, facts.sni.as_deref().map(Into::into));
+        let ended = serve::serve(self.listener, self.service, extension, Limits::default(), shutdown).await;
+        self.ward.ledger().shutdown().await;
+        Ok(ended)
+    }
+
+    /// What to tell whoever started it: where the clinics are, and one login for each role.
+    #[must_use]
+    pub fn greeting(&self) -> String {
+        let mut out = String::new();
+        let scheme = if self.plain { "http" } else { "https" };
+        for clinic in &self.demo.clinics {
+            let _ = writeln!(out, "\n  {scheme}://{}:{}", clinic.host, self.demo.listen.port());
+            let mut seen: Vec<&str> = Vec::new();
+            for user in &clinic.users {
+                if !seen.contains(&user.role.as_str()) {
+                    seen.push(&user.role);
+                    let _ = writeln!(out, "    {:14} {:24} {}", user.role, user.username, user.password);
+                }
+            }
+        }
+        out
+    }
+}

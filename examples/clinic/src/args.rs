@@ -1,0 +1,35 @@
+//! The command line.
+
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+
+use clap::Parser;
+use tower_ward::keys::KeySource;
+
+/// A multi-tenant clinic server on demo data. With no arguments it lays out its data folder, issues itself a
+/// certificate and answers at https://{clinic}.localhost:8443.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "clinic", version)]
+pub struct Args {
+    /// The data folder. It is created if it is not there.
+    #[arg(long, value_name = "DIR", default_value = "clinic-data")]
+    pub data: PathBuf,
+    /// The address to listen on. Any other than loopback is refused while demo accounts exist.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// HTTP without TLS, on a loopback address only.
+    #[arg(long)]
+    pub plain_http: bool,
+    /// Remove what is in the data folder and lay it out anew. Refused unless the folder is marked as a demo's.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Where the root key is: env:NAME, file:PATH or credential:NAME. Default: `root.key` in the data folder, which a
+    /// new folder gets at random.
+    #[arg(long, value_name = "SOURCE")]
+    pub key: Option<KeySource>,
+    /// Requests that one address may make in a minute.
+    #[arg(long, value_name = "N", default_value = "1200")]
+    pub peer_quota: NonZeroU32,
+    /// Requests that one user may make in a minute.
+    #[arg(long, value_name = "N", default_value = "600")]
+    pub user_quota: NonZeroU32,
+}

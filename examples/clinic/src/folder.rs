@@ -1,0 +1,138 @@
+//! The data folder: what is where, and the mark that says it is a demo's.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+/// The file whose presence marks a folder as a demo's, which `--fresh` may empty.
+const MARK: &str = "DEMO";
+const MARK_TEXT: &str = "This folder holds the demo data of the clinic example. `--fresh` removes it.\n";
+
+/// The folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// Reading or writing failed.
+    #[error("`{path}`: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder has files that no demo made.
+    #[error("`{0}` is not empty and not marked as a demo's: name another folder with --data")]
+    Foreign(PathBuf),
+    /// The demo was not laid out to its end.
+    #[error("the demo in `{0}` was not laid out to its end: start once with --fresh")]
+    Incomplete(PathBuf),
+}
+
+/// A folder that is a demo's.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+    new: bool,
+}
+
+impl Folder {
+    /// Opens a demo's folder, or makes one where there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`], naming what stands in the way.
+    pub fn open(path: &Path, fresh: bool) -> Result<Self, FolderError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| FolderError::Io { path, source }
+        };
+        let mark = path.join(MARK);
+        if fresh && mark.exists() {
+            fs::remove_dir_all(path).map_err(at(path))?;
+        }
+        let new = match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(at(path)(error)),
+        };
+        if !new && !mark.exists() {
+            return Err(FolderError::Foreign(path.to_owned()));
+        }
+        let folder = Self { path: path.to_owned(), new };
+        if new {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
+            folder.write_private(MARK, MARK_TEXT.as_bytes())?;
+        } else if !folder.demo_json().exists() {
+            return Err(FolderError::Incomplete(path.to_owned()));
+        }
+        Ok(folder)
+    }
+
+    /// Whether it is to be laid out.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The root key, unless it comes from elsewhere.
+    #[must_use]
+    pub fn root_key(&self) -> PathBuf {
+        self.path.join("root.key")
+    }
+
+    /// The wrapped keys, in a database of their own: it is never part of a data backup.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys.sqlite")
+    }
+
+    /// Accounts, sessions and used envelopes.
+    #[must_use]
+    pub fn accounts(&self) -> PathBuf {
+        self.path.join("accounts.sqlite")
+    }
+
+    /// The clinics' files.
+    #[must_use]
+    pub fn clinics(&self) -> PathBuf {
+        self.path.join("clinics")
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join("ledger")
+    }
+
+    /// What a script may rely on: hosts, logins, patients.
+    #[must_use]
+    pub fn demo_json(&self) -> PathBuf {
+        self.path.join("demo.json")
+    }
+
+    /// Writes a file that its owner alone may read: whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`] with the file's path.
+    pub fn write_private(&self, name: &str, bytes: &[u8]) -> Result<(), FolderError> {
+        let (path, temporary) = (self.path.join(name), self.path.join(format!(".{name}.new")));
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            fs::File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|source| FolderError::Io { path, source })
+    }
+}
