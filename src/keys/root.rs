@@ -50,7 +50,14 @@ impl RootKey {
     /// If it is not there, its file is open to others, its text is malformed, or it looks made up. The error names the
     /// source and never the text.
     pub fn load(source: &KeySource) -> Result<Self, KeySourceError> {
-        let text = read(source)?;
+        Self::load_in(source, &|name| std::env::var_os(name))
+    }
+
+    pub(super) fn load_in(
+        source: &KeySource,
+        environment: &dyn Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<Self, KeySourceError> {
+        let text = read(source, environment)?;
         Self::decode_kind(&text).map_err(|kind| KeySourceError::new(source.to_string(), kind))
     }
 
