@@ -257,7 +257,8 @@ fn read_file(path: &Path, forbidden: u32, missing: &Kind) -> Result<Zeroizing<St
     }
     let file = std::fs::File::open(path).map_err(failed)?;
     check_file(&seen, &file.metadata().map_err(failed)?, forbidden)?;
-    let mut bytes = Vec::with_capacity(READ_AT_MOST);
+    // With room to spare, so that no half-filled buffer is left behind by growing.
+    let mut bytes = Vec::with_capacity(2 * READ_AT_MOST);
     let read = file.take(READ_AT_MOST as u64).read_to_end(&mut bytes);
     if let Err(error) = read {
         bytes.zeroize();

@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, io::Write as _, path::Path, process::ExitCode};
 
 use tower_ward::{
-    keys::{KeySource, RootKey, write_new_key_file},
+    keys::{KeySource, RootKey},
     secret::ExposeSecret,
 };
 
@@ -24,7 +24,7 @@ pub(crate) fn generate(out: &Path) -> ExitCode {
         eprintln!("fingerprint {}", key.fingerprint());
         return ExitCode::SUCCESS;
     }
-    match write_new_key_file(&key, out) {
+    match key.write_new_file(out) {
         Ok(()) => {
             println!("wrote {} (mode 0600), fingerprint {}", out.display(), key.fingerprint());
             println!("keep a second copy where no copy of the key store is: what it seals is lost without it");
