@@ -259,7 +259,7 @@ impl Trail {
 
     fn door_record(&self, state: &State, kind: Kind, door: Door<'_>) -> Result<Box<Record>, TrailError> {
         self.live()?;
-        if state.actor.as_ref().is_none_or(|actor| actor.user.is_none()) {
+        if state.actor.as_ref().is_none_or(|actor| actor.user.is_none() && actor.role.is_none()) {
             return Err(TrailError::Anonymous);
         }
         for (field, length, most) in [

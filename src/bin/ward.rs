@@ -1,2 +1,72 @@
-//! ward
-fn main() {}
+//! `ward`: make keys, check keys, verify a ledger.
+//!
+//! Exit codes: 0, all is well; 1, something is wrong and was said; 2, the command was not understood.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+#[path = "ward/audit.rs"]
+mod audit;
+#[path = "ward/keys.rs"]
+mod keys;
+
+/// Make keys, check keys, verify a ledger.
+#[derive(Debug, Parser)]
+#[command(name = "ward", version, propagate_version = true, arg_required_else_help = true)]
+struct Ward {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a root key and write it to a new file that only its owner may read.
+    Keygen {
+        /// The file, which must not exist yet; `-` prints the key on standard output.
+        #[arg(long, value_name = "FILE", default_value = "tower-ward.key")]
+        out: PathBuf,
+    },
+    /// Look after keys.
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Look after the ledger.
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Read each key as a server would, and say what is wrong with it or which one it is.
+    Check {
+        /// `env:NAME`, `file:/path` or `credential:name`; never a key itself.
+        #[arg(value_name = "SOURCE", required = true)]
+        sources: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Audit {
+    /// Check the records of a ledger, and name the first bad one.
+    Verify {
+        /// The ledger's folder.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    // Before anything can repeat an argument in its message.
+    if std::env::args_os().any(|arg| keys::holds_key(&arg)) {
+        eprintln!(
+            "error: a key stands among the arguments, where every user of this machine can read it: replace that key, \
+             and name the source of the new one instead"
+        );
+        return ExitCode::from(2);
+    }
+    match Ward::parse().command {
+        Command::Keygen { out } => keys::generate(&out),
+        Command::Keys(Keys::Check { sources }) => keys::check(&sources),
+        Command::Audit(Audit::Verify { dir }) => audit::verify(&dir),
+    }
+}

@@ -125,7 +125,7 @@ impl<K, V> Default for Slots<K, V> {
 impl<K: Copy + PartialEq, V> Slots<K, V> {
     fn get(&self, key: K, make: impl Fn() -> V) -> Arc<V> {
         for slot in &self.0 {
-            // Two threads may make the same value at once; one is kept.
+            // Whoever comes second to a slot waits for the first, and goes on if that one had another key.
             let (held, value) = slot.get_or_init(|| (key, Arc::new(make())));
             if *held == key {
                 return Arc::clone(value);

@@ -80,7 +80,7 @@ mod vectors;
 
 pub use key::{SubjectKey, TenantKey};
 pub use keyring::{KeyError, Keyring, KeyringOptions};
-pub use root::{RootKey, write_new_key_file};
+pub use root::RootKey;
 pub use source::{KeySource, KeySourceError, KeySourceErrorKind};
 
 /// For the fuzz target: takes stored bytes apart and puts them together again. Whether they were a record.

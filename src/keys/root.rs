@@ -50,7 +50,14 @@ impl RootKey {
     /// If it is not there, its file is open to others, its text is malformed, or it looks made up. The error names the
     /// source and never the text.
     pub fn load(source: &KeySource) -> Result<Self, KeySourceError> {
-        let text = read(source)?;
+        Self::load_in(source, &|name| std::env::var_os(name))
+    }
+
+    pub(super) fn load_in(
+        source: &KeySource,
+        environment: &dyn Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<Self, KeySourceError> {
+        let text = read(source, environment)?;
         Self::decode_kind(&text).map_err(|kind| KeySourceError::new(source.to_string(), kind))
     }
 
@@ -83,6 +90,35 @@ impl RootKey {
     /// If the text has another form than [`encode`](RootKey::encode) gives, or the key looks made up.
     pub fn decode(text: &str, source: &str) -> Result<Self, KeySourceError> {
         Self::decode_kind(text).map_err(|kind| KeySourceError::new(source.to_owned(), kind))
+    }
+
+    /// Writes the key's text to a new file for its owner alone, and waits until it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// If the file is there already (a key is never overwritten) or cannot be written.
+    pub fn write_new_file(&self, path: &Path) -> std::io::Result<()> {
+        use std::io::Write as _;
+
+        let mut options = std::fs::OpenOptions::new();
+        // `create_new` follows no symbolic link.
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path)?;
+        let text = self.encode();
+        let written = file
+            .write_all(text.expose_secret().as_bytes())
+            .and_then(|()| file.write_all(b"\n"))
+            .and_then(|()| file.sync_all());
+        if let Err(error) = written {
+            // Half a key must not be mistaken for one.
+            let _ = std::fs::remove_file(path);
+            return Err(error);
+        }
+        // The name is durable only with its folder.
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(folder)?.sync_all()
     }
 
     /// Names the key without telling anything of it: the first 8 bytes of a hash, in hex. For comparing by eye which
@@ -150,33 +186,4 @@ fn weakness(key: &[u8; 32]) -> Option<Kind> {
         seen[usize::from(*byte)] = true;
     }
     (seen.iter().filter(|seen| **seen).count() < MIN_DISTINCT).then_some(Kind::LowVariety)
-}
-
-/// Writes a key's text to a new file for its owner alone, and waits until it is on the disk.
-///
-/// # Errors
-///
-/// If the file is there already (a key is never overwritten) or cannot be written.
-pub fn write_new_key_file(key: &RootKey, path: &Path) -> std::io::Result<()> {
-    use std::io::Write as _;
-
-    let mut options = std::fs::OpenOptions::new();
-    // `create_new` follows no symbolic link.
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    let text = key.encode();
-    let written = file
-        .write_all(text.expose_secret().as_bytes())
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        // Half a key must not be mistaken for one.
-        let _ = std::fs::remove_file(path);
-        return Err(error);
-    }
-    // The name is durable only with its folder.
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(folder)?.sync_all()
 }

@@ -196,30 +196,38 @@ pub enum KeySourceErrorKind {
 
 use KeySourceErrorKind as Kind;
 
+/// Looks up an environment variable. A parameter, because a test cannot set one without `unsafe`.
+type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
 /// The text that stands at `source`, without the one newline that a file may end with.
-pub(super) fn read(source: &KeySource) -> Result<Zeroizing<String>, KeySourceError> {
+pub(super) fn read(source: &KeySource, environment: Environment<'_>) -> Result<Zeroizing<String>, KeySourceError> {
     let read = match source {
-        KeySource::Env(name) => read_variable(name),
+        KeySource::Env(name) => read_variable(name, environment),
+        KeySource::File(path) if path.to_string_lossy().contains(PREFIX) => Err(Kind::NotASource),
         KeySource::File(path) => read_file(path, 0o077, &Kind::FileMissing),
-        KeySource::Credential(name) => read_credential(name),
+        KeySource::Credential(name) => read_credential(name, environment),
     };
-    read.map_err(|kind| KeySourceError::new(source.to_string(), kind))
+    read.map_err(|kind| {
+        // A source made around `FromStr` may hold a key where its name should be; then it is not repeated.
+        let shown = if kind == Kind::NotASource { "key source".to_owned() } else { source.to_string() };
+        KeySourceError::new(shown, kind)
+    })
 }
 
-fn read_variable(name: &str) -> Result<Zeroizing<String>, Kind> {
+fn read_variable(name: &str, environment: Environment<'_>) -> Result<Zeroizing<String>, Kind> {
     // The enum can be built around `FromStr`, and `var_os` does not take every text.
     if !is_variable(name) {
         return Err(Kind::NotASource);
     }
-    let value = std::env::var_os(name).ok_or(Kind::VariableMissing)?;
+    let value = environment(name).ok_or(Kind::VariableMissing)?;
     text(value.into_encoded_bytes())
 }
 
-fn read_credential(name: &str) -> Result<Zeroizing<String>, Kind> {
+fn read_credential(name: &str, environment: Environment<'_>) -> Result<Zeroizing<String>, Kind> {
     if !is_credential(name) {
         return Err(Kind::NotASource);
     }
-    let folder: OsString = std::env::var_os(CREDENTIALS_DIRECTORY).ok_or(Kind::NoCredentials)?;
+    let folder = environment(CREDENTIALS_DIRECTORY).ok_or(Kind::NoCredentials)?;
     let folder = PathBuf::from(folder);
     if !folder.is_absolute() {
         return Err(Kind::RelativeCredentials);
@@ -249,7 +257,8 @@ fn read_file(path: &Path, forbidden: u32, missing: &Kind) -> Result<Zeroizing<St
     }
     let file = std::fs::File::open(path).map_err(failed)?;
     check_file(&seen, &file.metadata().map_err(failed)?, forbidden)?;
-    let mut bytes = Vec::with_capacity(READ_AT_MOST);
+    // With room to spare, so that no half-filled buffer is left behind by growing.
+    let mut bytes = Vec::with_capacity(2 * READ_AT_MOST);
     let read = file.take(READ_AT_MOST as u64).read_to_end(&mut bytes);
     if let Err(error) = read {
         bytes.zeroize();

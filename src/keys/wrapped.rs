@@ -10,6 +10,9 @@ use crate::{
     secret::{ExposeSecret, Secret, equal},
 };
 
+#[cfg(test)]
+mod tests;
+
 const VERSION: u8 = 1;
 const KIND_ROOT_CHECK: u8 = 0;
 const KIND_TENANT: u8 = 1;

@@ -75,10 +75,11 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .pragma("secure_delete", "ON")
             .pragma("trusted_schema", "OFF");
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
+        let pool = || SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT);
+        let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
         initialise(&writer).await?;
         check_settings(&writer).await?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options);
+        let readers = pool().max_connections(READERS).connect_lazy_with(options);
         Ok(Self { writer, readers, path, clock })
     }
 
@@ -315,9 +316,10 @@ fn entry(row: &SqliteRow) -> Result<Entry, StoreError> {
 
 /// SQLite's messages name tables and constraints, never values.
 fn failed(error: sqlx::Error) -> StoreError {
-    let locked = error.as_database_error().and_then(|e| e.code()).is_some_and(|code| {
-        // SQLITE_BUSY and SQLITE_LOCKED, with their extended forms in the higher bits.
-        matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(5 | 6))
-    });
+    let locked = matches!(error, sqlx::Error::PoolTimedOut)
+        || error.as_database_error().and_then(|e| e.code()).is_some_and(|code| {
+            // SQLITE_BUSY and SQLITE_LOCKED, with their extended forms in the higher bits.
+            matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(5 | 6))
+        });
     if locked { StoreError::Busy } else { StoreError::Unavailable(error.into()) }
 }

@@ -1,3 +1,11 @@
 //! The integration tests of the library: one binary, a module per room.
 
 mod architecture;
+mod headers;
+#[cfg(feature = "sqlite")]
+mod keys;
+mod problem;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
+#[cfg(feature = "sqlite")]
+mod store;
