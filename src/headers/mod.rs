@@ -28,7 +28,7 @@
 //! ```
 //! use http::{Request, Response, header};
 //! use tower::{Layer, ServiceExt, service_fn};
-//! use tower_ward::headers::HeadersLayer;
+//! use tower_ward::headers::{HeadersLayer, Hsts};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,9 +42,8 @@
 //! assert!(!response.headers().contains_key(header::SERVER));
 //!
 //! // A setting that cannot do what it says is refused when it is built, not at the first request.
-//! use tower_ward::headers::{HeadersLayer as Layer2, Hsts};
 //! let month = std::time::Duration::from_secs(30 * 24 * 60 * 60);
-//! assert!(Layer2::builder().with_hsts(Hsts::new().with_max_age(month).with_preload()).build().is_err());
+//! assert!(HeadersLayer::builder().with_hsts(Hsts::new().with_max_age(month).with_preload()).build().is_err());
 //! # Ok(())
 //! # }
 //! ```
