@@ -95,6 +95,18 @@ fn hsts_that_cannot_hold_does_not_build() {
     assert_eq!(value(Hsts::new().with_preload()), "max-age=63072000; includeSubDomains; preload");
 }
 
+#[test]
+fn the_page_of_defaults_says_what_is_sent() {
+    let page = include_str!("../../docs/defaults.md");
+    for (name, value) in &dressed(&HeadersLayer::new(), &[]) {
+        // The page counts the features instead of listing them.
+        let value = if name == PERMISSIONS_POLICY { "29 features denied" } else { value.to_str().unwrap() };
+        let row = page.lines().find(|line| line.to_ascii_lowercase().contains(&format!("`{name}`")));
+        assert!(row.is_some_and(|row| row.contains(value)), "{name}");
+    }
+    assert_eq!(Feature::ALL.len(), 29);
+}
+
 // proves CLA-09
 #[test]
 fn hsts_is_never_sent_over_plain_http() {

@@ -63,6 +63,7 @@ fn a_forwarded_address_is_believed_only_as_far_as_trusted_proxies_wrote_it() {
         ("a-short-form", 1, proxy, &["192.0.513"], proxy),
         ("a-hexadecimal-form", 1, proxy, &["0xc0000201"], proxy),
         ("garbage-before-a-good-hop", 2, proxy, &["\"x\", 10.0.0.8"], proxy2),
+        ("a-claim-behind-garbage", 3, proxy, &["192.0.2.1, unknown, 10.0.0.8"], proxy2),
         ("46-bytes", 1, proxy, &["0000:0000:0000:0000:0000:0ffff:192.168.100.200"], proxy),
         ("padding", 1, proxy, &["198.51.100.1 , \t192.0.2.1 \t"], "192.0.2.1"),
         ("45-bytes", 1, proxy, &["0000:0000:0000:0000:0000:ffff:192.168.100.200"], "192.168.100.200"),
