@@ -60,7 +60,7 @@
 //!
 //! Who attacks: a page of another origin that frames, embeds, reads or times this one's answers; a network that
 //! strips TLS; whoever reads a shared browser's cache. Promised: what a browser enforces for the values above, on each
-//! response that passes here, whatever the handler set. Not promised: anything for a client that is no browser, and
+//! response that passes here, whatever the handler set. Not promised: anything for a client that is no browser,
 //! nor for a page whose [`Csp`] an [`Exception`] widened.
 
 mod csp;
