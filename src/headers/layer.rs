@@ -36,7 +36,6 @@ impl HeadersLayer {
     }
 
     /// Other settings.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

@@ -28,7 +28,7 @@
 //! ```
 //! use http::{Request, Response, header};
 //! use tower::{Layer, ServiceExt, service_fn};
-//! use tower_ward::headers::HeadersLayer;
+//! use tower_ward::headers::{HeadersLayer, Hsts};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,9 +42,8 @@
 //! assert!(!response.headers().contains_key(header::SERVER));
 //!
 //! // A setting that cannot do what it says is refused when it is built, not at the first request.
-//! use tower_ward::headers::{HeadersLayer as Layer2, Hsts};
 //! let month = std::time::Duration::from_secs(30 * 24 * 60 * 60);
-//! assert!(Layer2::builder().with_hsts(Hsts::new().with_max_age(month).with_preload()).build().is_err());
+//! assert!(HeadersLayer::builder().with_hsts(Hsts::new().with_max_age(month).with_preload()).build().is_err());
 //! # Ok(())
 //! # }
 //! ```
@@ -61,8 +60,8 @@
 //!
 //! Who attacks: a page of another origin that frames, embeds, reads or times this one's answers; a network that
 //! strips TLS; whoever reads a shared browser's cache. Promised: what a browser enforces for the values above, on each
-//! response that passes here, whatever the handler set. Not promised: anything for a client that is no browser, and
-//! nothing for a page whose [`Csp`] an [`Exception`] widened.
+//! response that passes here, whatever the handler set. Not promised: anything for a client that is no browser,
+//! nor for a page whose [`Csp`] an [`Exception`] widened.
 
 mod csp;
 mod exception;

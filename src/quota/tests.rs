@@ -36,7 +36,6 @@ fn pauses(quota: Quota) -> impl Strategy<Value = Vec<Duration>> {
 }
 
 proptest! {
-    // proves GLM-29
     #[test]
     fn no_window_holds_more_than_the_burst_and_what_came_back(
         (quota, pauses) in quotas().prop_flat_map(|quota| (Just(quota), pauses(quota)))
@@ -134,7 +133,6 @@ proptest! {
     }
 }
 
-// proves GLM-29
 #[test]
 fn a_flood_of_keys_takes_no_memory_and_frees_nobody() {
     let hour = Duration::from_secs(3600);

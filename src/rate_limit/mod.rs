@@ -11,7 +11,7 @@
 //!    one that was good: the proxy that wrote it. Such requests share that proxy's limit.
 //! 4. Peers share a limit by what one customer is given: one IPv4 address, a /64 of IPv6. An IPv4 address mapped into
 //!    IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
-//! 5. A peer within its [`Quota`] goes on. One beyond it, or a new one while the table is full (see
+//! 5. A peer within its [`Quota`](crate::quota::Quota) goes on. One beyond it, or a new one while the table is full (see
 //!    [`quota`](crate::quota)), is answered with 429, which costs the server nothing more.
 //! 6. Every response carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11), and a 429
 //!    carries `Retry-After`, which is never earlier than the `t` of `RateLimit`.

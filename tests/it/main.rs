@@ -1,6 +1,7 @@
 //! The integration tests of the library: one binary, a module per room.
 
 mod architecture;
+#[cfg(feature = "headers")]
 mod headers;
 #[cfg(feature = "sqlite")]
 mod keys;
