@@ -1,5 +1,10 @@
 //! The ledger of who did what: a hash chain per tenant and a Merkle tree over all, durable before any response leaves.
 
+#![cfg_attr(
+    not(feature = "stack"),
+    allow(dead_code, unused_imports, reason = "the doors are opened by `access` and `identity`")
+)]
+
 mod body;
 mod future;
 mod layer;
@@ -20,4 +25,4 @@ pub use record::{
 pub(crate) use record::{Actor, Change, Door, Refusal};
 pub(crate) use trail::Attempt;
 pub use trail::{Closer, RequestFacts, Trail, TrailError};
-pub use verify::{Fault, VerifyError};
+pub use verify::{Fault, Report, VerifyError, verify};

@@ -1,5 +1,98 @@
 //! Checking a ledger.
 
+use std::path::Path;
+
+use super::ledger::{
+    Head, is_written,
+    scan::{ScanError, scan},
+};
+
+/// Chains that a verifier keeps in memory.
+const MAX_STREAMS: usize = 1_000_000;
+
+/// Reads the ledger in `dir` from its first record to its last and checks that it is as it was written.
+///
+/// One pass, with memory for one batch and one hash a tenant. The ledger may be in use: what is durable when the reader
+/// comes by is read.
+///
+/// 1. Segments are numbered without a gap, whole, and begin with the index and root that the one before ends with.
+/// 2. Each batch stands where its header says and begins with the root over everything before it.
+/// 3. Each record is canonical, has the next index, and names its tenant's next sequence number and the hash of the
+///    tenant's record before it.
+/// 4. A last batch that is not whole is *torn*, and reported as such, if a crash can explain it; otherwise it is edited.
+///
+/// # Errors
+///
+/// The first record that is not as it was written, and what is wrong, as far as the ledger's own files can tell.
+///
+/// # Security
+///
+/// Somebody who can write the files can cut off the end, or write a whole new ledger, and no local file can tell. Keep
+/// [`Report::head`] elsewhere and compare: `docs/ledger.md` has the table.
+pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
+    let scanned = scan(dir, is_written(dir), MAX_STREAMS, &mut |_| ()).map_err(|error| match error {
+        ScanError::Fault(error) => error,
+        ScanError::TooManyStreams => VerifyError::new(0, Fault::TooManyTenants),
+    })?;
+    let Some(last) = scanned.last else {
+        // A wrong path must not look like a good ledger.
+        return Err(VerifyError::new(0, Fault::Unreadable(std::io::ErrorKind::NotFound)));
+    };
+    Ok(Report {
+        head: Head::of(&scanned.tree),
+        tenants: scanned.chains.keys().filter(|stream| **stream != super::Stream::Platform).count(),
+        segments: last.header.number + 1,
+        torn: scanned.torn,
+    })
+}
+
+/// A ledger that is as it was written, as far as its own files can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    head: Head,
+    tenants: usize,
+    segments: u32,
+    torn: Option<u64>,
+}
+
+impl Report {
+    /// How many records.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.head.size()
+    }
+
+    /// Size and root: what to compare with a head kept elsewhere.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The root of the Merkle tree over the records.
+    #[must_use]
+    pub fn root(&self) -> &[u8; 32] {
+        &self.head.root
+    }
+
+    /// How many tenants have a chain.
+    #[must_use]
+    pub fn tenants(&self) -> usize {
+        self.tenants
+    }
+
+    /// How many segment files.
+    #[must_use]
+    pub fn segments(&self) -> u32 {
+        self.segments
+    }
+
+    /// Bytes of a batch at the end that a crash cut off before it was acknowledged. The next start drops them.
+    #[must_use]
+    pub fn torn(&self) -> Option<u64> {
+        self.torn
+    }
+}
+
 /// What is wrong, and where it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("record {index}: {kind}")]
@@ -36,7 +129,7 @@ pub enum Fault {
     /// It is not there, and later ones are.
     #[error("deleted")]
     Deleted,
-    /// It was not written by the ledger, or not in this place, or twice.
+    /// It was not written by the ledger, or not in this place, or it stands twice.
     #[error("inserted")]
     Inserted,
     /// It stands in another place than it was written to.
@@ -45,6 +138,9 @@ pub enum Fault {
     /// The file ends before it.
     #[error("truncated")]
     Truncated,
+    /// More tenants than a verifier keeps in memory.
+    #[error("more tenants than can be checked")]
+    TooManyTenants,
     /// The file cannot be read.
     #[error("unreadable: {0}")]
     Unreadable(std::io::ErrorKind),

@@ -1,17 +1,21 @@
 //! The ledger: a folder of segment files, the thread that writes them, and the handle that everybody holds.
 
 mod gate;
+mod open;
 mod options;
+mod reader;
 mod refusals;
-pub(crate) mod segment;
-pub(crate) mod tree;
-pub(crate) mod writer;
+pub(super) mod scan;
+mod segment;
+mod timeline;
+mod tree;
+mod writer;
 
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    fs::{File, OpenOptions, TryLockError},
-    path::{Path, PathBuf},
+    fs::File,
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -21,9 +25,9 @@ use std::{
 
 use gate::Gate;
 pub(crate) use gate::{Wait, lock};
+pub(crate) use open::is_written;
 pub use options::{LedgerError, LedgerOptions};
 use refusals::Refusals;
-use segment::Segment;
 use tokio::sync::{mpsc, watch};
 pub use tree::Head;
 
@@ -148,60 +152,6 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger in `dir`, making it if there is none, and starts its writer.
-    ///
-    /// Reads and checks every record that is there. A batch that was cut off by a crash, and so never acknowledged, is
-    /// dropped; anything else that is not as it was written is an error.
-    ///
-    /// # Errors
-    ///
-    /// If a setting is out of range, the folder cannot be written, another process writes it, or it was tampered with.
-    pub fn open(dir: &Path, options: LedgerOptions, clock: SharedClock) -> Result<Self, LedgerError> {
-        options.check()?;
-        let io = |doing| move |source| LedgerError::Io { doing, source };
-        make_dir(dir).map_err(io("make a folder"))?;
-        let file = segment::private(OpenOptions::new().write(true).create(true).truncate(false))
-            .open(dir.join("ledger.lock"))
-            .map_err(io("open the lock file"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LedgerError::Locked),
-            Err(TryLockError::Error(source)) => return Err(LedgerError::Io { doing: "lock", source }),
-        }
-        let tree = tree::Tree::default();
-        let header = segment::Header { number: 0, size: options.segment_size, first: 0, root: tree.root() };
-        let segment = Segment::create(dir, &header).map_err(io("make the first segment"))?;
-        let (queue, receiver) = mpsc::channel(options.queue);
-        let shared = Arc::new(Shared {
-            dir: dir.to_owned(),
-            gate: Gate::default(),
-            order: Mutex::new(Order { ticket: 0, streams: HashSet::new() }),
-            refusals: Mutex::new(Refusals::new(options.refusal_peers)),
-            head: Mutex::new(Head::of(&tree)),
-            lock: Mutex::new(Some(file)),
-            writer: OnceLock::new(),
-            stop: AtomicBool::new(false),
-            stopped: watch::Sender::new(false),
-            options,
-            clock,
-        });
-        let writer = writer::Writer {
-            queue: receiver,
-            shared: Arc::clone(&shared),
-            number: segment.number(),
-            segment: Some(segment),
-            tree,
-            chains: HashMap::new(),
-        };
-        let thread = std::thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || writer.run())
-            .map_err(io("start the writer"))?;
-        // Nobody else sets it.
-        let _ = shared.writer.set(thread.thread().clone());
-        Ok(Self { inner: Arc::new(Inner { queue, shared, unsettled: Mutex::default() }) })
-    }
-
     /// Begins the trail of one request (or job). Costs neither a slot nor the disk until a door is opened.
     ///
     /// Whoever holds the [`Closer`] ends the trail; dropping it says that the request was cancelled.
@@ -250,18 +200,6 @@ impl Ledger {
             lock(&self.inner.unsettled).remove(&attempt);
         }
         Ok(())
-    }
-
-    /// The last `limit` records, the oldest first, of what was done to one person's data in one clinic.
-    ///
-    /// Reads files: call it from a blocking task. Only what is durable is seen.
-    ///
-    /// # Errors
-    ///
-    /// If a file cannot be read or is not intact.
-    pub fn timeline(&self, tenant: &TenantId, subject: SubjectId, limit: usize) -> Result<Vec<Record>, LedgerError> {
-        let _ = (tenant, subject, limit);
-        Ok(Vec::new())
     }
 
     /// Stops: refuses new doors, gives the requests in flight five seconds to end, writes what is queued and the counts
@@ -353,15 +291,4 @@ impl Ledger {
             map.insert(unsettled.attempt, unsettled);
         }
     }
-}
-
-fn make_dir(dir: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt as _;
-        builder.mode(0o700);
-    }
-    builder.create(dir)
 }

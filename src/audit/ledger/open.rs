@@ -1,0 +1,159 @@
+//! Opening a ledger: taking the folder, reading what is there, starting the writer.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{File, OpenOptions, TryLockError},
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicBool},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Inner, Ledger, LedgerError, LedgerOptions, MAX_UNSETTLED, Order, Shared, Unsettled,
+    gate::Gate,
+    refusals::Refusals,
+    scan::{ScanError, scan},
+    segment::{self, Header, Segment},
+    tree::Head,
+    writer::Writer,
+};
+use crate::{
+    audit::record::{AttemptId, Kind, Outcome, Record, Stream},
+    clock::SharedClock,
+    trace,
+};
+
+/// The file whose lock says that a process writes this ledger.
+pub(crate) const LOCK: &str = "ledger.lock";
+
+impl Ledger {
+    /// Opens the ledger in `dir`, making it if there is none, and starts its writer.
+    ///
+    /// Reads and checks every record that is there (about a second for each million). A last batch that a crash cut
+    /// off, and so was never acknowledged, is dropped; anything else that is not as it was written is an error.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range, the folder cannot be written, another process writes it, or what it holds is not
+    /// as it was written.
+    pub fn open(dir: &Path, options: LedgerOptions, clock: SharedClock) -> Result<Self, LedgerError> {
+        options.check()?;
+        make_dir(dir).map_err(io("make"))?;
+        let lock = take(dir)?;
+        let mut unsettled = HashMap::new();
+        let mut too_many = false;
+        let scanned = scan(dir, false, options.tenants.saturating_add(1), &mut |record| {
+            too_many |= !note_attempt(&mut unsettled, record);
+        })
+        .map_err(|error| match error {
+            ScanError::Fault(error) => LedgerError::Damaged(error),
+            ScanError::TooManyStreams => LedgerError::TooManyTenants,
+        })?;
+        if too_many {
+            return Err(LedgerError::TooManyUnsettled { max: MAX_UNSETTLED });
+        }
+        if let Some(bytes) = scanned.torn {
+            trace::event!(warn, bytes = bytes, "dropped a batch that a crash cut off before it was acknowledged");
+        }
+        let segment = match &scanned.last {
+            Some(last) => {
+                let batch = last.batch.as_ref().map(|(at, bytes)| (*at, &bytes[..]));
+                Segment::resume(dir, &last.header, batch, last.offset).map_err(io("write the last segment"))?
+            }
+            None => {
+                let root = scanned.tree.root();
+                let header = Header { number: 0, size: options.segment_size, first: 0, root };
+                Segment::create(dir, &header).map_err(io("make the first segment"))?
+            }
+        };
+        let streams: HashSet<Stream> =
+            scanned.chains.keys().filter(|stream| **stream != Stream::Platform).cloned().collect();
+        let (queue, receiver) = mpsc::channel(options.queue);
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            gate: Gate::default(),
+            order: Mutex::new(Order { ticket: 0, streams }),
+            refusals: Mutex::new(Refusals::new(options.refusal_peers)),
+            head: Mutex::new(Head::of(&scanned.tree)),
+            lock: Mutex::new(Some(lock)),
+            writer: OnceLock::new(),
+            stop: AtomicBool::new(false),
+            stopped: watch::Sender::new(false),
+            options,
+            clock,
+        });
+        let writer = Writer {
+            queue: receiver,
+            shared: Arc::clone(&shared),
+            number: segment.number(),
+            segment: Some(segment),
+            tree: scanned.tree,
+            chains: scanned.chains,
+        };
+        let thread = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run())
+            .map_err(io("start the writer"))?;
+        // Nobody else sets it.
+        let _ = shared.writer.set(thread.thread().clone());
+        Ok(Self { inner: Arc::new(Inner { queue, shared, unsettled: Mutex::new(unsettled) }) })
+    }
+}
+
+pub(super) fn io(doing: &'static str) -> impl Fn(std::io::Error) -> LedgerError {
+    move |source| LedgerError::Io { doing, source }
+}
+
+/// Keeps the changes whose outcome is not known; `false` if there are too many.
+fn note_attempt(unsettled: &mut HashMap<AttemptId, Unsettled>, record: &Record) -> bool {
+    match (record.kind, record.outcome) {
+        (Kind::Attempt, _) => unsettled.extend(Unsettled::of(record).map(|found| (found.attempt, found))),
+        (Kind::Outcome, Some(Outcome::Committed | Outcome::RolledBack)) => {
+            if let Some(attempt) = &record.attempt {
+                unsettled.remove(attempt);
+            }
+        }
+        _ => {}
+    }
+    // Beyond the bound none is kept: the ledger will not open.
+    if unsettled.len() > MAX_UNSETTLED {
+        unsettled.clear();
+        return false;
+    }
+    true
+}
+
+/// Takes the folder for this process.
+fn take(dir: &Path) -> Result<File, LedgerError> {
+    let file = segment::private(OpenOptions::new().write(true).create(true).truncate(false))
+        .open(dir.join(LOCK))
+        .map_err(io("open the lock file"))?;
+    // A verifier holds it for a moment, to learn whether anybody writes.
+    for _ in 0..5 {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::Error(source)) => return Err(LedgerError::Io { doing: "lock", source }),
+        }
+    }
+    Err(LedgerError::Locked)
+}
+
+/// Whether a process writes the ledger in this folder.
+pub(crate) fn is_written(dir: &Path) -> bool {
+    let Ok(file) = File::open(dir.join(LOCK)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(dir)
+}

@@ -1,0 +1,281 @@
+//! Reading a whole ledger and checking that it is as it was written, in one pass.
+
+use std::{collections::HashMap, io, path::Path};
+
+use super::{
+    reader::{self, Found, Reader},
+    segment::{self, Header},
+    tree::{self, Tree},
+    writer::Link,
+};
+use crate::audit::{
+    record::{Hash, Record, Stream},
+    verify::{Fault, VerifyError},
+};
+
+/// A ledger that was read to its end.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) tree: Tree,
+    pub(crate) chains: HashMap<Stream, Link>,
+    /// The segment to go on in.
+    pub(crate) last: Option<Last>,
+    /// Bytes of a batch that was cut off at the end.
+    pub(crate) torn: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Last {
+    pub(crate) header: Header,
+    /// After its last batch.
+    pub(crate) offset: u64,
+    /// Its last batch and where that stands.
+    pub(crate) batch: Option<(u64, Vec<u8>)>,
+}
+
+#[derive(Debug)]
+pub(crate) enum ScanError {
+    Fault(VerifyError),
+    TooManyStreams,
+}
+
+impl From<VerifyError> for ScanError {
+    fn from(error: VerifyError) -> Self {
+        Self::Fault(error)
+    }
+}
+
+/// A record `k` that does not follow the one before it in its chain, `j`. The next one of the chain tells which of the
+/// two is wrong.
+#[derive(Debug)]
+struct Doubt {
+    stream: Stream,
+    j: Option<Chain>,
+    k: Chain,
+}
+
+/// The end of a chain, and where in the ledger it stands.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    index: u64,
+    link: Link,
+}
+
+struct Check<'v> {
+    tree: Tree,
+    chains: HashMap<Stream, Chain>,
+    most: usize,
+    /// The index of the first record of the batch before.
+    batch: u64,
+    /// The batch that begins here does not give the root that was written after it.
+    suspect: Option<u64>,
+    doubt: Option<Doubt>,
+    visit: &'v mut dyn FnMut(&Record),
+}
+
+/// Reads every record in `dir`. Memory is bounded by one batch and `most` chains.
+pub(crate) fn scan(
+    dir: &Path,
+    written: bool,
+    most: usize,
+    visit: &mut dyn FnMut(&Record),
+) -> Result<Scanned, ScanError> {
+    let mut check =
+        Check { tree: Tree::default(), chains: HashMap::new(), most, batch: 0, suspect: None, doubt: None, visit };
+    let read = check.segments(dir, written);
+    match read {
+        Ok((last, torn)) => match check.misgiving() {
+            Some(error) => Err(error.into()),
+            None => Ok(Scanned {
+                tree: check.tree,
+                chains: check.chains.into_iter().map(|(stream, chain)| (stream, chain.link)).collect(),
+                last,
+                torn,
+            }),
+        },
+        // What was in doubt before stands earlier. But a record that stands twice explains the doubt about it.
+        Err(ScanError::Fault(error)) => {
+            let twice =
+                error.kind() == Fault::Inserted && check.doubt.as_ref().is_some_and(|d| d.k.index == error.index());
+            let error = if twice { error } else { check.misgiving().unwrap_or(error) };
+            Err(error.into())
+        }
+        Err(other) => Err(other),
+    }
+}
+
+impl Check<'_> {
+    fn fault(&self, kind: Fault) -> ScanError {
+        VerifyError::new(self.tree.size(), kind).into()
+    }
+
+    fn unreadable(&self) -> impl Fn(io::Error) -> ScanError {
+        let index = self.tree.size();
+        move |error| VerifyError::new(index, Fault::Unreadable(error.kind())).into()
+    }
+
+    fn segments(&mut self, dir: &Path, written: bool) -> Result<(Option<Last>, Option<u64>), ScanError> {
+        let numbers = reader::segments(dir).map_err(self.unreadable())?;
+        let mut result = (None, None);
+        for (place, &number) in numbers.iter().enumerate() {
+            if number as usize != place {
+                return Err(self.fault(Fault::Deleted));
+            }
+            let mut reader =
+                Reader::open(dir, number).map_err(self.unreadable())?.map_err(|fault| self.fault(fault))?;
+            if reader.header.first != self.tree.size() {
+                return Err(self.fault(Fault::Deleted));
+            }
+            self.root(&reader.header.root);
+            let next = numbers.get(place + 1).filter(|&&next| next == number + 1);
+            // An unreadable header of the next one is found when that one is opened.
+            let until = match next {
+                Some(&next) => Reader::open(dir, next).map_err(self.unreadable())?.ok().map(|next| next.header.first),
+                None => None,
+            };
+            let last = place + 1 == numbers.len();
+            let torn = self.segment(&mut reader, until, last, written).map_err(|error| match error {
+                ScanError::Fault(found) if found.kind() == Fault::Deleted => self.moved(dir, &numbers[place..], found),
+                other => other,
+            })?;
+            result = (Some(torn.0), torn.1);
+        }
+        Ok(result)
+    }
+
+    /// Whether what is missing in its place stands further on.
+    fn moved(&self, dir: &Path, numbers: &[u32], found: VerifyError) -> ScanError {
+        let elsewhere = numbers.iter().any(|&number| {
+            Reader::open(dir, number)
+                .ok()
+                .and_then(Result::ok)
+                .is_some_and(|mut reader| reader.holds(found.index()).unwrap_or(false))
+        });
+        if elsewhere { VerifyError::new(found.index(), Fault::Reordered).into() } else { found.into() }
+    }
+
+    /// Reads one segment up to the first index of the next: what stands there from that index on is void.
+    fn segment(
+        &mut self,
+        reader: &mut Reader,
+        until: Option<u64>,
+        last: bool,
+        written: bool,
+    ) -> Result<(Last, Option<u64>), ScanError> {
+        let mut end = Last { header: reader.header.clone(), offset: reader.offset, batch: None };
+        let mut torn = None;
+        while until != Some(self.tree.size()) {
+            let at = reader.offset;
+            match reader.next(self.tree.size(), written).map_err(self.unreadable())? {
+                Found::Batch(batch) => {
+                    self.root(&batch.root);
+                    self.batch = self.tree.size();
+                    self.frames(reader.frames(), until)?;
+                    end.offset = reader.offset;
+                    if last {
+                        let kept = end.batch.get_or_insert_default();
+                        kept.0 = at;
+                        kept.1.clone_from(&reader.batch);
+                    }
+                }
+                Found::End if until.is_none() => break,
+                Found::Torn(bytes) if last => {
+                    torn = Some(bytes);
+                    break;
+                }
+                Found::End | Found::Torn(_) => return Err(self.fault(Fault::Deleted)),
+                Found::OtherIndex(first) => return Err(self.misplaced(first)),
+                Found::Broken(fault) => {
+                    // What is intact before the damage may tell more.
+                    self.frames(reader.frames(), until)?;
+                    return Err(self.fault(fault));
+                }
+            }
+        }
+        if let Some(fault) = reader.wrong_length() {
+            return Err(self.fault(fault));
+        }
+        Ok((end, torn))
+    }
+
+    fn frames(&mut self, mut frames: &[u8], until: Option<u64>) -> Result<(), ScanError> {
+        while let Some((record, rest)) = segment::unframe(frames) {
+            if until == Some(self.tree.size()) {
+                // The next segment begins inside a batch.
+                return Err(self.fault(Fault::Inserted));
+            }
+            self.record(record)?;
+            frames = rest;
+        }
+        Ok(())
+    }
+
+    /// A record with this index stands where another is expected.
+    fn misplaced(&self, index: u64) -> ScanError {
+        let expected = self.tree.size();
+        if index > expected {
+            return self.fault(Fault::Deleted);
+        }
+        // Directly after itself it stands twice; which of the two is the false one cannot be told.
+        VerifyError::new(if index + 1 == expected { index } else { expected }, Fault::Inserted).into()
+    }
+
+    fn root(&mut self, root: &Hash) {
+        if self.suspect.is_none() && self.tree.root() != *root {
+            self.suspect = Some(self.batch);
+        }
+    }
+
+    fn record(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
+        let Ok(record) = Record::from_bytes(bytes) else { return Err(self.fault(Fault::Edited)) };
+        if record.index != self.tree.size() {
+            return Err(self.misplaced(record.index));
+        }
+        let hash = tree::leaf(bytes);
+        let k = Chain { index: record.index, link: Link { sequence: record.sequence, hash } };
+        if let Some(doubt) = self.doubt.take_if(|doubt| doubt.stream == record.stream) {
+            return Err(decide(&doubt, Some(&record.previous)).into());
+        }
+        let j = self.chains.get_mut(&record.stream).map(|chain| std::mem::replace(chain, k));
+        if j.is_none() {
+            if self.chains.len() >= self.most {
+                return Err(ScanError::TooManyStreams);
+            }
+            self.chains.insert(record.stream.clone(), k);
+        }
+        let follows = match &j {
+            Some(j) => record.sequence == j.link.sequence + 1 && record.previous == j.link.hash,
+            None => record.sequence == 0 && record.previous == [0; 32],
+        };
+        if !follows && self.doubt.is_none() {
+            self.doubt = Some(Doubt { stream: record.stream.clone(), j, k });
+        }
+        self.tree.push(hash);
+        if self.doubt.is_none() && self.suspect.is_none() {
+            (self.visit)(&record);
+        }
+        Ok(())
+    }
+
+    /// What is in doubt, as far as it can be told without reading on.
+    fn misgiving(&mut self) -> Option<VerifyError> {
+        let doubt = self.doubt.take().map(|doubt| decide(&doubt, None));
+        doubt.or(self.suspect.map(|index| VerifyError::new(index, Fault::Edited)))
+    }
+}
+
+/// Which record is wrong when `k` does not follow `j`, given what the record after `k` in the chain says it follows.
+fn decide(doubt: &Doubt, after: Option<&Hash>) -> VerifyError {
+    let Doubt { j, k, .. } = doubt;
+    let in_sequence = j.is_some_and(|j| k.link.sequence == j.link.sequence + 1);
+    match (after, j) {
+        // `k` is what it was: `j` is not, or what stood between them is gone.
+        (Some(after), Some(j)) if *after == k.link.hash && in_sequence => VerifyError::new(j.index, Fault::Edited),
+        (Some(after), _) if *after == k.link.hash => VerifyError::new(k.index, Fault::Deleted),
+        // The chain goes on from `j` as if `k` were not there.
+        (Some(after), Some(j)) if *after == j.link.hash => VerifyError::new(k.index, Fault::Inserted),
+        (Some(_), _) => VerifyError::new(k.index, Fault::Edited),
+        (None, Some(j)) if in_sequence => VerifyError::new(j.index, Fault::Edited),
+        (None, _) => VerifyError::new(k.index, Fault::Inserted),
+    }
+}
