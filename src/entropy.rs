@@ -17,7 +17,9 @@ use rand::{Rng, TryRng, rngs::SysRng};
 ///
 /// If the operating system's generator fails while this one is re-seeded.
 pub fn fill(bytes: &mut [u8]) {
-    rand::rng().fill_bytes(bytes);
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the thread's generator")]
+    let mut generator = rand::rng();
+    generator.fill_bytes(bytes);
 }
 
 /// Fills `bytes` from the operating system. For keys and long-lived tokens.

@@ -10,3 +10,4 @@ mod problem;
 mod rate_limit;
 #[cfg(feature = "sqlite")]
 mod store;
+mod threats;

@@ -10,7 +10,7 @@ use tower_ward::{
     db::{Db, SqliteRelations},
     id::TenantId,
     identity::{Identity, IdentityOptions},
-    keys::{KeySource, Keyring, RootKey, write_new_key_file},
+    keys::{KeySource, Keyring, RootKey},
     quota::Quota,
     stack::{ConnInfo, Ward, WardService},
     store::{Durable, SqliteStore},
@@ -118,7 +118,7 @@ async fn open(args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Parts
         Some(source) => source.clone(),
         None => {
             if folder.is_new() {
-                write_new_key_file(&RootKey::generate(), &folder.root_key())?;
+                RootKey::generate().write_new_file(&folder.root_key())?;
             }
             KeySource::File(folder.root_key())
         }

@@ -1,0 +1,116 @@
+//! The threat model says which test proves each line: the tests are there, and the lines that it refers to are.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const SECURITY: &str = include_str!("../../SECURITY.md");
+const ATTACKERS: &str = include_str!("../../docs/threats.md");
+
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let tests = tests();
+    let rows = rows(SECURITY);
+    assert!(rows.len() > 40, "the tables of SECURITY.md were not found: {} rows", rows.len());
+    let wrong: Vec<_> = rows.iter().filter_map(|row| fault(row, &tests)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_line_without_its_proof_is_caught() {
+    let tests = BTreeSet::from(["it_holds".to_owned()]);
+    for (row, sound) in [
+        ("| N1 | a threat | a mitigation | `it_holds` |", true),
+        ("| N1 | a threat | a mitigation | not yet |", true),
+        ("| N1 | a threat | a mitigation | planned |", true),
+        ("| N1 | a threat | a mitigation | `it_held` |", false),
+        ("| N1 | a threat | a mitigation | `it_holds` `it_held` |", false),
+        ("| N1 | a threat | a mitigation | |", false),
+        ("| N1 | a threat | a mitigation | believe us |", false),
+        ("| N1 | a threat | `it_holds` |", false),
+    ] {
+        let rows = rows(row);
+        assert_eq!(rows.iter().all(|row| fault(row, &tests).is_none()), sound, "{row}");
+    }
+}
+
+#[test]
+fn the_attackers_table_refers_to_lines_that_exist() {
+    let security = rows(SECURITY);
+    let ids: Vec<_> = security.iter().map(|row| row[0]).collect();
+    let unique: BTreeSet<_> = ids.iter().copied().collect();
+    assert_eq!(ids.len(), unique.len(), "two lines of SECURITY.md have one id");
+
+    let mut used = BTreeSet::new();
+    for line in ATTACKERS.lines().filter(|line| line.starts_with("| ")) {
+        let see = cells(line).last().copied().unwrap_or_default();
+        used.extend(see.split(' ').filter(|id| is_id(id)));
+    }
+    assert!(used.len() > 20, "the table of docs/threats.md was not found");
+    let unknown: Vec<_> = used.difference(&unique).collect();
+    assert!(unknown.is_empty(), "docs/threats.md refers to {unknown:?}");
+}
+
+/// What is wrong with a row of the threat model.
+fn fault(row: &[&str], tests: &BTreeSet<String>) -> Option<String> {
+    let [id, _, _, proof] = row else { return Some(format!("a row of {} cells: {row:?}", row.len())) };
+    if matches!(*proof, "not yet" | "planned") {
+        return None;
+    }
+    let named = proof.split(' ').all(|word| {
+        let name = word.strip_prefix('`').and_then(|word| word.strip_suffix('`'));
+        name.is_some_and(|name| tests.contains(name))
+    });
+    (!named).then(|| format!("{id}: `{proof}` is neither tests that exist, nor `not yet`, nor `planned`"))
+}
+
+/// The rows of tables that begin with an id such as `N1`.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    text.lines().map(cells).filter(|cells| cells.first().is_some_and(|id| is_id(id))).collect()
+}
+
+fn cells(line: &str) -> Vec<&str> {
+    let inner = line.strip_prefix('|').and_then(|line| line.strip_suffix('|'));
+    inner.map(|inner| inner.split('|').map(str::trim).collect()).unwrap_or_default()
+}
+
+fn is_id(text: &str) -> bool {
+    matches!(text.as_bytes(), [letter, digits @ ..]
+        if letter.is_ascii_uppercase() && !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+}
+
+/// The names of the functions under a `#[test]` or `#[tokio::test]`, in the library, its tests and the clinic.
+fn tests() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> = ["src", "tests", "examples"].map(|folder| root.join(folder)).into();
+    let mut names = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the source is readable") {
+            let path = entry.expect("the source is readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("the source is UTF-8");
+                names.extend(tests_of(&text));
+            }
+        }
+    }
+    names
+}
+
+fn tests_of(text: &str) -> Vec<String> {
+    let mut lines = text.lines().map(str::trim_start);
+    let mut names = Vec::new();
+    while let Some(line) = lines.next() {
+        if !(line.starts_with("#[test]") || line.starts_with("#[tokio::test")) {
+            continue;
+        }
+        // Other attributes may stand between.
+        let head = lines.by_ref().find(|line| line.starts_with("fn ") || line.starts_with("async fn "));
+        let name = head.and_then(|head| head.trim_start_matches("async ").trim_start_matches("fn ").split('(').next());
+        names.extend(name.map(ToOwned::to_owned));
+    }
+    names
+}
