@@ -535,13 +535,14 @@ def results(rng, source, panel):
 
 
 def chosen(people):
-    """Living people with enough visits, the old and the very young first, dealt to the clinics in turn."""
+    """Living people with enough visits: all the old, and of the others an even choice by age. Dealt out in turn."""
     living = [p for p in people if "deceasedDateTime" not in p["Patient"][0] and len(visits(p, 99)) >= 4]
-    wanted = PER_CLINIC * len(CLINICS)
-    if len(living) < wanted:
-        sys.exit(f"make_fixtures: {len(living)} usable patients, {wanted} needed: raise POPULATIONS")
-    living.sort(key=lambda p: (-abs(age(p["Patient"][0]) - 35), p["Patient"][0]["id"]))
-    picked = living[:wanted]
+    living.sort(key=lambda p: (p["Patient"][0]["birthDate"], p["Patient"][0]["id"]))
+    old = [p for p in living if age(p["Patient"][0]) >= 65]
+    rest, wanted = living[len(old):], PER_CLINIC * len(CLINICS) - len(old)
+    if len(rest) < wanted:
+        sys.exit(f"make_fixtures: {len(rest)} usable patients under 65, {wanted} needed: raise POPULATIONS")
+    picked = old + [rest[n * len(rest) // wanted] for n in range(wanted)]
     return [picked[n::len(CLINICS)] for n in range(len(CLINICS))]
 
 
