@@ -46,7 +46,7 @@ FORMAT = 1
 SEED = 20260101
 REFERENCE = datetime.date(2026, 1, 1)
 # Of the second group most have died by the reference date; the rest make the caregivers' rounds worth their while.
-POPULATIONS = [(110, "1-95"), (40, "68-90")]
+POPULATIONS = [(110, "1-92"), (40, "68-90")]
 PANELS = 160
 PER_CLINIC = 24
 LABEL = "HTEST"
@@ -437,7 +437,8 @@ def result_call(rng, patient, results):
     """A note on a telephone call about results that this patient really has."""
     odd = [r for r in results if r["flag"] != "normal"]
     chosen = rng.sample(odd, min(2, len(odd))) or rng.sample(results, min(2, len(results)))
-    told = listed(f"{r['display']} {r['value']:g} {r['unit']} ({r['flag']})" for r in chosen)
+    # UCUM writes remarks in braces; people do not.
+    told = listed(f"{r['display']} {r['value']:g} {r['unit'].replace('{1.73_m2}', '1.73 m²')} ({r['flag']})" for r in chosen)
     advice = (["Lifestyle advice given, repeat in three months.", "To see me with a repeat sample in four weeks.",
                "Medicine to be adjusted at the next visit.", "Explained that one raised value alone is no diagnosis."] if odd else
               ["Reassured, no action.", "All in the usual range, next check in a year.", "Happy with this, will send a copy."])
