@@ -46,7 +46,7 @@ FORMAT = 1
 SEED = 20260101
 REFERENCE = datetime.date(2026, 1, 1)
 # Of the second group most have died by the reference date; the rest make the caregivers' rounds worth their while.
-POPULATIONS = [(110, "1-95"), (40, "68-90")]
+POPULATIONS = [(110, "1-92"), (40, "68-90")]
 PANELS = 160
 PER_CLINIC = 24
 LABEL = "HTEST"
@@ -437,7 +437,8 @@ def result_call(rng, patient, results):
     """A note on a telephone call about results that this patient really has."""
     odd = [r for r in results if r["flag"] != "normal"]
     chosen = rng.sample(odd, min(2, len(odd))) or rng.sample(results, min(2, len(results)))
-    told = listed(f"{r['display']} {r['value']:g} {r['unit']} ({r['flag']})" for r in chosen)
+    # UCUM writes remarks in braces; people do not.
+    told = listed(f"{r['display']} {r['value']:g} {r['unit'].replace('{1.73_m2}', '1.73 m²')} ({r['flag']})" for r in chosen)
     advice = (["Lifestyle advice given, repeat in three months.", "To see me with a repeat sample in four weeks.",
                "Medicine to be adjusted at the next visit.", "Explained that one raised value alone is no diagnosis."] if odd else
               ["Reassured, no action.", "All in the usual range, next check in a year.", "Happy with this, will send a copy."])
@@ -535,13 +536,14 @@ def results(rng, source, panel):
 
 
 def chosen(people):
-    """Living people with enough visits, the old and the very young first, dealt to the clinics in turn."""
+    """Living people with enough visits: all the old, and of the others an even choice by age. Dealt out in turn."""
     living = [p for p in people if "deceasedDateTime" not in p["Patient"][0] and len(visits(p, 99)) >= 4]
-    wanted = PER_CLINIC * len(CLINICS)
-    if len(living) < wanted:
-        sys.exit(f"make_fixtures: {len(living)} usable patients, {wanted} needed: raise POPULATIONS")
-    living.sort(key=lambda p: (-abs(age(p["Patient"][0]) - 35), p["Patient"][0]["id"]))
-    picked = living[:wanted]
+    living.sort(key=lambda p: (p["Patient"][0]["birthDate"], p["Patient"][0]["id"]))
+    old = [p for p in living if age(p["Patient"][0]) >= 65]
+    rest, wanted = living[len(old):], PER_CLINIC * len(CLINICS) - len(old)
+    if len(rest) < wanted:
+        sys.exit(f"make_fixtures: {len(rest)} usable patients under 65, {wanted} needed: raise POPULATIONS")
+    picked = old + [rest[n * len(rest) // wanted] for n in range(wanted)]
     return [picked[n::len(CLINICS)] for n in range(len(CLINICS))]
 
 

@@ -41,9 +41,10 @@
 //!
 //! Whoever installs `ca.pem` in a browser trusts it for every name that it may vouch for. So it may vouch for little:
 //! name constraints (RFC 5280 §4.2.1.10, critical) permit `localhost` with the names under it, 127.0.0.1 and ::1; the
-//! path length is zero; the extended key usage is server authentication. And nobody can vouch with it: its key exists
-//! in memory while one certificate is signed, is wiped, and is never written. Not promised: protection from somebody
-//! who reads this user's files or memory.
+//! extended key usage is server authentication; the path length is zero, for those clients that read it in an authority
+//! they trust (rustls does not, and does not need to: the constraints hold all the way down). And nobody can vouch with
+//! it: its key exists in memory while one certificate is signed, is wiped, and is never written. Not promised:
+//! protection from somebody who reads this user's files or memory.
 
 mod files;
 

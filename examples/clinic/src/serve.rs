@@ -5,9 +5,11 @@
 //! 1. While [`Limits::connections`] are open, no further one is accepted; the next waits in the kernel's queue.
 //! 2. The TLS handshake has [`Limits::handshake`] to finish. A client that does not speak TLS 1.3 is refused.
 //! 3. HTTP/2 or HTTP/1.1 is spoken as agreed by ALPN; without ALPN, and without TLS, it is HTTP/1.1.
-//! 4. The head of an HTTP/1.1 request has [`Limits::head`] to arrive, and so has the first request of any connection.
+//! 4. The head of an HTTP/1.1 request has [`Limits::head`] to arrive, counted from the end of the answer before it; and so
+//!    has the first request of any connection.
 //! 5. Each request carries what is known of the connection, in the form that the caller's closure gives to it.
-//! 6. A connection without a request in flight is closed after [`Limits::idle`].
+//! 6. An HTTP/2 connection without a request in flight is closed after [`Limits::idle`]. A request is in flight until the
+//!    last of its answer is sent.
 //! 7. On shutdown nothing more is accepted, handshakes are dropped, requests in flight have [`Limits::drain`] to
 //!    finish, and what is left then is cut.
 //!
@@ -111,9 +113,9 @@ pub struct Limits {
     pub connections: usize,
     /// For the TLS handshake. Default: 10 s.
     pub handshake: Duration,
-    /// For the head of a request in HTTP/1.1, and for the first request in any. Default: 10 s.
+    /// For the head of each request in HTTP/1.1, and for the first request in any. Default: 10 s.
     pub head: Duration,
-    /// For a connection without a request. Default: 75 s.
+    /// For an HTTP/2 connection without a request, after its first. Default: 75 s.
     pub idle: Duration,
     /// For requests in flight at shutdown. Default: 10 s.
     pub drain: Duration,

@@ -102,7 +102,7 @@ pub(super) async fn run<S, B, X>(
         .keep_alive_timeout(limits.head)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD);
-    // Told what was agreed, the builder does not wait for the first bytes to guess it: nothing bounds that wait.
+    // What was agreed is what is spoken: a guess by the first bytes could differ from it.
     let builder = match protocol {
         Protocol::H1 => builder.http1_only(),
         Protocol::H2 => builder.http2_only(),
