@@ -291,6 +291,7 @@ fn read(hash: &str) -> Option<(Params, Vec<u8>, Output)> {
     let params = Params::try_from(&parsed).ok()?;
     let (salt, output) = (parsed.salt?, parsed.hash?);
     let canonical = parsed.to_string() == hash
+        && ParamsString::try_from(&params).is_ok_and(|ours| ours == parsed.params)
         && parsed.algorithm == IDENT
         && parsed.version == Some(Version::V0x13.into())
         && output.len() == OUTPUT

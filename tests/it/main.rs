@@ -3,6 +3,8 @@
 mod architecture;
 #[cfg(feature = "headers")]
 mod headers;
+#[cfg(all(feature = "identity", feature = "sqlite"))]
+mod identity;
 #[cfg(feature = "sqlite")]
 mod keys;
 mod problem;

@@ -88,6 +88,10 @@ async fn attacks_on_the_header_and_the_signature() {
         signature[0] ^= 1;
         format!("{}.{}.{}", parts[0], parts[1], base64url(&signature))
     };
+    let cut = {
+        let signature = unbase64url(parts[2]).expect("base64url");
+        format!("{}.{}.{}", parts[0], parts[1], base64url(&signature[..60]))
+    };
     let noncanonical = {
         // The last character of 64 bytes carries two bits that have to be zero.
         let mut text = good.to_owned();
@@ -103,7 +107,7 @@ async fn attacks_on_the_header_and_the_signature() {
         ("four parts", format!("{good}.{}", parts[2]), Malformed),
         ("five parts, a JWE", format!("{good}.a.b"), Malformed),
         ("null signature", format!("{}.{}.", parts[0], parts[1]), Malformed),
-        ("signature cut by four", good[..good.len() - 4].into(), Signature),
+        ("signature cut by four bytes", cut, Signature),
         ("signature of one bit flipped", flipped, Signature),
         ("signature of 64 zero bytes", format!("{}.{}.{}", parts[0], parts[1], base64url(&[0; 64])), Signature),
         ("signature in another spelling", noncanonical, Malformed),
