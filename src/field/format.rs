@@ -274,5 +274,4 @@ impl Cipher {
 }
 
 #[cfg(test)]
-#[path = "format_tests.rs"]
 mod tests;

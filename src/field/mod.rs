@@ -78,9 +78,7 @@ pub use column::{Column, ColumnInfo, ColumnTwins, Indexed, check_columns};
 pub use encrypted::{Encrypted, OpenError, SealError, SealErrorKind};
 pub use json::Json;
 pub use phi::Phi;
-#[doc(hidden)]
-pub use value::IndexKind;
-pub use value::{DecodeError, EncodeError, Encoder, FieldValue, Indexable, Plaintext};
+pub use value::{DecodeError, EncodeError, Encoder, FieldValue, IndexKind, Indexable, Plaintext};
 
 #[cfg(test)]
 mod test_support;

@@ -74,24 +74,28 @@ pub trait FieldValue: Sized {
 
 /// A value that can have a [`BlindIndex`](super::BlindIndex).
 ///
-/// `bool` is none, on purpose: an index over two values is the values.
+/// `bool` is none, on purpose: an index over two values is the values. A type of your own says what it is by delegating:
+/// `const KIND: IndexKind = <String as Indexable>::KIND;`.
 #[diagnostic::on_unimplemented(
     message = "a column of `{Self}` cannot be indexed",
     note = "text, bytes, `i64` and dates can; a `bool` has too few values, and JSON has no one spelling"
 )]
 pub trait Indexable: FieldValue {
-    #[doc(hidden)]
+    /// How its encoding is read.
     const KIND: IndexKind;
 }
 
-/// What is hashed, so that a text and a date of the same bytes differ.
-#[doc(hidden)]
+/// How an encoding is hashed; a text and a number of the same bytes differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IndexKind {
+    /// UTF-8, normalised first.
     Text = 1,
+    /// As it is.
     Bytes = 2,
+    /// As it is.
     Integer = 3,
+    /// As it is.
     Date = 4,
 }
 

@@ -1,6 +1,7 @@
 //! The integration tests of the library: one binary, a module per room.
 
 mod architecture;
+mod field;
 #[cfg(feature = "headers")]
 mod headers;
 #[cfg(all(feature = "identity", feature = "sqlite"))]
@@ -13,3 +14,4 @@ mod rate_limit;
 #[cfg(feature = "sqlite")]
 mod store;
 mod threats;
+mod ui;

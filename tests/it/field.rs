@@ -1,0 +1,1 @@
+//! Sealed fields, as an application sees them.
