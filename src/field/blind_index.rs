@@ -113,7 +113,8 @@ fn digest<V: Indexable>(value: &V, mut mac: Hmac<Sha256>) -> Result<[u8; 16], In
         IndexKind::Text => {
             let text = str::from_utf8(plain.plaintext()).map_err(|_| IndexError::NotText)?;
             plain = normalise(text)?;
-            plain.plaintext().trim_ascii()
+            let text = str::from_utf8(plain.plaintext()).map_err(|_| IndexError::NotText)?;
+            text.trim().as_bytes()
         }
         IndexKind::Bytes | IndexKind::Integer | IndexKind::Date => plain.plaintext(),
     };
@@ -134,11 +135,11 @@ fn normalise(text: &str) -> Result<Encoder, IndexError> {
     let mut out = Encoder::new(&[], text.len() * 2, 0);
     let mut put = |scalar: char| out.push(scalar.encode_utf8(&mut [0; 4]).as_bytes());
     if text.is_ascii() {
-        text.trim().chars().try_for_each(|scalar| put(scalar.to_ascii_lowercase()))?;
+        text.chars().try_for_each(|scalar| put(scalar.to_ascii_lowercase()))?;
     } else {
-        // Upper case, then lower: that also makes one of `ß` and `SS`, and of the two small sigmas. By the scalar, since
+        // By way of upper case, which makes one of `ß`, `ẞ` and `SS`, and of the two small sigmas. By the scalar, since
         // `str::to_lowercase` looks at the neighbours.
-        let folded = text.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+        let folded = text.nfkc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
         folded.nfkc().try_for_each(&mut put)?;
     }
     Ok(out)

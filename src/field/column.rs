@@ -157,7 +157,7 @@ macro_rules! columns {
             $($crate::columns!(@flag $flag $name);)*
         )+
         /// The columns that are declared here.
-        #[allow(dead_code, reason = "a schema that is not checked at boot is allowed")]
+        #[allow(dead_code, unreachable_pub, reason = "a schema that is not checked at boot is allowed")]
         pub const COLUMNS: &[$crate::field::ColumnInfo] =
             &[$($crate::field::ColumnInfo::of::<$name>($crate::columns!(@indexed $($flag)*))),+];
         const _: () = $crate::field::assert_no_twins(COLUMNS);
