@@ -131,7 +131,6 @@ fn a_value_of_another_epoch_does_not_open_whatever_its_header_says() {
 }
 
 // attack: plaintext stands in the column, from before it was sealed or written past the crate.
-// proves CLM-05
 #[test]
 fn plaintext_in_the_column_does_not_open() {
     let chart = chart("clinic-a", 1, 1);
