@@ -7,7 +7,7 @@
 //!
 //! 1. The permission of the grant opens the column's data class (the compiler decides).
 //! 2. The request that the grant belongs to has not ended.
-//! 3. The bytes have the form of a [sealed field](format): version, suite, length.
+//! 3. The bytes have the form of a [sealed field](mod@format): version, suite, length.
 //! 4. The suite is that of the grant's key, and the key epoch is that key's. No other key is tried.
 //! 5. The tag verifies over version, suite, epoch, tenant, subject, class, table, column and row.
 //! 6. The plaintext is an encoding of the column's type.

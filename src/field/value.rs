@@ -26,7 +26,7 @@ pub struct DecodeError;
 
 /// What a column can hold.
 ///
-/// Implemented for `String`, `Vec<u8>`, `i64`, `bool`, [`jiff::civil::Date`], [`jiff::Timestamp`] and [`Json`]; a type of
+/// Implemented for `String`, `Vec<u8>`, `i64`, `bool`, [`jiff::civil::Date`], [`jiff::Timestamp`] and [`Json`](super::Json); a type of
 /// your own delegates to one of them, so that its rule is checked wherever it is opened:
 ///
 /// ```
