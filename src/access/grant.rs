@@ -319,6 +319,29 @@ impl<P: Permission> fmt::Debug for ClinicGrant<P> {
     }
 }
 
+#[cfg(test)]
+impl<P: Permission> SubjectGrant<P> {
+    /// The grant that a door would give, under a key of the test's choosing.
+    pub(crate) fn for_test(tenant: TenantId, subject: SubjectId, key: Arc<SubjectKey>) -> Self {
+        let tenant_key = Arc::new(TenantKey::for_test(tenant.clone(), 1, [7; 32]));
+        let facts = Arc::new(super::test_support::facts(tenant));
+        Self { facts, subject, key, tenant_key, why: "clinic", _permission: PhantomData }
+    }
+
+    /// Ends the request that this grant belongs to.
+    pub(crate) fn end_request(&self) {
+        super::test_support::end(&self.facts.trail);
+    }
+}
+
+#[cfg(test)]
+impl<P: Permission> ClinicGrant<P> {
+    /// The grant that the door would give, under a key of the test's choosing.
+    pub(crate) fn for_test(tenant: TenantId, key: Arc<TenantKey>) -> Self {
+        Self { facts: Arc::new(super::test_support::facts(tenant)), key, _permission: PhantomData }
+    }
+}
+
 mod sealed {
     pub trait Sealed {}
     impl<P> Sealed for super::SubjectGrant<P> {}

@@ -8,6 +8,8 @@ mod job;
 mod permission;
 mod policy;
 mod relation;
+#[cfg(test)]
+pub(crate) mod test_support;
 
 pub use cohort::{Cohort, CohortQuery, Scope};
 pub use danger::danger_grant;

@@ -60,6 +60,20 @@ impl fmt::Debug for SubjectKey {
     }
 }
 
+#[cfg(test)]
+impl SubjectKey {
+    pub(crate) fn for_test(subject: SubjectId, epoch: u32, root: [u8; 32]) -> Self {
+        Self::new(subject, epoch, Secret::new(Box::new(root)))
+    }
+}
+
+#[cfg(test)]
+impl TenantKey {
+    pub(crate) fn for_test(tenant: TenantId, epoch: u32, root: [u8; 32]) -> Self {
+        Self::new(tenant, epoch, Secret::new(Box::new(root)))
+    }
+}
+
 /// The key of one clinic: random, wrapped under the root key.
 ///
 /// Wraps the keys of the clinic's subjects, and seals what belongs to no person. No subject's key is derived from it.
