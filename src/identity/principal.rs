@@ -32,6 +32,20 @@ impl Principal {
         Self(Arc::new(parts))
     }
 
+    /// Somebody in this role, for the tests of the rooms above.
+    #[cfg(test)]
+    pub(crate) fn for_test(tenant: &TenantId, role: &str, subject: Option<SubjectId>) -> Self {
+        let clock = crate::clock::SystemClock::new();
+        Self::new(Parts {
+            user: UserId::generate(&clock),
+            role: role.into(),
+            tenant: tenant.clone(),
+            session: SessionId::generate(&clock),
+            subject,
+            authenticated_at: crate::clock::Clock::now(&clock),
+        })
+    }
+
     /// The user.
     #[must_use]
     pub fn user(&self) -> UserId {

@@ -184,7 +184,12 @@ impl Sessions {
         entropy::fill_key(random);
         tag.copy_from_slice(&self.tag(tenant, id, random));
         let encoded = Zeroizing::new(base64url(secret.as_ref()));
-        (format!("{id}.{}", *encoded).into(), digest(secret.as_ref()))
+        // As large as it gets: a string that grows leaves copies behind.
+        let mut text = String::with_capacity(TEXT);
+        text.push_str(&id.to_string());
+        text.push('.');
+        text.push_str(&encoded);
+        (text.into(), digest(secret.as_ref()))
     }
 
     fn tag(&self, tenant: &TenantId, id: SessionId, random: &[u8]) -> [u8; TAG] {

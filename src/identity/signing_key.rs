@@ -111,7 +111,7 @@ fn unwrap(wrap: &Aes256Gcm, stored: &StoredKey) -> Result<SigningKey, IdentityEr
     Ok(key)
 }
 
-fn parse(pkcs8: Zeroizing<Vec<u8>>) -> Option<SigningKey> {
+pub(super) fn parse(pkcs8: Zeroizing<Vec<u8>>) -> Option<SigningKey> {
     let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).ok()?;
     let public: [u8; 32] = pair.public_key().as_ref().try_into().ok()?;
     Some(SigningKey { kid: kid(&public), public, pkcs8 })

@@ -9,7 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{PASSWORD, World};
 use crate::{
-    identity::{NewAccount, generate_password},
+    identity::{NewAccount, Principal, generate_password},
     secret::ExposeSecret,
 };
 
@@ -51,6 +51,7 @@ async fn passwords_and_tokens_are_in_no_output() {
     print(&tokens);
     print(&tokens.principal());
     print(&world.verify(&tokens));
+    print(&Principal::for_test(&world.clinic, "patient", None));
     let next = world.refresh(tokens.refresh_token()).await.expect("current");
     print(&world.refresh(tokens.refresh_token()).await);
     print(&world.refresh(next.refresh_token()).await);

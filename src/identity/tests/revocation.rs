@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use super::{ISSUER, PASSWORD, World, account, tenant};
 use crate::{
+    clock::Clock,
     id::{SessionId, TenantId, UserId},
     identity::{
         IdentityOptions, TokenError,
@@ -110,7 +111,7 @@ async fn a_full_table_refuses_the_whole_clinic_and_forgets_nobody() {
     let (north, south) = (tenant("northgate"), tenant("southgate"));
     let ids: Vec<_> = (0..4).map(|_| SessionId::generate(&world.clock)).collect();
     let bystander = SessionId::generate(&world.clock);
-    let now = crate::clock::Clock::now(&world.clock).as_second();
+    let now = world.clock.now().as_second();
     table.remember(&north, What::Session(ids[0]));
     table.remember(&north, What::Session(ids[1]));
     assert!(check(&table, &north, bystander, now), "there is room");
@@ -125,7 +126,7 @@ async fn a_full_table_refuses_the_whole_clinic_and_forgets_nobody() {
     // Past the hold there is room again.
     world.clock.advance(REVOCATION_HOLD);
     table.remember(&north, What::Session(ids[3]));
-    let now = crate::clock::Clock::now(&world.clock).as_second();
+    let now = world.clock.now().as_second();
     assert!(!check(&table, &north, ids[3], now));
     assert!(check(&table, &north, bystander, now), "the clinic's own mark has gone with its tokens");
 }
@@ -135,7 +136,7 @@ async fn up_to_now_covers_every_token_that_was_issued_whatever_the_clock_says() 
     let world = World::new().await;
     let table = small(&world, 1).await;
     let north = tenant("northgate");
-    let ahead = crate::clock::Clock::now(&world.clock).checked_add(Duration::from_secs(40)).expect("in range");
+    let ahead = world.clock.now().checked_add(Duration::from_secs(40)).expect("in range");
     table.issued(ahead);
     table.remember(&north, What::Session(SessionId::generate(&world.clock)));
     table.remember(&north, What::Session(SessionId::generate(&world.clock)));
@@ -150,7 +151,7 @@ async fn more_clinics_than_the_table_holds_are_all_refused() {
     for i in 0..1025 {
         table.remember(&tenant(&format!("clinic-{i}")), What::Session(SessionId::generate(&world.clock)));
     }
-    let now = crate::clock::Clock::now(&world.clock).as_second();
+    let now = world.clock.now().as_second();
     assert!(!check(&table, &tenant("bystander"), SessionId::generate(&world.clock), now));
 }
 

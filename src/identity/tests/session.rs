@@ -4,6 +4,7 @@ use super::{PASSWORD, World, tenant};
 use crate::{
     identity::{IdentityOptions, RefreshError, TokenError},
     secret::ExposeSecret,
+    store::{Durable, Prefix},
 };
 
 fn invalid<T>(result: &Result<T, RefreshError>) -> bool {
@@ -122,7 +123,7 @@ async fn an_idle_session_ends_at_its_edge() {
     assert!(invalid(&world.refresh(late.refresh_token()).await));
 }
 
-// proves MED-10, CLA-27
+// proves MED-10
 #[tokio::test]
 async fn a_session_ends_at_its_absolute_edge_however_busy_and_so_does_its_last_token() {
     let world = World::new().await;
@@ -138,6 +139,38 @@ async fn a_session_ends_at_its_absolute_edge_however_busy_and_so_does_its_last_t
     assert!(invalid(&world.refresh(last.refresh_token()).await));
     world.advance(5);
     assert_eq!(world.verify(&last).err(), Some(TokenError::Expired));
+}
+
+#[tokio::test]
+async fn the_store_is_told_when_a_session_is_over() {
+    let world = World::new().await;
+    let tokens = world.login().await;
+    let prefix = Prefix::tenant(&world.clinic, "session").expect("a prefix");
+    let mut expiries = Vec::new();
+    for _ in 0..2 {
+        let all = world.store.list(&prefix, None, 10).await.expect("listed");
+        expiries.push(all[0].1.expires.expect("not for ever").to_string());
+        world.advance(60);
+        if expiries.len() == 1 {
+            let _second = world.refresh(tokens.refresh_token()).await.expect("current");
+        }
+    }
+    assert_eq!(expiries, ["2026-03-01T08:15:00Z", "2026-03-01T08:16:00Z"]);
+}
+
+#[tokio::test]
+async fn no_character_of_a_refresh_token_can_be_changed() {
+    let world = World::new().await;
+    let tokens = world.login().await;
+    let good = tokens.refresh_token().expose_secret();
+    for at in 0..good.len() {
+        let mut bytes = good.as_bytes().to_vec();
+        bytes[at] = if bytes[at] == b'7' { b'8' } else { b'7' };
+        let text = String::from_utf8(bytes).expect("ASCII");
+        let result = world.identity.refresh(&world.trail(), &world.clinic, &text).await;
+        assert!(invalid(&result), "character {at}");
+    }
+    assert!(world.refresh(tokens.refresh_token()).await.is_ok());
 }
 
 #[tokio::test]

@@ -208,6 +208,8 @@ async fn attacks_on_the_claims() {
         let doubled = claims.to_string().replacen('{', &format!("{{\"{name}\":{},", claims[name]), 1);
         assert_eq!(world.identity.verify(&key.sign(&h, &doubled)).err(), Some(TokenError::Claims), "{name} twice");
     }
+    let order = ["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "auth_time", "tenant", "sid", "role", "epoch"];
+    let list = Value::from(order.map(|name| claims[name].clone()).to_vec()).to_string();
     use TokenError::{Audience, Claims, Issuer, NotYetValid, TooLongLived};
     let day = 24 * 60 * 60;
     for (attack, claims, expected) in [
@@ -236,6 +238,7 @@ async fn attacks_on_the_claims() {
         ("nbf after exp", with(&claims, "nbf", json!(exp + 1)), Claims),
         ("an unknown claim", with(&claims, "admin", json!(true)), Claims),
         ("claims a list", json!([ISSUER, ISSUER]).to_string(), Claims),
+        ("claims a list in the order of the fields", list, Claims),
         ("claims empty", String::from("{}"), Claims),
     ] {
         assert_eq!(world.identity.verify(&key.sign(&h, &claims)).err(), Some(expected), "{attack}");
@@ -305,6 +308,54 @@ async fn the_key_survives_a_restart_and_does_not_open_under_another_root() {
     let options = IdentityOptions::new(ISSUER);
     let opened = Identity::open(world.store.clone(), &other, world.clock.shared(), options).await;
     assert!(matches!(opened, Err(crate::identity::IdentityError::WrongRoot)));
+}
+
+#[tokio::test]
+async fn no_character_of_an_access_token_can_be_changed() {
+    let world = World::new().await;
+    let tokens = world.login().await;
+    let good = tokens.access_token().expose_secret();
+    assert!(world.verify(&tokens).is_ok());
+    for at in 0..good.len() {
+        let mut bytes = good.as_bytes().to_vec();
+        bytes[at] = if bytes[at] == b'7' { b'8' } else { b'7' };
+        let text = String::from_utf8(bytes).expect("ASCII");
+        assert!(world.identity.verify(&text).is_err(), "character {at}");
+    }
+}
+
+#[tokio::test]
+async fn two_processes_that_start_at_once_agree_on_one_key() {
+    let world = World::new().await;
+    let name = crate::store::ObjectName::platform("identity", "signing-keys").expect("a name");
+    assert!(crate::store::Durable::remove(&*world.store, &name).await.expect("removed"));
+    let (one, two) = tokio::join!(world.restarted(), world.restarted());
+    let login = one.login(&world.trail(), &world.clinic, "dr.adeyemi", super::PASSWORD.into()).await;
+    let tokens = login.expect("in");
+    assert!(two.verify(tokens.access_token().expose_secret()).is_ok());
+}
+
+// proves GLM-05
+#[tokio::test]
+async fn a_token_of_another_issuer_with_the_same_name_is_refused() {
+    let (ours, theirs) = (World::new().await, World::new().await);
+    let tokens = theirs.login().await;
+    assert_eq!(ours.verify(&tokens).err(), Some(TokenError::UnknownKey));
+}
+
+proptest::proptest! {
+    /// Nothing that a stranger makes up is a token, and nothing makes the parser panic.
+    #[test]
+    fn no_text_is_a_token(header in ".{0,80}", claims in ".{0,80}", signature in ".{0,80}") {
+        let options = IdentityOptions::new(ISSUER);
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).expect("a key");
+        let key = signing_key::parse(zeroize::Zeroizing::new(pkcs8.as_ref().to_vec())).expect("a key");
+        let issuer = crate::identity::token::Issuer::new(&options, &[key]).expect("an issuer");
+        let plain = [&*header, &*claims, &*signature].join(".");
+        proptest::prop_assert!(issuer.verify(&plain).is_err());
+        let encoded = [&header, &claims, &signature].map(|part| base64url(part.as_bytes())).join(".");
+        proptest::prop_assert!(issuer.verify(&encoded).is_err());
+    }
 }
 
 #[test]
