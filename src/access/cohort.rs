@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, fmt, future::Future, marker::PhantomData, sync::Arc};
 
-use super::{
-    Closed, DoorError, Facts, Grant, MAX_COHORT, Permission, Relations, SubjectGrant, Who,
-};
+use super::{Closed, DoorError, Facts, Grant, MAX_COHORT, Permission, Relations, SubjectGrant, Who};
 use crate::{
     audit::Action,
     id::{SubjectId, TenantId, UserId},
@@ -140,7 +138,11 @@ impl<P: Permission, R: Send> Cohort<P, R> {
         let keys = facts.doors.keyring.subjects(&facts.tenant, &subjects).await.map_err(DoorError::Key)?;
         let why = grant.allowed().why();
         grant.record(Action::Search, &subjects, why)?;
-        let grants = subjects.into_iter().zip(keys).map(|(s, key)| (s, grant.grant_for(s, key, scope.tenant_key(), why))).collect();
+        let grants = subjects
+            .into_iter()
+            .zip(keys)
+            .map(|(s, key)| (s, grant.grant_for(s, key, scope.tenant_key(), why)))
+            .collect();
         Ok(Self { rows, grants })
     }
 

@@ -29,7 +29,12 @@ pub fn danger_grant<P: Permission>(
     tenant: TenantId,
     reason: &'static str,
 ) -> Result<Grant<P>, TrailError> {
-    trail.set_actor(Actor { user: Some(user), role: Some("application".into()), session: None, tenant: Some(tenant.clone()) });
+    trail.set_actor(Actor {
+        user: Some(user),
+        role: Some("application".into()),
+        session: None,
+        tenant: Some(tenant.clone()),
+    });
     trail.record(Event::new(Action::Configuration).with_entity(P::ID).with_reason(reason))?;
     let relations: Arc<dyn RelationSource> = Arc::new(super::NoRelations);
     let doors = Arc::new(Doors { keyring: keyring.clone(), relations, clock: Arc::clone(clock) });

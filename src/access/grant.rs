@@ -2,10 +2,7 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use super::{
-    Cohort, CohortQuery, DataClass, DoorError, Opens, Permission, RelationSource, Relations, Scope,
-    contains,
-};
+use super::{Cohort, CohortQuery, DataClass, DoorError, Opens, Permission, RelationSource, Relations, Scope, contains};
 use crate::{
     audit::{Action, Door, Refusal, Trail},
     clock::SharedClock,
@@ -193,7 +190,15 @@ impl<P: Permission> Grant<P> {
 
     pub(super) fn record(&self, action: Action, subjects: &[SubjectId], why: &'static str) -> Result<(), DoorError> {
         let (permission, entity) = (P::ID, entity(P::ID));
-        self.facts.trail.door(Door { action, permission, entity, subjects, row: None, purpose: None, why: why.into() })?;
+        self.facts.trail.door(Door {
+            action,
+            permission,
+            entity,
+            subjects,
+            row: None,
+            purpose: None,
+            why: why.into(),
+        })?;
         Ok(())
     }
 
@@ -241,8 +246,7 @@ impl<P: Permission> Grant<P> {
         }
         let asked = self.allowed.intersection(Relations::ASSIGNED.union(Relations::CIRCLE));
         if hold.is_empty() && !asked.is_empty() {
-            let found =
-                facts.doors.relations.relations(&facts.tenant, principal.user(), &[subject], asked).await?;
+            let found = facts.doors.relations.relations(&facts.tenant, principal.user(), &[subject], asked).await?;
             hold = found.first().copied().unwrap_or(Relations::NONE).intersection(asked);
         }
         Ok(hold)
@@ -309,7 +313,10 @@ impl<P: Permission> fmt::Debug for Grant<P> {
 
 impl<P: Permission> fmt::Debug for SubjectGrant<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubjectGrant").field("permission", &P::ID).field("subject", &self.subject).finish_non_exhaustive()
+        f.debug_struct("SubjectGrant")
+            .field("permission", &P::ID)
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
     }
 }
 

@@ -192,7 +192,8 @@ impl Jobs {
             return Err(JobError::Expired);
         }
         // Remembered until it would have expired anyway, so the list of used envelopes stays bounded.
-        let name = ObjectName::tenant(&envelope.tenant, "job", &envelope.id.to_string()).map_err(|_| JobError::Invalid)?;
+        let name =
+            ObjectName::tenant(&envelope.tenant, "job", &envelope.id.to_string()).map_err(|_| JobError::Invalid)?;
         if !self.store.insert_new(&name, &[], Some(expires)).await? {
             return Err(JobError::Used);
         }

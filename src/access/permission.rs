@@ -44,6 +44,7 @@ pub trait Opens<C: DataClass>: Permission {}
 macro_rules! classes {
     ($($(#[$meta:meta])* $vis:vis $name:ident = $id:literal;)+) => { $(
         $(#[$meta])*
+        #[doc = ::core::concat!("The data class `", $id, "`.")]
         #[derive(Debug)]
         $vis enum $name {}
         impl $crate::access::DataClass for $name {
@@ -67,6 +68,7 @@ macro_rules! classes {
 macro_rules! permissions {
     ($($(#[$meta:meta])* $vis:vis $name:ident = $id:literal $(opens $($class:ty),+)?;)+) => { $(
         $(#[$meta])*
+        #[doc = ::core::concat!("The permission `", $id, "`.")]
         #[derive(Debug)]
         $vis enum $name {}
         impl $crate::access::Permission for $name {

@@ -28,7 +28,9 @@ pub enum PolicyError {
     #[error("the policy declares no role")]
     Empty,
     /// A role may do something that opens a data class above its ceiling.
-    #[error("role `{role}` is granted `{permission}`, which opens `{class}` data, but its ceiling does not list `{class}`: take the grant away or raise the ceiling")]
+    #[error(
+        "role `{role}` is granted `{permission}`, which opens `{class}` data, but its ceiling does not list `{class}`: take the grant away or raise the ceiling"
+    )]
     Ceiling {
         /// The role at fault.
         role: String,
@@ -285,7 +287,11 @@ mod tests {
         let policy = Policy::from_toml("[roles.desk]\nceiling = ['schedule']\ngrants.'notes.read' = 'clinic'").unwrap();
         assert_eq!(
             policy.check(&asked()),
-            Err(PolicyError::Ceiling { role: "desk".into(), permission: "notes.read".into(), class: "clinical".into() })
+            Err(PolicyError::Ceiling {
+                role: "desk".into(),
+                permission: "notes.read".into(),
+                class: "clinical".into()
+            })
         );
     }
 

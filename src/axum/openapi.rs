@@ -47,8 +47,7 @@ impl Operation {
 pub(super) fn document(title: &str, version: &str, routes: &[Route], policy: &Policy) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in routes {
-        let methods: Vec<&Method> =
-            route.methods.iter().filter(|m| **m != Method::HEAD).collect();
+        let methods: Vec<&Method> = route.methods.iter().filter(|m| **m != Method::HEAD).collect();
         for method in methods {
             let item = paths.entry(route.path.clone()).or_insert_with(|| json!({}));
             item[method.as_str().to_ascii_lowercase()] = operation(route, method, policy);
@@ -106,8 +105,7 @@ fn operation(route: &Route, method: &Method, policy: &Policy) -> Value {
         "responses": responses,
     });
     if let Some(schema) = &about.request {
-        operation["requestBody"] =
-            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
     match &route.access {
         Access::Permission(permission) => {

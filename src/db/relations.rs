@@ -163,8 +163,7 @@ async fn kept(
     among: Relations,
     now: i64,
 ) -> Result<Vec<(SubjectId, String)>, RelationError> {
-    let mut query: QueryBuilder<Sqlite> =
-        QueryBuilder::new("select subject, kind from ward_relations where user = ");
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("select subject, kind from ward_relations where user = ");
     query.push_bind(user).push(" and (until is null or until > ").push_bind(now).push(")");
     push_kinds(&mut query, "kind", among);
     query.push(" and subject in (");

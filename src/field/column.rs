@@ -146,6 +146,7 @@ macro_rules! columns {
     )+) => {
         $(
             $(#[$meta])*
+            #[doc = ::core::concat!("The sealed column `", $table, ".", $column, "`.")]
             #[derive(Debug)]
             $vis enum $name {}
             impl $crate::field::Column for $name {

@@ -108,9 +108,7 @@ where
         let me = self.project();
         let mut response = match me.state.project() {
             Projected::Running { inner } => ready!(inner.poll(cx))?,
-            Projected::Refused { response } => {
-                response.take().expect("a future is not polled after it has answered")
-            }
+            Projected::Refused { response } => response.take().expect("a future is not polled after it has answered"),
         };
         me.dress.on(&mut response);
         Poll::Ready(Ok(response))

@@ -1,6 +1,9 @@
 //! The fused service.
 
-use std::{net::IpAddr, task::{Context, Poll}};
+use std::{
+    net::IpAddr,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -108,9 +111,8 @@ impl Ward {
             .extensions()
             .get::<ConnInfo>()
             .map(|conn| ward.peer_limit.decide(conn.peer().ip(), request.headers(), now));
-        let mut facts = RequestFacts::new()
-            .with_request_id(request_id.to_str().unwrap_or_default())
-            .with_method(request.method());
+        let mut facts =
+            RequestFacts::new().with_request_id(request_id.to_str().unwrap_or_default()).with_method(request.method());
         if let Some(PeerDecision { peer, .. }) = peer {
             facts = facts.with_peer(peer.ip());
         }

@@ -18,7 +18,9 @@ pub enum HostsError {
     #[error("the host pattern must be `{{tenant}}.` and a domain in lower case, such as `{{tenant}}.clinic.example`")]
     Pattern,
     /// The platform's host is no host name, or could be a clinic's.
-    #[error("the platform host must be a domain in lower case whose first label no tenant can have, or outside the pattern's domain")]
+    #[error(
+        "the platform host must be a domain in lower case whose first label no tenant can have, or outside the pattern's domain"
+    )]
     Platform,
     /// [`MAX_TENANTS`] are registered.
     #[error("{MAX_TENANTS} tenants are registered: run another process for more")]
@@ -172,11 +174,23 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_refused() {
-        for pattern in ["clinic.example", "{tenant}", "{tenant}.", "{tenant}clinic.example", "{tenant}.Clinic", "*.x.y", "{tenant}.a:8"] {
+        for pattern in [
+            "clinic.example",
+            "{tenant}",
+            "{tenant}.",
+            "{tenant}clinic.example",
+            "{tenant}.Clinic",
+            "*.x.y",
+            "{tenant}.a:8",
+        ] {
             assert_eq!(Hosts::new(pattern, "clinic.example").unwrap_err(), HostsError::Pattern, "{pattern}");
         }
         for platform in ["harbour.clinic.example", "", "127.0.0.1", "Clinic.example", "a_b.example"] {
-            assert_eq!(Hosts::new("{tenant}.clinic.example", platform).unwrap_err(), HostsError::Platform, "{platform}");
+            assert_eq!(
+                Hosts::new("{tenant}.clinic.example", platform).unwrap_err(),
+                HostsError::Platform,
+                "{platform}"
+            );
         }
         assert!(Hosts::new("{tenant}.clinic.example", "platform.clinic.example").is_ok());
     }
@@ -188,12 +202,30 @@ mod tests {
         let harbour = Site::Clinic(TenantId::new("harbour").unwrap());
         for (name, host, authority, sni, want) in [
             ("http/1", Some("harbour.clinic.example"), None, None, Ok(&harbour)),
-            ("http/2 with a port", None, Some("harbour.clinic.example:8443"), Some("harbour.clinic.example"), Ok(&harbour)),
+            (
+                "http/2 with a port",
+                None,
+                Some("harbour.clinic.example:8443"),
+                Some("harbour.clinic.example"),
+                Ok(&harbour),
+            ),
             ("both agree", Some("harbour.clinic.example"), Some("harbour.clinic.example:8443"), None, Ok(&harbour)),
             ("platform", Some("clinic.example"), None, None, Ok(&Site::Platform)),
             ("none", None, None, None, Err(HostError::Missing)),
-            ("host and authority differ", Some("meadow.clinic.example"), Some("harbour.clinic.example"), None, Err(HostError::Disagree)),
-            ("fronting: SNI of another clinic", Some("harbour.clinic.example"), None, Some("meadow.clinic.example"), Err(HostError::Disagree)),
+            (
+                "host and authority differ",
+                Some("meadow.clinic.example"),
+                Some("harbour.clinic.example"),
+                None,
+                Err(HostError::Disagree),
+            ),
+            (
+                "fronting: SNI of another clinic",
+                Some("harbour.clinic.example"),
+                None,
+                Some("meadow.clinic.example"),
+                Err(HostError::Disagree),
+            ),
             ("unregistered", Some("north.clinic.example"), None, None, Err(HostError::Unknown)),
             ("another domain", Some("harbour.evil.example"), None, None, Err(HostError::Unknown)),
             ("a deeper label", Some("x.harbour.clinic.example"), None, None, Err(HostError::Unknown)),

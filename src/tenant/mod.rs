@@ -38,6 +38,8 @@
 
 mod hosts;
 
+#[doc(hidden)]
+pub use hosts::parse_host;
 pub use hosts::{HostError, Hosts, HostsError, MAX_TENANTS, Site};
 
 use crate::{id::TenantId, identity::Principal};

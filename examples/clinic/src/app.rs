@@ -87,14 +87,19 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     }
     let router = api::routes(&parts.ward, parts.app.clone());
     let service = router.into_service()?;
-    if !args.listen.ip().to_canonical().is_loopback() && (folder.is_new() || parts.app.identity.has_demo_accounts().await?) {
-        return Err("demo accounts exist, so only a loopback address is listened on: use --listen 127.0.0.1:8443".into());
+    if !args.listen.ip().to_canonical().is_loopback()
+        && (folder.is_new() || parts.app.identity.has_demo_accounts().await?)
+    {
+        return Err(
+            "demo accounts exist, so only a loopback address is listened on: use --listen 127.0.0.1:8443".into()
+        );
     }
     let socket = tokio::net::TcpListener::bind(args.listen)
         .await
         .map_err(|e| format!("cannot listen on `{}`: {e}; name another address with --listen", args.listen))?;
     let listen = socket.local_addr()?;
-    let hosts: Vec<String> = tenants.iter().map(|t| parts.ward.hosts().host_of(t)).chain(["localhost".into()]).collect();
+    let hosts: Vec<String> =
+        tenants.iter().map(|t| parts.ward.hosts().host_of(t)).chain(["localhost".into()]).collect();
     let certs = certs::open(folder.path(), &hosts, clock.now())?;
     let clinics = if folder.is_new() {
         lay_out(&parts, &data, &tenants, &say).await?
@@ -105,11 +110,8 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     };
     let demo = Demo { listen, ca: "ca.pem".to_owned(), clinics };
     folder.write_private("demo.json", &serde_json::to_vec_pretty(&demo)?)?;
-    let listener = if args.plain_http {
-        Listener::plain(socket)?
-    } else {
-        Listener::tls(socket, certs.chain(), certs.key())?
-    };
+    let listener =
+        if args.plain_http { Listener::plain(socket)? } else { Listener::tls(socket, certs.chain(), certs.key())? };
     Ok(Server { service, ward: parts.ward, demo, listener, plain: args.plain_http })
 }
 
@@ -125,7 +127,8 @@ async fn open(args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Parts
     };
     let root = RootKey::load(&source)?;
     let keys: Arc<dyn Durable> = Arc::new(SqliteStore::open_with_clock(folder.keys(), Arc::clone(clock)).await?);
-    let accounts: Arc<dyn Durable> = Arc::new(SqliteStore::open_with_clock(folder.accounts(), Arc::clone(clock)).await?);
+    let accounts: Arc<dyn Durable> =
+        Arc::new(SqliteStore::open_with_clock(folder.accounts(), Arc::clone(clock)).await?);
     let keyring = Keyring::open(root, keys).await?;
     for clinic in demo_data::load()?.clinics {
         keyring.create_tenant(&TenantId::new(&clinic.tenant)?).await?;
@@ -165,9 +168,8 @@ async fn lay_out(
         let envelope = jobs.issue_for_clinic::<Seed>(tenant.clone(), Duration::from_secs(600))?;
         let host = parts.ward.hosts().host_of(tenant);
         let app = &parts.app;
-        let filled = jobs.run::<Seed, _, _, _>(&envelope, |grant| async move {
-            seed::fill(app, &grant, clinic, host).await
-        });
+        let filled =
+            jobs.run::<Seed, _, _, _>(&envelope, |grant| async move { seed::fill(app, &grant, clinic, host).await });
         clinics.push(filled.await??);
     }
     Ok(clinics)

@@ -27,14 +27,14 @@ const MAX_DAYS: i32 = 31;
 /// Which days. Default: today and the six after it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Days {
+pub(crate) struct Days {
     from: Option<Date>,
     to: Option<Date>,
 }
 
 /// An appointment, without anything clinical.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct AppointmentView {
+pub(crate) struct AppointmentView {
     id: Uuid,
     patient: Uuid,
     given: String,

@@ -73,7 +73,7 @@ impl ResultBody {
 
 /// A note.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct NoteView {
+pub(crate) struct NoteView {
     id: Uuid,
     author: Uuid,
     at: Timestamp,
@@ -84,14 +84,14 @@ pub struct NoteView {
 /// A new note.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NewNote {
+pub(crate) struct NewNote {
     /// 1 to 65,536 bytes.
     pub(crate) text: String,
 }
 
 /// A prescription.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct PrescriptionView {
+pub(crate) struct PrescriptionView {
     id: Uuid,
     prescriber: Uuid,
     at: Timestamp,
@@ -105,7 +105,7 @@ pub struct PrescriptionView {
 /// A new prescription.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NewPrescription {
+pub(crate) struct NewPrescription {
     /// Name, strength and form.
     drug: String,
     /// How much at a time.
@@ -116,7 +116,7 @@ pub struct NewPrescription {
 
 /// A result.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct ResultView {
+pub(crate) struct ResultView {
     id: Uuid,
     at: Timestamp,
     #[serde(flatten)]
@@ -126,7 +126,7 @@ pub struct ResultView {
 
 /// A visit that took place.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct EncounterView {
+pub(crate) struct EncounterView {
     id: Uuid,
     clinician: Uuid,
     at: Timestamp,

@@ -11,7 +11,7 @@ mod timeline;
 use axum::{http::Method, routing};
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tower_ward::{
     axum::{Operation, Router},
     clock::SharedClock,
@@ -68,9 +68,20 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         .public_on(&[Method::GET], "/healthz", "liveness, holds no data", routing::get(|| async { "ok\n" }))
         .about(one("Whether the server answers.").with_response(200, schema::<String>()))
         .public_on(&[Method::POST], "/api/login", "this is where identity begins", routing::post(session::login))
-        .about(one("Log in.").with_request(schema::<session::Login>()).with_response(200, schema::<session::TokenView>()))
-        .public_on(&[Method::POST], "/api/refresh", "the refresh token is the credential", routing::post(session::refresh))
-        .about(one("Renew a session.").with_request(schema::<session::Refresh>()).with_response(200, schema::<session::TokenView>()))
+        .about(
+            one("Log in.").with_request(schema::<session::Login>()).with_response(200, schema::<session::TokenView>()),
+        )
+        .public_on(
+            &[Method::POST],
+            "/api/refresh",
+            "the refresh token is the credential",
+            routing::post(session::refresh),
+        )
+        .about(
+            one("Renew a session.")
+                .with_request(schema::<session::Refresh>())
+                .with_response(200, schema::<session::TokenView>()),
+        )
         .post("/api/logout", session::logout)
         .about(one("End this session.").with_response(204, serde_json::json!({})))
         .get("/api/me", session::me)
@@ -84,19 +95,38 @@ pub fn routes(ward: &Ward, app: App) -> Router {
                 .with_response(200, schema::<Page<patients::PatientSummary>>()),
         )
         .post("/api/patients", patients::create)
-        .about(one("Register a patient.").with_request(schema::<patients::NewPatient>()).with_response(201, schema::<patients::PatientView>()))
+        .about(
+            one("Register a patient.")
+                .with_request(schema::<patients::NewPatient>())
+                .with_response(201, schema::<patients::PatientView>()),
+        )
         .get("/api/patients/{id}", patients::read)
         .about(one("A patient's master data.").with_response(200, schema::<patients::PatientView>()))
         .patch("/api/patients/{id}", patients::update)
-        .about(one("Change a patient's master data.").with_request(schema::<patients::PatientPatch>()).with_response(200, schema::<patients::PatientView>()))
+        .about(
+            one("Change a patient's master data.")
+                .with_request(schema::<patients::PatientPatch>())
+                .with_response(200, schema::<patients::PatientView>()),
+        )
         .get("/api/patients/{id}/notes", chart::notes)
         .about(one("A patient's notes, newest first.").with_response(200, schema::<Vec<chart::NoteView>>()))
         .post("/api/patients/{id}/notes", chart::write_note)
-        .about(one("Write a note.").with_request(schema::<chart::NewNote>()).with_response(201, schema::<chart::NoteView>()))
+        .about(
+            one("Write a note.")
+                .with_request(schema::<chart::NewNote>())
+                .with_response(201, schema::<chart::NoteView>()),
+        )
         .get("/api/patients/{id}/prescriptions", chart::prescriptions)
-        .about(one("A patient's prescriptions, newest first.").with_response(200, schema::<Vec<chart::PrescriptionView>>()))
+        .about(
+            one("A patient's prescriptions, newest first.")
+                .with_response(200, schema::<Vec<chart::PrescriptionView>>()),
+        )
         .post("/api/patients/{id}/prescriptions", chart::prescribe)
-        .about(one("Prescribe.").with_request(schema::<chart::NewPrescription>()).with_response(201, schema::<chart::PrescriptionView>()))
+        .about(
+            one("Prescribe.")
+                .with_request(schema::<chart::NewPrescription>())
+                .with_response(201, schema::<chart::PrescriptionView>()),
+        )
         .get("/api/patients/{id}/results", chart::results)
         .about(one("A patient's results, newest first.").with_response(200, schema::<Vec<chart::ResultView>>()))
         .get("/api/patients/{id}/encounters", chart::encounters)
@@ -161,8 +191,3 @@ fn text(field: &'static str, value: &str, most: usize) -> Result<(), Problem> {
 fn line(field: &'static str, value: &str, most: usize) -> Result<(), Problem> {
     if value.contains(['\n', '\t']) { Err(Problem::bad_request(field)) } else { text(field, value, most) }
 }
-
-/// The body of a request without one.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}

@@ -29,7 +29,7 @@ const MAX_SEARCH: usize = 128;
 /// Which patients.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ListQuery {
+pub(crate) struct ListQuery {
     limit: Option<usize>,
     cursor: Option<String>,
     q: Option<String>,
@@ -37,7 +37,7 @@ pub struct ListQuery {
 
 /// A patient in a list.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct PatientSummary {
+pub(crate) struct PatientSummary {
     id: Uuid,
     given: String,
     family: String,
@@ -47,7 +47,7 @@ pub struct PatientSummary {
 
 /// A patient's master data.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct PatientView {
+pub(crate) struct PatientView {
     id: Uuid,
     given: String,
     family: String,
@@ -64,7 +64,7 @@ pub struct PatientView {
 /// A new patient.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NewPatient {
+pub(crate) struct NewPatient {
     /// 1 to 100 bytes.
     given: String,
     /// 1 to 100 bytes.
@@ -81,7 +81,7 @@ pub struct NewPatient {
 /// A change of master data: what is absent stays.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PatientPatch {
+pub(crate) struct PatientPatch {
     /// The version that was read; another one by now is a 409.
     version: i64,
     given: Option<String>,

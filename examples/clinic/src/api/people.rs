@@ -22,7 +22,7 @@ use crate::model::{
 
 /// Somebody who works here.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct StaffView {
+pub(crate) struct StaffView {
     id: Uuid,
     user: Uuid,
     role: String,
@@ -36,7 +36,7 @@ pub struct StaffView {
 
 /// What payroll knows of an employee.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct PayrollView {
+pub(crate) struct PayrollView {
     id: Uuid,
     ni_number: String,
     sort_code: String,

@@ -22,7 +22,7 @@ use crate::model::{EndSession, ReadAccount};
 /// A login.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Login {
+pub(crate) struct Login {
     username: String,
     password: String,
 }
@@ -30,13 +30,13 @@ pub struct Login {
 /// A refresh.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Refresh {
+pub(crate) struct Refresh {
     refresh_token: String,
 }
 
 /// Fresh tokens (RFC 6749 §5.1).
 #[derive(Serialize, JsonSchema)]
-pub struct TokenView {
+pub(crate) struct TokenView {
     access_token: String,
     token_type: &'static str,
     /// Seconds.
@@ -46,7 +46,7 @@ pub struct TokenView {
 
 /// Who the token says one is.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Me {
+pub(crate) struct Me {
     user: Uuid,
     tenant: String,
     role: String,

@@ -20,7 +20,7 @@ const MOST: usize = 200;
 
 /// One record of the ledger, without what it holds for operators alone.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its place in the clinic's chain.
     sequence: u64,
     at: Timestamp,
