@@ -6,9 +6,9 @@ mod options;
 mod reader;
 mod refusals;
 pub(super) mod scan;
-mod segment;
+pub(super) mod segment;
 mod timeline;
-mod tree;
+pub(super) mod tree;
 mod writer;
 
 use std::{

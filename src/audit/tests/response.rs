@@ -1,0 +1,1 @@
+//! Responses and bodies that wait for their records.
