@@ -9,7 +9,7 @@ pub(super) mod scan;
 pub(super) mod segment;
 mod timeline;
 pub(super) mod tree;
-mod writer;
+pub(super) mod writer;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -273,6 +273,12 @@ impl Ledger {
             Wait::Later(fired) => fired.await.map_err(|_| TrailError::Unavailable),
             Wait::Unavailable => Err(TrailError::Unavailable),
         }
+    }
+
+    /// As after a write that failed.
+    #[cfg(test)]
+    pub(crate) fn fail_for_test(&self) {
+        self.inner.shared.gate.fail();
     }
 
     /// Counts a refusal of somebody unknown.
