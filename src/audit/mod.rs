@@ -75,8 +75,8 @@
 //! in the files in clear, under ids. No datum of a person does, as long as the application puts none into an [`Event`].
 
 #![cfg_attr(
-    not(feature = "stack"),
-    allow(dead_code, unused_imports, reason = "the doors are opened by `access` and `identity`")
+    not(all(feature = "axum", feature = "sqlite")),
+    allow(dead_code, unused_imports, reason = "what only the rooms above ask for")
 )]
 
 mod body;

@@ -262,6 +262,7 @@ impl Ledger {
         ticket
     }
 
+    #[cfg(test)]
     pub(crate) fn is_durable(&self, ticket: u64) -> bool {
         self.inner.shared.gate.is_durable(ticket)
     }

@@ -243,6 +243,7 @@ impl Trail {
     }
 
     /// Whether the records of all doors opened so far are durable.
+    #[cfg(test)]
     pub(crate) fn is_settled(&self) -> bool {
         self.0.ledger.is_durable(self.0.last.load(Ordering::Acquire))
     }
