@@ -1,7 +1,10 @@
 //! Why a door did not open.
 
 use super::{Closed, RelationError};
-use crate::{audit::TrailError, keys::KeyError};
+use crate::{
+    audit::{LedgerError, TrailError},
+    keys::KeyError,
+};
 
 /// A door did not open. Everything about it stands in the ledger; a client learns the status alone.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,9 @@ pub enum DoorError {
     /// The key cannot be had.
     #[error("the key cannot be had")]
     Key(#[source] KeyError),
+    /// The ledger cannot be read.
+    #[error("the ledger cannot be read")]
+    Timeline(#[source] LedgerError),
     /// The source of relations could not answer.
     #[error(transparent)]
     Relations(#[from] RelationError),

@@ -12,6 +12,7 @@ mod record;
 mod revocation;
 mod session;
 mod signing_key;
+mod standing;
 mod token;
 mod warm;
 

@@ -425,7 +425,7 @@ async fn a_timeline_is_of_one_person_in_one_clinic() {
     trail.door(door(&[])).unwrap();
     trail.settled().await.unwrap();
     let indexes = |name: &str, n, limit| {
-        let found = ledger.timeline(&tenant(name), subject(n), limit).unwrap();
+        let found = ledger.danger_timeline(&tenant(name), subject(n), limit).unwrap();
         found.iter().map(Record::index).collect::<Vec<_>>()
     };
     assert!(verify(dir.path()).unwrap().segments() > 2);

@@ -159,6 +159,10 @@ impl Trail {
         lock(&self.0.state).route = (template.len() <= MAX_TEXT).then(|| template.into());
     }
 
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
     /// Whether the request asked for no body.
     pub(crate) fn is_head(&self) -> bool {
         self.0.method == Some(Method::Head)
@@ -187,7 +191,7 @@ impl Trail {
         let slot = self.0.ledger.reserve()?;
         let outcome = record.clone();
         self.enter(&mut state, record)?;
-        Ok(Attempt { id, trail: self.clone(), kept: Some((slot, outcome)) })
+        Ok(Attempt { id, trail: self.clone(), kept: Some((slot, outcome)), sent: false })
     }
 
     fn door_record(&self, state: &State, kind: Kind, door: Door<'_>) -> Result<Box<Record>, TrailError> {

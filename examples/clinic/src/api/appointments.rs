@@ -107,7 +107,7 @@ pub(super) async fn list(
     let from = start(from).map_err(|_| Problem::bad_request("from"))?;
     let until = to.tomorrow().and_then(start).map_err(|_| Problem::bad_request("to"))?;
     let cohort = grant.cohort(Diary { db: app.db, now: app.clock.now(), from, until }).await?;
-    let mut items = Vec::with_capacity(cohort.len());
+    let mut items = Vec::new();
     for (row, chart) in cohort.iter() {
         items.push(AppointmentView {
             id: row.id.into(),

@@ -15,7 +15,7 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-use super::{App, failed, line, text, time};
+use super::{App, exists, failed, line, patients::row_of, text, time};
 use crate::model::{
     Clinical, ReadEncounters, ReadNotes, ReadPrescriptions, ReadResults, WriteNote, WritePrescription,
     patients::{Dose, Drug, EncounterReason, Instructions, NoteText, ResultBody as ResultColumn},
@@ -151,6 +151,7 @@ pub(super) async fn notes(
 ) -> Result<Json<Vec<NoteView>>, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
+    exists(tx.conn(), "patients", row_of(patient)).await?;
     let rows: Vec<NoteRow> =
         sqlx::query_as("select id, author, at, text, test from notes where patient = ? order by at desc limit ?")
             .bind(patient)
@@ -181,6 +182,7 @@ pub(super) async fn write_note(
     let chart = grant.subject(patient).await?;
     let (id, at) = (RowId::generate(&*app.clock), app.clock.now());
     let mut tx = app.db.change(&chart, Change::create("notes", id)).await?;
+    exists(tx.conn(), "patients", row_of(patient)).await?;
     insert_note(tx.conn(), &chart, patient, id, author, at, &new.text, false).await?;
     tx.commit().await?;
     let view = NoteView { id: id.into(), author: author.into(), at, text: new.text, test: false };
@@ -230,6 +232,7 @@ pub(super) async fn prescriptions(
 ) -> Result<Json<Vec<PrescriptionView>>, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
+    exists(tx.conn(), "patients", row_of(patient)).await?;
     let rows: Vec<PrescriptionRow> = sqlx::query_as(
         "select id, prescriber, at, drug, dose, instructions, status, test from prescriptions
          where patient = ? order by at desc limit ?",
@@ -267,6 +270,7 @@ pub(super) async fn prescribe(
     let chart = grant.subject(patient).await?;
     let (id, at) = (RowId::generate(&*app.clock), app.clock.now());
     let mut tx = app.db.change(&chart, Change::create("prescriptions", id)).await?;
+    exists(tx.conn(), "patients", row_of(patient)).await?;
     let row = PrescriptionRow {
         id,
         prescriber,
@@ -359,6 +363,7 @@ pub(super) async fn results(
 ) -> Result<Json<Vec<ResultView>>, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
+    exists(tx.conn(), "patients", row_of(patient)).await?;
     let rows: Vec<ResultRow> =
         sqlx::query_as("select id, at, body, test from results where patient = ? order by at desc limit ?")
             .bind(patient)
@@ -390,6 +395,7 @@ pub(super) async fn encounters(
 ) -> Result<Json<Vec<EncounterView>>, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
+    exists(tx.conn(), "patients", row_of(patient)).await?;
     let rows: Vec<EncounterRow> = sqlx::query_as(
         "select id, clinician, at, kind, reason, test from encounters where patient = ? order by at desc limit ?",
     )

@@ -8,7 +8,6 @@ mod people;
 mod session;
 mod timeline;
 
-use axum::{http::Method, routing};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -42,8 +41,6 @@ where
 pub struct App {
     /// The accounts, sessions and tokens.
     pub identity: tower_ward::identity::Identity,
-    /// The ledger, for the timeline.
-    pub ledger: tower_ward::audit::Ledger,
     /// The clinics' files.
     pub db: Db,
     /// The time.
@@ -59,24 +56,19 @@ macro_rules! app_parts {
         }
     )+ };
 }
-app_parts!(identity: tower_ward::identity::Identity, ledger: tower_ward::audit::Ledger, db: Db);
+app_parts!(identity: tower_ward::identity::Identity, db: Db);
 
 /// Every route of the clinic.
 pub fn routes(ward: &Ward, app: App) -> Router {
     let one = |name: &'static str| Operation::new(name);
     Router::new(ward)
-        .public_on(&[Method::GET], "/healthz", "liveness, holds no data", routing::get(|| async { "ok\n" }))
+        .public_get("/healthz", "liveness, holds no data", || async { "ok\n" })
         .about(one("Whether the server answers.").with_response(200, schema::<String>()))
-        .public_on(&[Method::POST], "/api/login", "this is where identity begins", routing::post(session::login))
+        .public_post("/api/login", "this is where identity begins", session::login)
         .about(
             one("Log in.").with_request(schema::<session::Login>()).with_response(200, schema::<session::TokenView>()),
         )
-        .public_on(
-            &[Method::POST],
-            "/api/refresh",
-            "the refresh token is the credential",
-            routing::post(session::refresh),
-        )
+        .public_post("/api/refresh", "the refresh token is the credential", session::refresh)
         .about(
             one("Renew a session.")
                 .with_request(schema::<session::Refresh>())
@@ -172,6 +164,20 @@ fn schema<T: JsonSchema>() -> serde_json::Value {
 /// A failed query, as its client sees it. The error itself names no value, and is not sent.
 fn failed(_: sqlx::Error) -> Problem {
     Problem::unavailable().with_reason("the clinic's file")
+}
+
+/// A person who has no such row is as absent as one whom nobody knows: an employee is no patient.
+async fn exists(
+    conn: &mut sqlx::SqliteConnection,
+    table: &'static str,
+    row: tower_ward::id::RowId,
+) -> Result<(), Problem> {
+    let mut query = sqlx::QueryBuilder::new("select 1 from ");
+    query.push(table).push(" where id = ").push_bind(row);
+    match query.build().fetch_optional(conn).await.map_err(failed)? {
+        Some(_) => Ok(()),
+        None => Err(Problem::not_found().with_reason("a person without such a row")),
+    }
 }
 
 fn time(millis: i64) -> Timestamp {
