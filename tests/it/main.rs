@@ -1,6 +1,8 @@
 //! The integration tests of the library: one binary, a module per room.
 
 mod architecture;
+#[cfg(feature = "audit")]
+mod audit;
 mod field;
 #[cfg(feature = "headers")]
 mod headers;
@@ -11,6 +13,7 @@ mod keys;
 mod problem;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
+mod readme;
 #[cfg(feature = "sqlite")]
 mod store;
 mod threats;
