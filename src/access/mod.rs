@@ -84,6 +84,8 @@ pub use error::{DoorError, MAX_COHORT};
 pub use grant::{Authority, ClinicGrant, Closed, Grant, Indexer, Opener, SubjectGrant};
 pub(crate) use grant::{Doors, Facts, SealKey, Sealing, Who};
 pub(crate) use job::Issuers;
+#[doc(hidden)]
+pub use job::fuzz_envelope;
 pub use job::{JobError, JobGrant, Jobs, MAX_ENVELOPE_BYTES, MAX_JOB_LIFE, Task};
 pub use permission::{DataClass, Opens, Permission};
 #[doc(hidden)]
