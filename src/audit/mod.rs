@@ -26,3 +26,6 @@ pub(crate) use record::{Actor, Change, Door, Refusal};
 pub(crate) use trail::Attempt;
 pub use trail::{Closer, RequestFacts, Trail, TrailError};
 pub use verify::{Fault, Report, VerifyError, verify};
+
+#[cfg(test)]
+mod tests;

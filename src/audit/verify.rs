@@ -7,8 +7,8 @@ use super::ledger::{
     scan::{ScanError, scan},
 };
 
-/// Chains that a verifier keeps in memory.
-const MAX_STREAMS: usize = 1_000_000;
+/// Tenants whose chain heads a verifier keeps in memory.
+const MAX_TENANTS: usize = 1_000_000;
 
 /// Reads the ledger in `dir` from its first record to its last and checks that it is as it was written.
 ///
@@ -30,9 +30,9 @@ const MAX_STREAMS: usize = 1_000_000;
 /// Somebody who can write the files can cut off the end, or write a whole new ledger, and no local file can tell. Keep
 /// [`Report::head`] elsewhere and compare: `docs/ledger.md` has the table.
 pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
-    let scanned = scan(dir, is_written(dir), MAX_STREAMS, &mut |_| ()).map_err(|error| match error {
+    let scanned = scan(dir, is_written(dir), MAX_TENANTS, &mut |_| ()).map_err(|error| match error {
         ScanError::Fault(error) => error,
-        ScanError::TooManyStreams => VerifyError::new(0, Fault::TooManyTenants),
+        ScanError::TooManyTenants => VerifyError::new(0, Fault::TooManyTenants),
     })?;
     let Some(last) = scanned.last else {
         // A wrong path must not look like a good ledger.

@@ -1,6 +1,8 @@
 //! The integration tests of the library: one binary, a module per room.
 
 mod architecture;
+#[cfg(feature = "audit")]
+mod audit;
 mod field;
 #[cfg(feature = "headers")]
 mod headers;

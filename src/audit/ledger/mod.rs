@@ -6,10 +6,10 @@ mod options;
 mod reader;
 mod refusals;
 pub(super) mod scan;
-mod segment;
+pub(super) mod segment;
 mod timeline;
-mod tree;
-mod writer;
+pub(super) mod tree;
+pub(super) mod writer;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -273,6 +273,12 @@ impl Ledger {
             Wait::Later(fired) => fired.await.map_err(|_| TrailError::Unavailable),
             Wait::Unavailable => Err(TrailError::Unavailable),
         }
+    }
+
+    /// As after a write that failed.
+    #[cfg(test)]
+    pub(crate) fn fail_for_test(&self) {
+        self.inner.shared.gate.fail();
     }
 
     /// Counts a refusal of somebody unknown.

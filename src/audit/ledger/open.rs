@@ -39,17 +39,28 @@ impl Ledger {
     /// If a setting is out of range, the folder cannot be written, another process writes it, or what it holds is not
     /// as it was written.
     pub fn open(dir: &Path, options: LedgerOptions, clock: SharedClock) -> Result<Self, LedgerError> {
+        let (ledger, writer) = Self::prepare(dir, options, clock)?;
+        ledger.start(writer)?;
+        Ok(ledger)
+    }
+
+    /// A ledger whose writer has not started: what is recorded stays in the queue.
+    pub(crate) fn prepare(
+        dir: &Path,
+        options: LedgerOptions,
+        clock: SharedClock,
+    ) -> Result<(Self, Writer), LedgerError> {
         options.check()?;
         make_dir(dir).map_err(io("make"))?;
         let lock = take(dir)?;
         let mut unsettled = HashMap::new();
         let mut too_many = false;
-        let scanned = scan(dir, false, options.tenants.saturating_add(1), &mut |record| {
+        let scanned = scan(dir, false, options.tenants, &mut |record| {
             too_many |= !note_attempt(&mut unsettled, record);
         })
         .map_err(|error| match error {
             ScanError::Fault(error) => LedgerError::Damaged(error),
-            ScanError::TooManyStreams => LedgerError::TooManyTenants,
+            ScanError::TooManyTenants => LedgerError::TooManyTenants,
         })?;
         if too_many {
             return Err(LedgerError::TooManyUnsettled { max: MAX_UNSETTLED });
@@ -92,13 +103,17 @@ impl Ledger {
             tree: scanned.tree,
             chains: scanned.chains,
         };
+        Ok((Self { inner: Arc::new(Inner { queue, shared, unsettled: Mutex::new(unsettled) }) }, writer))
+    }
+
+    pub(crate) fn start(&self, writer: Writer) -> Result<(), LedgerError> {
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run())
             .map_err(io("start the writer"))?;
         // Nobody else sets it.
-        let _ = shared.writer.set(thread.thread().clone());
-        Ok(Self { inner: Arc::new(Inner { queue, shared, unsettled: Mutex::new(unsettled) }) })
+        let _ = self.inner.shared.writer.set(thread.thread().clone());
+        Ok(())
     }
 }
 

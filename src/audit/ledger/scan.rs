@@ -36,7 +36,7 @@ pub(crate) struct Last {
 #[derive(Debug)]
 pub(crate) enum ScanError {
     Fault(VerifyError),
-    TooManyStreams,
+    TooManyTenants,
 }
 
 impl From<VerifyError> for ScanError {
@@ -64,24 +64,35 @@ struct Chain {
 struct Check<'v> {
     tree: Tree,
     chains: HashMap<Stream, Chain>,
+    tenants: usize,
     most: usize,
     /// The index of the first record of the batch before.
     batch: u64,
     /// The batch that begins here does not give the root that was written after it.
     suspect: Option<u64>,
     doubt: Option<Doubt>,
+    decided: Option<VerifyError>,
     visit: &'v mut dyn FnMut(&Record),
 }
 
-/// Reads every record in `dir`. Memory is bounded by one batch and `most` chains.
+/// Reads every record in `dir`. Memory is bounded by one batch and the chains of `most` tenants.
 pub(crate) fn scan(
     dir: &Path,
     written: bool,
     most: usize,
     visit: &mut dyn FnMut(&Record),
 ) -> Result<Scanned, ScanError> {
-    let mut check =
-        Check { tree: Tree::default(), chains: HashMap::new(), most, batch: 0, suspect: None, doubt: None, visit };
+    let mut check = Check {
+        tree: Tree::default(),
+        chains: HashMap::new(),
+        tenants: 0,
+        most,
+        batch: 0,
+        suspect: None,
+        doubt: None,
+        decided: None,
+        visit,
+    };
     let read = check.segments(dir, written);
     match read {
         Ok((last, torn)) => match check.misgiving() {
@@ -234,12 +245,17 @@ impl Check<'_> {
         let hash = tree::leaf(bytes);
         let k = Chain { index: record.index, link: Link { sequence: record.sequence, hash } };
         if let Some(doubt) = self.doubt.take_if(|doubt| doubt.stream == record.stream) {
-            return Err(decide(&doubt, Some(&record.previous)).into());
+            let error = decide(&doubt, Some(&record.previous));
+            self.decided = Some(error);
+            return Err(error.into());
         }
         let j = self.chains.get_mut(&record.stream).map(|chain| std::mem::replace(chain, k));
         if j.is_none() {
-            if self.chains.len() >= self.most {
-                return Err(ScanError::TooManyStreams);
+            if record.stream != Stream::Platform {
+                self.tenants += 1;
+            }
+            if self.tenants > self.most {
+                return Err(ScanError::TooManyTenants);
             }
             self.chains.insert(record.stream.clone(), k);
         }
@@ -260,7 +276,7 @@ impl Check<'_> {
     /// What is in doubt, as far as it can be told without reading on.
     fn misgiving(&mut self) -> Option<VerifyError> {
         let doubt = self.doubt.take().map(|doubt| decide(&doubt, None));
-        doubt.or(self.suspect.map(|index| VerifyError::new(index, Fault::Edited)))
+        self.decided.or(doubt).or(self.suspect.map(|index| VerifyError::new(index, Fault::Edited)))
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Link {
     pub(crate) hash: Hash,
 }
 
-pub(super) struct Writer {
+pub(crate) struct Writer {
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) shared: Arc<Shared>,
     /// `None` after a failed write: nothing more is written there.
@@ -109,9 +109,8 @@ impl Writer {
             }
         }
         // The lock on the folder goes before anybody hears that the writer has stopped.
-        let Self { segment, shared, .. } = self;
-        drop(segment);
-        lock(&shared.lock).take();
+        self.segment = None;
+        lock(&self.shared.lock).take();
         drop(farewell);
     }
 
@@ -193,7 +192,6 @@ impl Writer {
     fn store(&mut self, batch: &mut Batch) -> bool {
         while let Err(error) = self.try_store(batch) {
             trace::event!(error, error = %error.kind(), "the ledger cannot write: doors are refused until it can");
-            let _ = &error;
             self.shared.gate.fail();
             if self.shared.stop.load(Ordering::Acquire) {
                 return false;

@@ -1,1 +1,243 @@
-//! Tests of the record.
+//! Tests of the record's bytes.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LEAST: &str = concat!(
+    r#"{"v":1,"index":0,"stream":"platform","seq":0,"prev":"#,
+    r#""0000000000000000000000000000000000000000000000000000000000000000","#,
+    r#""at":"1970-01-01T00:00:00.000000000Z","mono":0,"kind":"event"}"#,
+);
+
+const FULL: &str = concat!(
+    r#"{"v":1,"index":18446744073709551615,"stream":"clinic-a","seq":7,"prev":"#,
+    r#""00000000000000000000000000000000000000000000000000000000000000ff","#,
+    r#""at":"2026-11-21T22:47:00.123456789Z","mono":5,"trail":"018f4e3a-7b1c-7def-8abc-000000000001","#,
+    r#""kind":"opened","action":"read","user":"018f4e3a-7b1c-7def-8abc-000000000002","role":"doctor","#,
+    r#""session":"018f4e3a-7b1c-7def-8abc-000000000003","permission":"notes.read","entity":"note","#,
+    r#""subjects":["018f4e3a-7b1c-7def-8abc-000000000004","018f4e3a-7b1c-7def-8abc-000000000005"],"#,
+    r#""row":"018f4e3a-7b1c-7def-8abc-000000000006","attempt":"018f4e3a-7b1c-7def-8abc-000000000007","#,
+    r#""purpose":"treatment","reason":"é \"\\\b\t\n\f\r\u0000\u001f/","why":"assigned","outcome":"committed","#,
+    r#""end":"completed","status":200,"bytes":12,"count":3,"peer":"2001:db8::1","request":"req-1","method":"GET","#,
+    r#""route":"/patients/{id}"}"#,
+);
+
+#[test]
+fn the_fields_stand_in_the_documented_order() {
+    for text in [LEAST, FULL] {
+        let record = Record::from_bytes(text.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(record.to_bytes()).unwrap(), text);
+    }
+    let record = Record::from_bytes(FULL.as_bytes()).unwrap();
+    assert_eq!(record.reason(), Some("é \"\\\u{8}\t\n\u{c}\r\0\u{1f}/"));
+    assert_eq!((record.subjects().len(), record.status(), record.method()), (2, Some(200), Some(Method::Get)));
+}
+
+#[test]
+fn a_record_has_one_spelling() {
+    let rows = [
+        ("white space", LEAST, r#""seq":0"#, r#""seq": 0"#, "seq"),
+        ("leading zero", LEAST, r#""seq":0"#, r#""seq":00"#, "seq"),
+        ("negative", LEAST, r#""seq":0"#, r#""seq":-0"#, "seq"),
+        ("float", LEAST, r#""mono":0"#, r#""mono":0.0"#, "kind"),
+        ("exponent", LEAST, r#""mono":0"#, r#""mono":0e0"#, "kind"),
+        ("number too large", FULL, "18446744073709551615", "18446744073709551616", "index"),
+        ("number as text", LEAST, r#""seq":0"#, r#""seq":"0""#, "seq"),
+        ("no number", LEAST, r#""seq":0"#, r#""seq":"#, "seq"),
+        ("upper-case hash", FULL, "00ff\"", "00FF\"", "prev"),
+        ("short hash", FULL, "00ff\"", "ff\"", "prev"),
+        (
+            "upper-case uuid",
+            FULL,
+            "018f4e3a-7b1c-7def-8abc-000000000001",
+            "018F4E3A-7b1c-7def-8abc-000000000001",
+            "trail",
+        ),
+        ("bare uuid", FULL, "018f4e3a-7b1c-7def-8abc-000000000001", "018f4e3a7b1c7def8abc000000000001", "trail"),
+        ("time with fewer digits", LEAST, "00.000000000Z", "00Z", "at"),
+        ("time with an offset", LEAST, "00.000000000Z", "00.000000000+00:00", "at"),
+        ("time with a small letter", LEAST, "1970-01-01T", "1970-01-01t", "at"),
+        ("unknown word", LEAST, r#""kind":"event""#, r#""kind":"Event""#, "kind"),
+        ("escape not needed", FULL, "treatment", "tre\\u0061tment", "purpose"),
+        ("escaped solidus", FULL, "/\",\"why", "\\/\",\"why", "reason"),
+        ("upper-case escape", FULL, "\\u001f", "\\u001F", "reason"),
+        ("long escape", FULL, "\\n", "\\u000a", "reason"),
+        ("raw control", FULL, "\\n", "\n", "reason"),
+        ("surrogates", FULL, "é", "\\ud83d\\ude00", "reason"),
+        (
+            "empty list",
+            FULL,
+            r#"["018f4e3a-7b1c-7def-8abc-000000000004","018f4e3a-7b1c-7def-8abc-000000000005"]"#,
+            "[]",
+            "subjects",
+        ),
+        ("open list", FULL, r#"005"],"row""#, r#"005",],"row""#, "subjects"),
+        ("null", FULL, r#""status":200"#, r#""status":null"#, "status"),
+        ("status beyond its type", FULL, r#""status":200"#, r#""status":65536"#, "status"),
+        ("long address", FULL, "2001:db8::1", "2001:0db8::1", "peer"),
+        ("upper-case address", FULL, "2001:db8::1", "2001:DB8::1", "peer"),
+        ("unknown field", LEAST, "}", r#","extra":1}"#, "record"),
+        ("twice", LEAST, "}", r#","kind":"event"}"#, "record"),
+        ("another order", FULL, r#""status":200,"bytes":12"#, r#""bytes":12,"status":200"#, "record"),
+        ("trailing bytes", LEAST, "}", "}\n", "record"),
+        ("another version", LEAST, r#""v":1,"#, r#""v":2,"#, "v"),
+        ("version that begins alike", LEAST, r#""v":1,"#, r#""v":10,"#, "index"),
+        ("tenant that is none", FULL, "clinic-a", "Clinic-a", "stream"),
+        ("cut", LEAST, "}", "", "record"),
+        ("nothing", LEAST, LEAST, "", "v"),
+    ];
+    for (name, text, from, to, field) in rows {
+        assert!(text.contains(from), "{name}");
+        let bad = text.replacen(from, to, 1);
+        assert_eq!(Record::from_bytes(bad.as_bytes()).map_err(|e| e.field()), Err(field), "{name}");
+    }
+    let mut not_utf8 = FULL.as_bytes().to_vec();
+    let at = FULL.find('é').unwrap();
+    not_utf8[at + 1] = b'"';
+    assert!(Record::from_bytes(&not_utf8).is_err());
+}
+
+#[test]
+fn what_is_too_long_is_refused_on_both_sides_of_the_edge() {
+    let mut record = Record::from_bytes(FULL.as_bytes()).unwrap();
+    let rows: [(&str, usize, fn(&mut Record, String)); 6] = [
+        ("role", MAX_NAME, |r, t| r.role = Some(t.into())),
+        ("permission", MAX_NAME, |r, t| r.permission = Some(t.into())),
+        ("request", MAX_NAME, |r, t| r.request = Some(t.into())),
+        ("why", MAX_WHY, |r, t| r.why = Some(t.into())),
+        ("reason", MAX_TEXT, |r, t| r.reason = Some(t.into())),
+        ("route", MAX_TEXT, |r, t| r.route = Some(t.into())),
+    ];
+    for (field, most, set) in rows {
+        for text in ["x", "\u{1}", "é"] {
+            let fits = most / text.len();
+            set(&mut record, text.repeat(fits));
+            assert_eq!(Record::from_bytes(&record.to_bytes()).as_ref(), Ok(&record), "{field}");
+            set(&mut record, text.repeat(fits + 1));
+            assert_eq!(Record::from_bytes(&record.to_bytes()).map_err(|e| e.field()), Err(field));
+            set(&mut record, text.repeat(fits));
+        }
+    }
+    record.subjects = vec![SubjectId::from_bytes([7; 16]); MAX_SUBJECTS];
+    assert_eq!(Record::from_bytes(&record.to_bytes()).as_ref(), Ok(&record));
+    record.subjects.push(SubjectId::from_bytes([8; 16]));
+    assert_eq!(Record::from_bytes(&record.to_bytes()).map_err(|e| e.field()), Err("subjects"));
+}
+
+#[test]
+fn the_longest_record_fits() {
+    let long = |most| "\u{1}".repeat(most);
+    let mut record = Record::from_bytes(FULL.as_bytes()).unwrap();
+    record.role = Some(long(MAX_NAME).into());
+    record.permission = Some(long(MAX_NAME).into());
+    record.entity = Some(long(MAX_NAME).into());
+    record.purpose = Some(Purpose::new(&"p".repeat(MAX_NAME)).unwrap());
+    record.reason = Some(long(MAX_TEXT).into());
+    record.why = Some(long(MAX_WHY).into());
+    record.request = Some(long(MAX_NAME).into());
+    record.route = Some(long(MAX_TEXT).into());
+    record.subjects = vec![SubjectId::from_bytes([7; 16]); MAX_SUBJECTS];
+    let bytes = record.to_bytes();
+    assert!(bytes.len() <= MAX_RECORD, "{}", bytes.len());
+    assert_eq!(Record::from_bytes(&bytes), Ok(record));
+}
+
+#[test]
+fn a_strangers_method_is_not_written_down() {
+    for (method, expected) in
+        [("GET", Method::Get), ("CONNECT", Method::Connect), ("other", Method::Other), ("JOHN-SMITH", Method::Other)]
+    {
+        assert_eq!(Method::from(&http::Method::from_bytes(method.as_bytes()).unwrap()), expected);
+    }
+}
+
+#[test]
+fn a_purpose_is_a_word() {
+    for good in ["treatment", "a", "break-glass.2", &"p".repeat(MAX_NAME)] {
+        assert!(Purpose::new(good).is_ok(), "{good}");
+    }
+    for bad in ["", "Treatment", "1st", "seen by Jane", "a\n", &"p".repeat(MAX_NAME + 1)] {
+        assert!(Purpose::new(bad).is_err(), "{bad}");
+    }
+}
+
+fn word<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = Option<T>> {
+    proptest::option::of(proptest::sample::select(all))
+}
+
+fn text(most: usize) -> impl Strategy<Value = Option<String>> {
+    proptest::option::of("\\PC{0,20}|[\\x00-\\x7f]{0,20}".prop_filter("bounded", move |t| t.len() <= most))
+}
+
+fn id() -> impl Strategy<Value = Option<[u8; 16]>> {
+    proptest::option::of(any::<[u8; 16]>())
+}
+
+prop_compose! {
+    fn record()(
+        numbers in any::<(u64, u64, u64)>(),
+        previous in any::<[u8; 32]>(),
+        nanoseconds in -1_000_000_000_000_000_000_i128..9_000_000_000_000_000_000,
+        tenant in proptest::option::of("[a-o][a-z0-9]{0,10}"),
+        ids in (id(), id(), id(), id(), id()),
+        subjects in proptest::collection::vec(any::<[u8; 16]>(), 0..4),
+        words in (proptest::sample::select(Kind::ALL), word(Action::ALL), word(Outcome::ALL), word(End::ALL), word(Method::ALL)),
+        texts in (text(MAX_NAME), text(MAX_NAME), text(MAX_NAME), text(MAX_TEXT), text(MAX_WHY), text(MAX_NAME), text(MAX_TEXT)),
+        purpose in proptest::option::of("[a-z][a-z0-9-]{0,10}"),
+        counts in any::<(Option<u16>, Option<u64>, Option<u64>)>(),
+        peer in proptest::option::of(prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]),
+    ) -> Record {
+        Record {
+            index: numbers.0,
+            stream: tenant.map(|t| TenantId::new(&t).unwrap()).into(),
+            sequence: numbers.1,
+            previous,
+            at: Timestamp::from_nanosecond(nanoseconds).unwrap(),
+            monotonic_ns: numbers.2,
+            trail: ids.0.map(TrailId::from_bytes),
+            kind: words.0,
+            action: words.1,
+            user: ids.1.map(UserId::from_bytes),
+            role: texts.0.map(Into::into),
+            session: ids.2.map(SessionId::from_bytes),
+            permission: texts.1.map(Into::into),
+            entity: texts.2.map(Into::into),
+            subjects: subjects.into_iter().map(SubjectId::from_bytes).collect(),
+            row: ids.3.map(RowId::from_bytes),
+            attempt: ids.4.map(AttemptId::from_bytes),
+            purpose: purpose.map(|p| Purpose::new(&p).unwrap()),
+            reason: texts.3.map(Into::into),
+            why: texts.4.map(Into::into),
+            outcome: words.2,
+            end: words.3,
+            status: counts.0,
+            bytes: counts.1,
+            count: counts.2,
+            peer,
+            request: texts.5.map(Into::into),
+            method: words.4,
+            route: texts.6.map(Into::into),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(record in record()) {
+        let bytes = record.to_bytes();
+        // Any JSON reader reads it too.
+        prop_assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
+        prop_assert_eq!(Record::from_bytes(&bytes), Ok(record));
+    }
+
+    #[test]
+    fn what_is_read_is_what_would_be_written(record in record(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = record.to_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(read) = Record::from_bytes(&bytes) {
+            prop_assert_eq!(read.to_bytes(), bytes);
+        }
+    }
+}
