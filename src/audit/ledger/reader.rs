@@ -84,6 +84,16 @@ impl Reader {
     ///
     /// `written` says that a writer may be at work: then a last batch that is not whole is always a torn one.
     pub(crate) fn next(&mut self, expected: u64, written: bool) -> io::Result<Found> {
+        let found = self.look(expected, written)?;
+        if !written || matches!(found, Found::Batch(_)) {
+            return Ok(found);
+        }
+        // The buffer may hold what stood there before the writer came by.
+        self.file.seek(SeekFrom::Start(self.offset))?;
+        self.look(expected, written)
+    }
+
+    fn look(&mut self, expected: u64, written: bool) -> io::Result<Found> {
         self.batch.clear();
         let end = self.length.min(self.header.size);
         let room = end.saturating_sub(self.offset);

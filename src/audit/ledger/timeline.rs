@@ -72,7 +72,7 @@ fn read(
 ) -> io::Result<Result<(), VerifyError>> {
     let mut index = first;
     while index < end {
-        match reader.next(index, false)? {
+        match reader.next(index, true)? {
             Found::Batch(_) => {}
             Found::Broken(fault) => return Ok(Err(VerifyError::new(index, fault))),
             Found::End | Found::Torn(_) | Found::OtherIndex(_) => {

@@ -1,4 +1,5 @@
 //! Tests of the record's bytes.
+#![expect(clippy::type_complexity, reason = "tables of setters")]
 
 use proptest::prelude::*;
 

@@ -1,5 +1,7 @@
 //! Tests of the ledger and the trail from inside.
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
+mod long;
 mod response;
 mod tamper;
 mod torn;
