@@ -102,7 +102,7 @@ impl Reader {
         }
         self.batch.resize(BATCH, 0);
         self.file.read_exact(&mut self.batch)?;
-        if self.batch.iter().all(|&b| b == 0) {
+        if segment::is_zero(&self.batch) {
             let (last, later) = self.ahead()?;
             return Ok(match (last, later) {
                 // A hole before what was written later.
@@ -146,7 +146,7 @@ impl Reader {
         let mut rest = &self.batch[..];
         while !rest.is_empty() && !explained {
             let sector = usize::try_from(SECTOR - at % SECTOR).unwrap_or(usize::MAX).min(rest.len());
-            explained = rest[..sector].iter().all(|&b| b == 0);
+            explained = segment::is_zero(&rest[..sector]);
             at += sector as u64;
             rest = &rest[sector..];
         }
@@ -171,6 +171,10 @@ impl Reader {
             if read == 0 {
                 return Ok((last, later));
             }
+            at += read as u64;
+            if segment::is_zero(&chunk) {
+                continue;
+            }
             if let Some(place) = chunk.iter().rposition(|&b| b != 0) {
                 last = Some(start + place as u64 + 1);
             }
@@ -179,7 +183,6 @@ impl Reader {
                 head.copy_from_slice(&chunk[place..place + BATCH]);
                 later |= start + place as u64 > self.offset && BatchHeader::from_bytes(&head).is_some();
             }
-            at += read as u64;
         }
     }
 
