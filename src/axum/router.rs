@@ -195,7 +195,7 @@ impl Router<()> {
         let inner = self
             .inner
             .fallback(|| async { Problem::not_found().with_reason("no such route") })
-            .method_not_allowed_fallback(|| async { Problem::method_not_allowed(HeaderValue::from_static("")) })
+            .method_not_allowed_fallback(not_allowed)
             .layer(DefaultBodyLimit::max(self.body_limit));
         Ok(self.ward.around(inner))
     }
@@ -252,6 +252,13 @@ async fn public(request: Request, next: axum::middleware::Next) -> Response {
         Some(used) => mark(used, response),
         None => response,
     }
+}
+
+/// 405. Which methods there are is known to the router alone, and it says so only where nobody has.
+async fn not_allowed() -> Response {
+    let mut response = Problem::method_not_allowed(HeaderValue::from_static("")).into_response();
+    response.headers_mut().remove(header::ALLOW);
+    response
 }
 
 /// Says on a response whose trail it was made under; the ledger's future refuses another request's.
