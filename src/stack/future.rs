@@ -79,6 +79,12 @@ impl<F, RB: Body<Data = Bytes> + From<Bytes>> ResponseFuture<F, RB> {
         Self { state: State::Running { inner: AuditFuture::new(inner, closer, respond) }, dress }
     }
 
+    /// In place of the response future of a service that panicked before it made one.
+    pub(super) fn panicked(closer: Closer, dress: Dress) -> Self {
+        let respond: Respond<RB> = answer;
+        Self { state: State::Running { inner: AuditFuture::panicked(closer, respond) }, dress }
+    }
+
     pub(super) fn refused(problem: Problem, closer: Closer, dress: Dress) -> Self {
         let response = TrailBody::wrap(problem.into_response(), closer);
         Self { state: State::Refused { response: Some(response) }, dress }

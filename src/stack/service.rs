@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     task::{Context, Poll},
 };
 
@@ -143,7 +144,10 @@ where
         match admitted {
             Ok(Admitted { site, peer, identified }) => {
                 request.extensions_mut().insert(Visit::new(trail, site, peer, identified));
-                ResponseFuture::running(self.inner.call(request), closer, dress)
+                match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
+                    Ok(future) => ResponseFuture::running(future, closer, dress),
+                    Err(_) => ResponseFuture::panicked(closer, dress),
+                }
             }
             Err(Refused { problem, reason }) => {
                 let status = Some(problem.kind().status().as_u16());
