@@ -285,6 +285,23 @@ impl Bench {
         closer.finish(End::Completed);
     }
 
+    /// Lets the ledger's segment run full with nowhere to go on: from soon on nothing can be written.
+    ///
+    /// Give it segments of 128 KiB, or it takes long.
+    pub(crate) async fn block_ledger(&self) -> Blocked {
+        let (trail, mut closer) = self.trail();
+        for _ in 0..3 {
+            let people = (0..1_000).map(|_| SubjectId::generate(&self.clock));
+            let event = people.fold(Event::new(Action::Configuration), Event::add_subject);
+            trail.record(event).expect("room");
+        }
+        trail.settled().await.expect("durable");
+        closer.finish(End::Completed);
+        let blocked = Blocked { from: self.ledger_dir(), to: self.dir.path().join("unmounted") };
+        std::fs::rename(&blocked.from, &blocked.to).expect("renamed");
+        blocked
+    }
+
     /// Every record so far, this call's own left out.
     pub(crate) async fn records(&self) -> Vec<Record> {
         const FLUSH: &str = "flush";
@@ -303,6 +320,22 @@ impl Bench {
         let output = what.await;
         let records = self.records().await.into_iter().filter(|record| Some(record.index()) > before).collect();
         (output, records)
+    }
+}
+
+/// A ledger whose folder is gone.
+pub(crate) struct Blocked {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Blocked {
+    /// The folder is back: waits until the ledger writes again.
+    pub(crate) async fn unblock(self, ledger: &Ledger) {
+        std::fs::rename(&self.to, &self.from).expect("renamed");
+        while !ledger.is_available() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 }
 
