@@ -232,7 +232,7 @@ impl<P: Permission> Grant<P> {
     pub(super) fn refuse(&self, reason: &'static str, status: u16, subjects: &[SubjectId]) {
         let entity = Some(entity(P::ID));
         let (permission, status) = (Some(P::ID), Some(status));
-        self.facts.trail.refuse(Refusal { reason, status, permission, entity, subjects, row: None });
+        self.facts.trail.refuse(Refusal { reason, status, permission, entity, subjects, ..Refusal::default() });
     }
 
     fn clinic_wide(&self) -> Result<(), DoorError> {

@@ -161,6 +161,7 @@ impl Db {
         };
         let attempt = facts.trail.attempt(audit::Change {
             action: change.action,
+            about: None,
             permission: by.permission(),
             entity: change.entity,
             subjects: subject.as_slice(),
