@@ -9,7 +9,10 @@ use tower_ward::{
     problem::Problem,
 };
 
-use super::patients::row_of;
+use super::{
+    failed,
+    patients::{must_be_patient, row_of},
+};
 use crate::model::Assign;
 
 pub(super) async fn assign(
@@ -19,6 +22,12 @@ pub(super) async fn assign(
 ) -> Result<StatusCode, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.change(&chart, Change::update("ward_relations", row_of(patient))).await?;
+    must_be_patient(tx.conn(), patient).await?;
+    // The relation does not know who its two ends are: a typing error must not assign somebody to nobody.
+    let works_here = sqlx::query("select 1 from staff where user = ?").bind(user).fetch_optional(tx.conn()).await;
+    if works_here.map_err(failed)?.is_none() {
+        return Err(Problem::not_found().with_reason("no such member of staff"));
+    }
     let assignment = Assignment { user, subject: patient, relation: Relations::ASSIGNED, until: None };
     tower_ward::db::assign(tx.conn(), &assignment).await.map_err(refused)?;
     tx.commit().await?;

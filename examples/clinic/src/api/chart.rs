@@ -15,7 +15,7 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-use super::{App, failed, line, text, time};
+use super::{App, failed, line, patients::must_be_patient, text, time};
 use crate::model::{
     Clinical, ReadEncounters, ReadNotes, ReadPrescriptions, ReadResults, WriteNote, WritePrescription,
     patients::{Dose, Drug, EncounterReason, Instructions, NoteText, ResultBody as ResultColumn},
@@ -151,6 +151,7 @@ pub(super) async fn notes(
 ) -> Result<Json<Vec<NoteView>>, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
+    must_be_patient(tx.conn(), patient).await?;
     let rows: Vec<NoteRow> =
         sqlx::query_as("select id, author, at, text, test from notes where patient = ? order by at desc limit ?")
             .bind(patient)
@@ -230,6 +231,7 @@ pub(super) async fn prescriptions(
 ) -> Result<Json<Vec<PrescriptionView>>, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
+    must_be_patient(tx.conn(), patient).await?;
     let rows: Vec<PrescriptionRow> = sqlx::query_as(
         "select id, prescriber, at, drug, dose, instructions, status, test from prescriptions
          where patient = ? order by at desc limit ?",
@@ -359,6 +361,7 @@ pub(super) async fn results(
 ) -> Result<Json<Vec<ResultView>>, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
+    must_be_patient(tx.conn(), patient).await?;
     let rows: Vec<ResultRow> =
         sqlx::query_as("select id, at, body, test from results where patient = ? order by at desc limit ?")
             .bind(patient)
@@ -390,6 +393,7 @@ pub(super) async fn encounters(
 ) -> Result<Json<Vec<EncounterView>>, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
+    must_be_patient(tx.conn(), patient).await?;
     let rows: Vec<EncounterRow> = sqlx::query_as(
         "select id, clinician, at, kind, reason, test from encounters where patient = ? order by at desc limit ?",
     )

@@ -8,11 +8,13 @@ use tower_ward::{
     access::Grant,
     audit::{Ledger, Record},
     axum::{Json, Path},
+    db::Db,
     id::SubjectId,
     problem::Problem,
 };
 use uuid::Uuid;
 
+use super::patients::must_be_patient;
 use crate::model::ReadTimeline;
 
 /// The most entries that one request shows: the newest.
@@ -60,10 +62,12 @@ impl From<&Record> for Entry {
 pub(super) async fn timeline(
     grant: Grant<ReadTimeline>,
     Path(patient): Path<SubjectId>,
+    State(db): State<Db>,
     State(ledger): State<Ledger>,
 ) -> Result<Json<Vec<Entry>>, Problem> {
     // Reading it is recorded like any other door, and shows in the next reading.
     let chart = grant.subject(patient).await?;
+    must_be_patient(db.read(&chart).await?.conn(), patient).await?;
     let tenant = chart.tenant().clone();
     let records = tokio::task::spawn_blocking(move || ledger.timeline(&tenant, patient, MOST))
         .await
