@@ -161,12 +161,12 @@ impl Db {
         };
         let attempt = facts.trail.attempt(audit::Change {
             action: change.action,
-            about: None,
             permission: by.permission(),
             entity: change.entity,
             subjects: subject.as_slice(),
             row: change.row,
             purpose: None,
+            about: change.relation.map(|(user, _)| user),
             why: by.why().to_owned(),
         })?;
         sqlx::query("insert into ward_attempts (id) values (?)")
