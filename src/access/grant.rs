@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 use super::{Cohort, CohortQuery, DataClass, DoorError, Opens, Permission, RelationSource, Relations, Scope, contains};
 use crate::{
-    audit::{Action, Door, Refusal, Trail},
+    audit::{Action, Door, Record, Refusal, Trail},
     clock::SharedClock,
     id::{SubjectId, TenantId, UserId},
     identity::Principal,
@@ -30,12 +30,21 @@ pub(crate) enum Who {
     /// Somebody who logged in.
     Principal(Principal),
     /// A job: what an envelope named.
-    Job { issued_by: Option<UserId>, subject: Option<SubjectId> },
+    Job { issued_by: Option<UserId>, own: Option<SubjectId>, subject: Option<SubjectId> },
     /// An application that decides by its own means ([`danger_grant`](super::danger_grant)).
     Application { user: UserId },
 }
 
 impl Who {
+    /// The person that the principal is.
+    pub(crate) fn own(&self) -> Option<SubjectId> {
+        match self {
+            Self::Principal(principal) => principal.subject(),
+            Self::Job { own, .. } => *own,
+            Self::Application { .. } => None,
+        }
+    }
+
     pub(crate) fn user(&self) -> Option<UserId> {
         match self {
             Self::Principal(principal) => Some(principal.user()),
@@ -91,6 +100,12 @@ impl<P: Permission> Grant<P> {
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         self.facts.who.user()
+    }
+
+    /// The trail of this request, for records of the application's own.
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.facts.trail
     }
 
     /// Opens one person's data.
@@ -217,7 +232,7 @@ impl<P: Permission> Grant<P> {
     pub(super) fn refuse(&self, reason: &'static str, status: u16, subjects: &[SubjectId]) {
         let entity = Some(entity(P::ID));
         let (permission, status) = (Some(P::ID), Some(status));
-        self.facts.trail.refuse(Refusal { reason, status, permission, entity, subjects, row: None });
+        self.facts.trail.refuse(Refusal { reason, status, permission, entity, subjects, ..Refusal::default() });
     }
 
     fn clinic_wide(&self) -> Result<(), DoorError> {
@@ -236,19 +251,17 @@ impl<P: Permission> Grant<P> {
     /// The relations that the policy allows and that hold.
     async fn relations_to(&self, subject: SubjectId) -> Result<Relations, DoorError> {
         let facts = &*self.facts;
+        // A job for one person opens that person alone, and only while the issuer stands to him as the policy asks.
+        if matches!(facts.who, Who::Job { subject: Some(only), .. } if only != subject) {
+            return Ok(Relations::NONE);
+        }
         let mut hold = self.allowed.intersection(Relations::CLINIC);
-        let principal = match &facts.who {
-            Who::Principal(principal) => principal,
-            // A job for one person opens that person alone.
-            Who::Job { subject: Some(only), .. } if *only != subject => return Ok(Relations::NONE),
-            Who::Job { .. } | Who::Application { .. } => return Ok(hold),
-        };
-        if self.allowed.contains(Relations::OWN) && principal.subject() == Some(subject) {
+        if self.allowed.contains(Relations::OWN) && facts.who.own() == Some(subject) {
             hold = hold.union(Relations::OWN);
         }
         let asked = self.allowed.intersection(Relations::ASSIGNED.union(Relations::CIRCLE));
-        if hold.is_empty() && !asked.is_empty() {
-            let found = facts.doors.relations.relations(&facts.tenant, principal.user(), &[subject], asked).await?;
+        if let (true, false, Some(user)) = (hold.is_empty(), asked.is_empty(), facts.who.user()) {
+            let found = facts.doors.relations.relations(&facts.tenant, user, &[subject], asked).await?;
             hold = found.first().copied().unwrap_or(Relations::NONE).intersection(asked);
         }
         Ok(hold)
@@ -288,6 +301,20 @@ impl<P: Permission> SubjectGrant<P> {
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         self.facts.who.user()
+    }
+
+    /// What the ledger holds about this person, the newest `limit` records, oldest first. That the timeline was opened is
+    /// one of them, in the next reading.
+    ///
+    /// # Errors
+    ///
+    /// [`DoorError::Closed`] once the request has ended; [`DoorError::Timeline`] if the ledger cannot be read.
+    pub async fn timeline(&self, limit: usize) -> Result<Vec<Record>, DoorError> {
+        let facts = &*self.facts;
+        if facts.trail.is_closed() {
+            return Err(Closed.into());
+        }
+        facts.trail.timeline(&facts.tenant, self.subject, limit).await.map_err(DoorError::Timeline)
     }
 }
 

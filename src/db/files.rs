@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 
 use crate::{
     audit::{Ledger, Outcome},
@@ -110,7 +110,8 @@ pub struct Db(Arc<Inner>);
 struct Inner {
     folder: PathBuf,
     schema: Schema,
-    open: Mutex<HashMap<TenantId, Arc<File>>>,
+    /// Held for a look and no longer: a file that is slow to open stops its own clinic alone.
+    open: Mutex<HashMap<TenantId, Arc<OnceCell<Arc<File>>>>>,
 }
 
 /// One clinic's connections: several that read, one that writes.
@@ -129,7 +130,7 @@ impl Db {
     pub fn open(folder: impl Into<PathBuf>, schema: Schema) -> Result<Self, DbError> {
         let folder = folder.into();
         check_columns(schema.columns)?;
-        std::fs::create_dir_all(&folder).map_err(DbError::Folder)?;
+        private_folder(&folder).map_err(DbError::Folder)?;
         Ok(Self(Arc::new(Inner { folder, schema, open: Mutex::default() })))
     }
 
@@ -169,26 +170,24 @@ impl Db {
     }
 
     async fn file_with(&self, tenant: &TenantId, create: bool) -> Result<Arc<File>, DbError> {
-        // Held while a file opens: two requests must not migrate one file, and opening is once per clinic and process.
-        let mut open = self.0.open.lock().await;
-        if let Some(file) = open.get(tenant) {
-            return Ok(Arc::clone(file));
-        }
-        if open.len() >= MAX_OPEN_FILES {
-            return Err(DbError::TooMany);
-        }
         let path = self.0.folder.join(format!("{tenant}.sqlite"));
-        if !create && !path.exists() {
-            return Err(DbError::Missing(tenant.clone()));
-        }
-        let file = Arc::new(self.0.open_file(tenant, &path).await?);
-        open.insert(tenant.clone(), Arc::clone(&file));
-        Ok(file)
+        let cell = {
+            let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+            match open.get(tenant) {
+                Some(cell) => Arc::clone(cell),
+                None if open.len() >= MAX_OPEN_FILES => return Err(DbError::TooMany),
+                None if !create && !path.exists() => return Err(DbError::Missing(tenant.clone())),
+                None => Arc::clone(open.entry(tenant.clone()).or_default()),
+            }
+        };
+        let open = async || self.0.open_file(tenant, &path).await.map(Arc::new);
+        cell.get_or_try_init(open).await.map(Arc::clone)
     }
 }
 
 impl Inner {
     async fn open_file(&self, tenant: &TenantId, path: &Path) -> Result<File, DbError> {
+        private_file(path).map_err(DbError::Folder)?;
         let options = SqliteConnectOptions::from_str("sqlite:")?
             .filename(path)
             .create_if_missing(true)
@@ -233,4 +232,22 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// A folder that its owner alone may enter.
+fn private_folder(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Makes sure that the file is there and that its owner alone may read it; SQLite gives its log the same mode.
+fn private_file(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(|_| ())
 }

@@ -30,5 +30,5 @@ mod relations;
 mod tx;
 
 pub use files::{Db, DbError, MAX_OPEN_FILES, Schema};
-pub use relations::{Assignment, SqliteRelations, assign, filter, unassign};
+pub use relations::{SqliteRelations, filter};
 pub use tx::{Change, ReadTx, TenantTx, TxError};

@@ -2,12 +2,22 @@
 
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
-use super::{Db, DbError};
+use super::{Db, DbError, relations};
 use crate::{
-    access::Authority,
+    access::{Authority, Relations},
     audit::{self, Action, Attempt, Trail, TrailError},
-    id::RowId,
+    clock::Timestamp,
+    id::{RowId, SubjectId, UserId},
 };
+
+fn kind(relation: Relations) -> Result<&'static str, TxError> {
+    match relation {
+        Relations::ASSIGNED => Ok("assigned"),
+        Relations::CIRCLE => Ok("circle"),
+        // The other two are not kept but derived.
+        _ => Err(TxError::NoRelation),
+    }
+}
 
 /// A transaction could not begin or commit. Nothing was changed, unless the kind says that it is unknown.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +29,12 @@ pub enum TxError {
     /// No record can be made, so nothing is changed.
     #[error("no record of the change can be made now, so nothing is changed")]
     Trail(#[from] TrailError),
+    /// Relations are changed through the door of the person whose they are.
+    #[error("a relation is changed through `grant.subject(id)` of the person whose it is")]
+    NoSubject,
+    /// The transaction was not begun to change a relation, or was begun to change one that is not kept.
+    #[error("begin the transaction with `Change::assign` or `Change::unassign`, and `assigned` or `circle`")]
+    NoRelation,
     /// The commit was refused by the database; the change was rolled back.
     #[error("the database refused the commit; nothing was changed")]
     RolledBack,
@@ -39,33 +55,50 @@ pub struct Change {
     action: Action,
     entity: &'static str,
     row: Option<RowId>,
+    relation: Option<(UserId, Relations)>,
 }
 
 impl Change {
     /// A new row of this table.
     #[must_use]
     pub const fn create(entity: &'static str, row: RowId) -> Self {
-        Self { action: Action::Create, entity, row: Some(row) }
+        Self { action: Action::Create, entity, row: Some(row), relation: None }
     }
 
     /// An existing row of this table.
     #[must_use]
     pub const fn update(entity: &'static str, row: RowId) -> Self {
-        Self { action: Action::Update, entity, row: Some(row) }
+        Self { action: Action::Update, entity, row: Some(row), relation: None }
     }
 
     /// A row of this table that will be gone.
     #[must_use]
     pub const fn delete(entity: &'static str, row: RowId) -> Self {
-        Self { action: Action::Delete, entity, row: Some(row) }
+        Self { action: Action::Delete, entity, row: Some(row), relation: None }
     }
 
     /// Many new rows of this table at once, such as an import.
     #[must_use]
     pub const fn import(entity: &'static str) -> Self {
-        Self { action: Action::Create, entity, row: None }
+        Self { action: Action::Create, entity, row: None, relation: None }
+    }
+
+    /// The person of the door will stand in this relation to a user: [`Relations::ASSIGNED`] or [`Relations::CIRCLE`].
+    /// The record names the user. [`TenantTx::relate`] does it.
+    #[must_use]
+    pub const fn assign(user: UserId, relation: Relations) -> Self {
+        Self { action: Action::Create, entity: RELATIONS, row: None, relation: Some((user, relation)) }
+    }
+
+    /// The person of the door will stand in this relation no more. [`TenantTx::unrelate`] does it.
+    #[must_use]
+    pub const fn unassign(user: UserId, relation: Relations) -> Self {
+        Self { action: Action::Delete, entity: RELATIONS, row: None, relation: Some((user, relation)) }
     }
 }
+
+/// What a change of relations is recorded as.
+const RELATIONS: &str = "relations";
 
 /// A transaction that reads. Its connection is read-only.
 #[derive(Debug)]
@@ -88,6 +121,8 @@ pub struct TenantTx {
     attempt: Attempt,
     trail: Trail,
     readers: sqlx::SqlitePool,
+    /// Whose relation this transaction was begun to change, to whom.
+    relation: Option<(SubjectId, UserId, Relations)>,
 }
 
 impl Db {
@@ -119,8 +154,14 @@ impl Db {
         let file = self.file(&facts.tenant).await?;
         let mut tx = file.writer.begin_with("BEGIN IMMEDIATE").await?;
         let subject = by.subject_id();
+        let relation = match (change.relation, subject) {
+            (Some((user, relation)), Some(subject)) => Some((subject, user, relation)),
+            (Some(_), None) => return Err(TxError::NoSubject),
+            (None, _) => None,
+        };
         let attempt = facts.trail.attempt(audit::Change {
             action: change.action,
+            about: None,
             permission: by.permission(),
             entity: change.entity,
             subjects: subject.as_slice(),
@@ -132,7 +173,7 @@ impl Db {
             .bind(attempt.id().as_bytes().to_vec())
             .execute(&mut *tx)
             .await?;
-        Ok(TenantTx { tx, attempt, trail: facts.trail.clone(), readers: file.readers.clone() })
+        Ok(TenantTx { tx, attempt, trail: facts.trail.clone(), readers: file.readers.clone(), relation })
     }
 }
 
@@ -142,17 +183,42 @@ impl TenantTx {
         &mut self.tx
     }
 
+    /// Makes the relation hold that this transaction was begun for, until some time or for good.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::NoRelation`] unless it was begun with [`Change::assign`].
+    pub async fn relate(&mut self, until: Option<Timestamp>) -> Result<(), TxError> {
+        let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
+        relations::insert(&mut self.tx, user, subject, kind(relation)?, until).await?;
+        Ok(())
+    }
+
+    /// Ends the relation that this transaction was begun for; says whether it held.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::NoRelation`] unless it was begun with [`Change::unassign`].
+    pub async fn unrelate(&mut self) -> Result<bool, TxError> {
+        let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
+        Ok(relations::remove(&mut self.tx, user, subject, kind(relation)?).await?)
+    }
+
     /// Waits until every record of the request so far is durable, then commits.
     ///
     /// # Errors
     ///
-    /// [`TxError::Trail`] if the records cannot be made durable: nothing was changed then. [`TxError::RolledBack`] and
-    /// [`TxError::Unknown`] if the database failed.
+    /// [`TxError::Trail`] if the request has ended or the records cannot be made durable: nothing was changed then.
+    /// [`TxError::RolledBack`] and [`TxError::Unknown`] if the database failed.
     pub async fn commit(self) -> Result<(), TxError> {
+        if self.trail.is_closed() {
+            return Err(TrailError::Closed.into());
+        }
         self.trail.settled().await?;
-        let Self { tx, attempt, readers, .. } = self;
+        let Self { tx, mut attempt, readers, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.
         let commit = tokio::spawn(async move {
+            attempt.sent();
             if tx.commit().await.is_ok() {
                 attempt.committed();
                 return Ok(());

@@ -186,7 +186,7 @@ impl Accounts {
         Ok(Some((stored, version)))
     }
 
-    async fn by_user(&self, tenant: &TenantId, user: UserId) -> Result<Option<(Stored, u64)>, Fault> {
+    pub(crate) async fn by_user(&self, tenant: &TenantId, user: UserId) -> Result<Option<(Stored, u64)>, Fault> {
         let name = ObjectName::tenant(tenant, USER, &user.to_string())?;
         let Some((pointer, _)) = load::<Pointer>(&*self.store, &name, USER).await? else {
             return Ok(None);

@@ -100,6 +100,10 @@ impl Identity {
         })))
     }
 
+    pub(super) fn accounts_of(&self) -> &Accounts {
+        &self.0.accounts
+    }
+
     /// Verifies an access token. Reads no store.
     ///
     /// # Errors

@@ -262,6 +262,52 @@ impl Issuer {
     }
 }
 
+/// For the fuzz target: verifies `text`, or the token of a header, a newline and claims, which it signs, so that what is
+/// behind the signature is reached. Whether it was accepted.
+///
+/// Only under the fuzzer: its key is known to everybody.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(text: &str) -> bool {
+    static ISSUER: std::sync::OnceLock<Issuer> = std::sync::OnceLock::new();
+    let issuer = ISSUER.get_or_init(|| {
+        // PKCS#8 around a seed of ones (RFC 8410 §7).
+        let head = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+        let key = super::signing_key::parse(zeroize::Zeroizing::new([&head[..], &[1; 32]].concat()));
+        Issuer::new(&IdentityOptions::new("https://fuzz.example"), &[key.expect("a key")]).expect("good settings")
+    });
+    let accepted = match text.split_once('\n') {
+        None => issuer.verify(text),
+        Some((header, claims)) => {
+            let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()));
+            let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &issuer.signer, ALGORITHM);
+            issuer.verify(&format!("{signed}.{}", signature.expect("a good key signs")))
+        }
+    };
+    let Ok(accepted) = accepted else { return false };
+    let who = &accepted.principal;
+    let subject = Subject {
+        user: who.user(),
+        role: who.role(),
+        tenant: who.tenant(),
+        session: who.session(),
+        subject: who.subject(),
+        epoch: accepted.epoch,
+        authenticated_at: who.authenticated_at(),
+    };
+    let times = (Timestamp::from_second(accepted.issued_at), Timestamp::from_second(accepted.expires));
+    // Beyond the years that a timestamp has, no server mints; `check_time` refuses there.
+    let (Ok(issued), Ok(expires)) = times else { return true };
+    let (minted, _) = issuer.mint(&subject, issued, expires).expect("whom a token named can be named again");
+    let again = issuer.verify(crate::secret::ExposeSecret::expose_secret(&minted)).expect("a minted token verifies");
+    let says = |token: &Verified| {
+        let who = &token.principal;
+        let ids = (who.user(), who.tenant().clone(), who.session(), who.subject());
+        (ids, who.role().to_owned(), who.authenticated_at(), token.epoch, token.issued_at)
+    };
+    assert_eq!(says(&again), says(&accepted));
+    true
+}
+
 fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

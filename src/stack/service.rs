@@ -88,6 +88,12 @@ impl Ward {
         };
         let principal =
             ward.identity.verify(token).map_err(|_| Refused::new(Problem::invalid_token(), "token_refused"))?;
+        // Before anything is recorded under the principal's name, so that the ledger is filled no faster than this.
+        let key = (principal.tenant().as_str(), principal.user());
+        let decision = *limits.principal.insert(ward.principal_limit.decide(&key, limits.now));
+        if !decision.is_allowed() {
+            return Err(Refused::new(ward.principal_limit.refusal(&decision), "principal_quota"));
+        }
         trail.set_actor(Actor {
             user: Some(principal.user()),
             role: Some(principal.role().into()),
@@ -96,11 +102,6 @@ impl Ward {
         });
         let tenant =
             Tenant::agree(&site, &principal).map_err(|_| Refused::new(Problem::forbidden(), "foreign_token"))?;
-        let key = (principal.tenant().as_str(), principal.user());
-        let decision = *limits.principal.insert(ward.principal_limit.decide(&key, limits.now));
-        if !decision.is_allowed() {
-            return Err(Refused::new(ward.principal_limit.refusal(&decision), "principal_quota"));
-        }
         Ok(Admitted { site, peer: peer.ip(), identified: Some((principal, tenant)) })
     }
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use jiff::{Timestamp, civil::Time, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use tower_ward::{
-    access::{JobGrant, Relations, Task},
-    db::{Assignment, Change, assign},
+    access::{JobGrant, Relations, SubjectGrant, Task},
+    db::Change,
     field::{Encrypted, Json},
     id::{RowId, SubjectId, TenantId, UserId},
     identity::{NewAccount, generate_password},
@@ -342,12 +342,10 @@ async fn chart(
         .await;
         query(done)?;
     }
-    for assignment in clinic.care_team.iter().filter(|a| a.patient == patient.id) {
-        let assignment =
-            Assignment { user: who(&assignment.staff)?, subject, relation: Relations::ASSIGNED, until: None };
-        relate(&mut tx, &assignment).await?;
-    }
     written!(tx.commit().await);
+    for assignment in clinic.care_team.iter().filter(|a| a.patient == patient.id) {
+        relate(app, &chart, who(&assignment.staff)?, Relations::ASSIGNED).await?;
+    }
     Ok(subject)
 }
 
@@ -364,16 +362,15 @@ async fn family(
         for membership in &member.members_of {
             let subject = *patients.get(membership.patient.as_str()).ok_or(SeedError::Reference("patient"))?;
             let chart = written!(grant.subject(subject).await);
-            let mut tx = written!(app.db.change(&chart, Change::import("ward_relations")).await);
-            relate(&mut tx, &Assignment { user, subject, relation: Relations::CIRCLE, until: None }).await?;
-            written!(tx.commit().await);
+            relate(app, &chart, user, Relations::CIRCLE).await?;
         }
     }
     Ok(())
 }
 
-async fn relate(tx: &mut tower_ward::db::TenantTx, assignment: &Assignment) -> Result<(), SeedError> {
-    assign(tx.conn(), assignment)
-        .await
-        .map_err(|_| SeedError::Write(Problem::unavailable().with_reason("relations cannot be written")))
+async fn relate(app: &App, chart: &SubjectGrant<SeedDemo>, user: UserId, relation: Relations) -> Result<(), SeedError> {
+    let mut tx = written!(app.db.change(chart, Change::assign(user, relation)).await);
+    written!(tx.relate(None).await);
+    written!(tx.commit().await);
+    Ok(())
 }
