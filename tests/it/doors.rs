@@ -264,7 +264,7 @@ async fn list(bench: &Bench, user: &User, rows: Vec<SubjectId>) -> (Reply, Vec<R
     let service = bench.serve(|router| {
         router.get("/forged", move |grant: Grant<ListPatients>| {
             let rows = rows.clone();
-            async move { Ok::<_, Problem>(Json(grant.cohort(Forged(rows)).await?.len())) }
+            async move { Ok::<_, Problem>(Json(grant.cohort(Forged(rows)).await?.iter().count())) }
         })
     });
     bench.records_of(get(&service, user, "/forged")).await
@@ -287,15 +287,58 @@ async fn a_list_that_leaves_its_scope_by_one_person_is_refused_whole() {
         ("not oneself", &herself, vec![mine, other]),
     ] {
         let (reply, records) = list(&bench, user, rows).await;
-        reply.is_problem(500);
+        reply.is_problem(503);
         let refused = refusal(&records);
-        assert_eq!((refused.reason(), refused.status()), (Some("query_left_its_scope"), Some(500)), "{name}");
+        assert_eq!((refused.reason(), refused.status()), (Some("query_left_its_scope"), Some(503)), "{name}");
     }
-    // For the whole clinic every relation holds, but there is no key of another clinic's patient.
+    // For the whole clinic every relation holds, but there is no key of another clinic's patient: nothing of him opens,
+    // and the record does not name him.
     let owner = bench.user(&bench.harbour, "owner").await;
-    let (reply, records) = list(&bench, &owner, vec![mine, foreign]).await;
+    let (reply, records) = list(&bench, &owner, vec![foreign, mine]).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "1"));
+    assert_eq!(of_kind(&records, Kind::Opened)[0].subjects(), [mine]);
+}
+
+#[tokio::test]
+async fn an_erased_person_is_left_out_of_lists_and_takes_nobody_along() {
+    let bench = Bench::new().await;
+    let service = bench.serve(|router| router);
+    let ada = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let gone = bench.patient(&bench.harbour, CANARY, CANARY).await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    bench.keyring.erase_subject(&bench.harbour, gone).await.expect("erased");
+    let (reply, records) = bench.records_of(get(&service, &owner, "/patients")).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, r#"["Ada"]"#));
+    assert_eq!(of_kind(&records, Kind::Opened)[0].subjects(), [ada]);
+}
+
+#[tokio::test]
+async fn a_damaged_key_in_a_list_is_a_refusal_and_is_recorded() {
+    let bench = Bench::new().await;
+    let ada = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let damaged = SubjectId::generate(&bench.clock);
+    let name =
+        tower_ward::store::ObjectName::tenant(&bench.harbour, "key", &format!("subject-{damaged}")).expect("a name");
+    bench.store.insert_new(&name, b"not a key", None).await.expect("written");
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let (reply, records) = list(&bench, &owner, vec![ada, damaged]).await;
     reply.is_problem(503);
     assert_eq!(refusal(&records).reason(), Some("key_unavailable"));
+}
+
+#[tokio::test]
+async fn a_timeline_is_had_through_the_door_of_its_person_and_while_the_request_lasts() {
+    let bench = Bench::new().await;
+    let patient = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let other = bench.patient(&bench.harbour, "Eve", "a cold").await;
+    let (trail, mut closer) = bench.trail();
+    let chart = bench.danger::<ReadNotes>(&trail, &bench.harbour).subject(patient).await.expect("open");
+    trail.settled().await.expect("durable");
+    let timeline = chart.timeline(100).await.expect("read");
+    assert!(timeline.iter().any(|record| record.trail() == Some(trail.id())), "this very reading is in it");
+    assert!(timeline.iter().all(|record| record.subjects().contains(&patient) && !record.subjects().contains(&other)));
+    closer.finish(End::Completed);
+    assert!(matches!(chart.timeline(100).await, Err(DoorError::Closed(Closed))));
 }
 
 #[tokio::test]

@@ -414,15 +414,11 @@ async fn a_handler_that_panics_is_a_500_in_full_dress_with_a_closed_record() {
                 }
                 Ok::<_, Problem>("never")
             })
-            .public(
-                "/panic",
-                "panics",
-                axum::routing::get(|| async {
-                    if true {
-                        panic!("{CANARY}")
-                    }
-                }),
-            )
+            .public_get("/panic", "panics", || async {
+                if true {
+                    panic!("{CANARY}")
+                }
+            })
     });
     let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
     let owner = bench.user(&bench.harbour, "owner").await;
@@ -610,7 +606,7 @@ async fn a_handler_cannot_undress_its_response() {
                 ("cache-control", "public, max-age=600"),
             ]
         };
-        router.public("/naked", "tries to undress", axum::routing::get(naked))
+        router.public_get("/naked", "tries to undress", naked)
     });
     let reply = send(&service, request(Method::GET, None, "/naked")).await;
     assert_eq!(reply.status, 200);
@@ -661,7 +657,7 @@ async fn a_visit_put_into_a_later_request_is_replaced_by_that_requests_own() {
     let kept = Arc::clone(&stolen);
     let service = bench.serve(|router| {
         let keep = move |visit: Visit| async move { drop(kept.lock().unwrap().replace(visit)) };
-        router.public("/keep", "keeps the visit", axum::routing::get(keep))
+        router.public_get("/keep", "keeps the visit", keep)
     });
     assert_eq!(get(&service, &owner, "/keep").await.status, 200);
     let mut theft = request(Method::GET, None, &format!("/patients/{patient}/notes"));

@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::body::Body;
@@ -23,7 +24,7 @@ use tower_ward::{
     audit::{Action, Closer, End, Event, Kind, Ledger, LedgerOptions, Record, RequestFacts, Trail},
     axum::Router,
     clock::{Clock, ManualClock, SharedClock, Timestamp},
-    db::{Assignment, Change, Db, SqliteRelations, assign},
+    db::{Change, Db, SqliteRelations},
     id::{RowId, SubjectId, TenantId, UserId},
     identity::{Identity, IdentityOptions, NewAccount},
     keys::{Keyring, RootKey},
@@ -46,6 +47,7 @@ pub(crate) struct Setup {
     pub(crate) policy: String,
     pub(crate) peer_quota: Quota,
     pub(crate) principal_quota: Quota,
+    pub(crate) deadline: Duration,
 }
 
 impl Default for Setup {
@@ -56,6 +58,7 @@ impl Default for Setup {
             policy: model::POLICY.to_owned(),
             peer_quota: many,
             principal_quota: many,
+            deadline: Duration::from_secs(30),
         }
     }
 }
@@ -155,6 +158,12 @@ impl Bench {
             .with_clock(shared)
             .with_peer_quota(setup.peer_quota)
             .with_principal_quota(setup.principal_quota)
+            .with_deadline(setup.deadline)
+            .with_job_store(Arc::clone(&store))
+            .add_task::<model::Remind>()
+            .add_task::<model::Digest>()
+            .add_task::<model::Letters>()
+            .add_task::<model::Audit>()
             .keys(keyring.clone())
             .audit(ledger)
             .authenticate(identity)
@@ -192,8 +201,8 @@ impl Bench {
         self.dir.path().join("clinics").join(format!("{tenant}.sqlite"))
     }
 
-    pub(crate) fn jobs(&self) -> Jobs {
-        self.ward.jobs(Arc::clone(&self.store))
+    pub(crate) fn jobs(&self) -> &Jobs {
+        self.ward.jobs().expect("a job store")
     }
 
     pub(crate) fn break_relations(&self, broken: bool) {
@@ -212,7 +221,7 @@ impl Bench {
             .get("/patients", model::list_patients)
             .post("/patients", model::admit_patient)
             .get("/staff", model::read_staff)
-            .public("/healthz", "liveness, holds no data", axum::routing::get(|| async { "ok" }))
+            .public_get("/healthz", "liveness, holds no data", || async { "ok" })
     }
 
     /// The routes of the clinic and those that a test adds.
@@ -279,8 +288,8 @@ impl Bench {
     ) {
         let (trail, mut closer) = self.trail();
         let chart = self.danger::<WriteNotes>(&trail, tenant).subject(subject).await.expect("open");
-        let mut tx = self.db.change(&chart, Change::create("relations", model::row_of(subject))).await.expect("begun");
-        assign(tx.conn(), &Assignment { user: user.id, subject, relation, until }).await.expect("assigned");
+        let mut tx = self.db.change(&chart, Change::assign(user.id, relation)).await.expect("begun");
+        tx.relate(until).await.expect("assigned");
         tx.commit().await.expect("committed");
         closer.finish(End::Completed);
     }
@@ -334,7 +343,7 @@ impl Blocked {
     pub(crate) async fn unblock(self, ledger: &Ledger) {
         std::fs::rename(&self.to, &self.from).expect("renamed");
         while !ledger.is_available() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }

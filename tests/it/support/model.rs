@@ -3,7 +3,7 @@
 use axum::{extract::State, http::StatusCode};
 use sqlx::{QueryBuilder, migrate::Migrator};
 use tower_ward::{
-    access::{CohortQuery, Grant, Opens, Scope, SubjectGrant},
+    access::{CohortQuery, Grant, Opens, Scope, SubjectGrant, Task},
     axum::{Json, Path},
     clock::{SharedClock, Timestamp},
     db::{Change, Db, Schema, filter},
@@ -76,6 +76,26 @@ pub(crate) const POLICY: &str = r#"
 pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) clock: SharedClock,
+}
+
+macro_rules! tasks {
+    ($($name:ident: $permission:ty = $id:literal;)+) => { $(
+        pub(crate) enum $name {}
+        impl Task for $name {
+            type Permission = $permission;
+            const ID: &'static str = $id;
+        }
+    )+ };
+}
+
+tasks! {
+    Remind: ReadNotes = "remind";
+    // The same permission, another task.
+    Digest: ReadNotes = "digest";
+    Letters: WriteNotes = "letters";
+    Audit: ReadStaff = "audit";
+    // One that the builder is never told of.
+    Undeclared: ReadNotes = "undeclared";
 }
 
 pub(crate) fn row_of(subject: SubjectId) -> RowId {
