@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod certs;
+mod crash;
 mod fixtures;
+mod process;
 mod serve;
 mod tls;
