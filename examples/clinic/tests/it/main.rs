@@ -3,6 +3,7 @@
 
 mod certs;
 mod contract;
+mod crash;
 mod fixtures;
 mod harness;
 mod headers;
@@ -10,6 +11,7 @@ mod hosts;
 mod isolation;
 mod matrix;
 mod openapi;
+mod process;
 mod roles;
 mod serve;
 mod session;
