@@ -123,19 +123,19 @@ impl<P: Permission, R: Send> Cohort<P, R> {
             grant.refuse("not_clinic_wide", 403, &[]);
             return Err(DoorError::NotClinicWide(P::ID));
         }
-        let rows = query.rows(&scope).await.map_err(DoorError::Query)?;
+        let rows = query.rows(&scope).await.map_err(|e| grant.failed(DoorError::Query(e), &[]))?;
         if rows.len() > MAX_COHORT {
-            return Err(DoorError::TooMany(P::ID));
+            return Err(grant.failed(DoorError::TooMany(P::ID), &[]));
         }
         let rows: Vec<_> = rows.into_iter().map(|row| (Q::subject(&row), row)).collect();
         let mut subjects: Vec<_> = rows.iter().map(|(subject, _)| *subject).collect();
         subjects.sort_unstable();
         subjects.dedup();
-        if !scope.reaches(&subjects).await? {
-            grant.refuse("query_left_its_scope", 500, &[]);
-            return Err(DoorError::OutOfScope(P::ID));
+        if !scope.reaches(&subjects).await.map_err(|e| grant.failed(e, &[]))? {
+            return Err(grant.failed(DoorError::OutOfScope(P::ID), &[]));
         }
-        let keys = facts.doors.keyring.subjects(&facts.tenant, &subjects).await.map_err(DoorError::Key)?;
+        let keys = facts.doors.keyring.subjects(&facts.tenant, &subjects).await;
+        let keys = keys.map_err(|e| grant.failed(DoorError::Key(e), &[]))?;
         let (subjects, keys): (Vec<_>, Vec<_>) =
             subjects.into_iter().zip(keys).filter_map(|(subject, key)| Some((subject, key?))).unzip();
         let why = grant.allowed().why();

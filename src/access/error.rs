@@ -43,5 +43,22 @@ pub enum DoorError {
     Relations(#[from] RelationError),
 }
 
+impl DoorError {
+    /// What the record says of it, and the status; `None` where the door itself says more, or the request has ended.
+    pub(super) const fn refusal(&self) -> Option<(&'static str, u16)> {
+        Some(match self {
+            Self::NotFound | Self::NotClinicWide(_) | Self::Closed(_) => return None,
+            Self::Trail(TrailError::Closed | TrailError::Expired) => return None,
+            Self::OutOfScope(_) => ("query_left_its_scope", 503),
+            Self::TooMany(_) => ("query_not_paged", 500),
+            Self::Query(_) => ("query_failed", 500),
+            Self::Trail(_) => ("ledger_unavailable", 503),
+            Self::Key(_) => ("key_unavailable", 503),
+            Self::Timeline(_) => ("ledger_unreadable", 503),
+            Self::Relations(_) => ("relations_unavailable", 503),
+        })
+    }
+}
+
 /// The most rows that one [`cohort`](super::Grant::cohort) returns.
 pub const MAX_COHORT: usize = 500;

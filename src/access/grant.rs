@@ -124,7 +124,7 @@ impl<P: Permission> Grant<P> {
         if facts.trail.is_closed() {
             return Err(Closed.into());
         }
-        let holds = self.relations_to(subject).await?;
+        let holds = self.relations_to(subject).await.map_err(|e| self.failed(e, &[subject]))?;
         if holds.is_empty() {
             self.refuse("no_relation", 404, &[subject]);
             return Err(DoorError::NotFound);
@@ -150,7 +150,8 @@ impl<P: Permission> Grant<P> {
         let facts = &*self.facts;
         self.clinic_wide()?;
         let subject = SubjectId::generate(&*facts.doors.clock);
-        let key = facts.doors.keyring.create_subject(&facts.tenant, subject).await.map_err(DoorError::Key)?;
+        let key = facts.doors.keyring.create_subject(&facts.tenant, subject).await;
+        let key = key.map_err(|e| self.failed(DoorError::Key(e), &[subject]))?;
         let tenant_key = self.tenant_key().await?;
         self.record(Action::Create, &[subject], Relations::CLINIC.why())?;
         Ok(self.grant_for(subject, key, &tenant_key, Relations::CLINIC.why()))
@@ -200,21 +201,22 @@ impl<P: Permission> Grant<P> {
     }
 
     async fn tenant_key(&self) -> Result<Arc<TenantKey>, DoorError> {
-        self.facts.doors.keyring.tenant(&self.facts.tenant).await.map_err(DoorError::Key)
+        let key = self.facts.doors.keyring.tenant(&self.facts.tenant).await;
+        key.map_err(|e| self.failed(DoorError::Key(e), &[]))
     }
 
     pub(super) fn record(&self, action: Action, subjects: &[SubjectId], why: &'static str) -> Result<(), DoorError> {
         let (permission, entity) = (P::ID, entity(P::ID));
-        self.facts.trail.door(Door {
-            action,
-            permission,
-            entity,
-            subjects,
-            row: None,
-            purpose: None,
-            why: why.into(),
-        })?;
-        Ok(())
+        let door = Door { action, permission, entity, subjects, row: None, purpose: None, why: why.into() };
+        self.facts.trail.door(door).map_err(|e| self.failed(e.into(), subjects))
+    }
+
+    /// An error while deciding is a refusal, and is recorded as one.
+    pub(super) fn failed(&self, error: DoorError, subjects: &[SubjectId]) -> DoorError {
+        if let Some((reason, status)) = error.refusal() {
+            self.refuse(reason, status, subjects);
+        }
+        error
     }
 
     /// A key that is not here is the same to the client as a person who is not; the record knows better.
@@ -222,7 +224,7 @@ impl<P: Permission> Grant<P> {
         match error {
             KeyError::Unknown => self.refuse("unknown_person", 404, &[subject]),
             KeyError::Erased => self.refuse("erased_person", 404, &[subject]),
-            error => return DoorError::Key(error),
+            error => return self.failed(DoorError::Key(error), &[subject]),
         }
         DoorError::NotFound
     }
@@ -230,7 +232,7 @@ impl<P: Permission> Grant<P> {
     pub(super) fn refuse(&self, reason: &'static str, status: u16, subjects: &[SubjectId]) {
         let entity = Some(entity(P::ID));
         let (permission, status) = (Some(P::ID), Some(status));
-        self.facts.trail.refuse(Refusal { reason, status, permission, entity, subjects, row: None });
+        self.facts.trail.refuse(Refusal { reason, status, permission, entity, subjects, ..Refusal::default() });
     }
 
     fn clinic_wide(&self) -> Result<(), DoorError> {

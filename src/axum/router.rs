@@ -225,13 +225,6 @@ impl Router<()> {
     }
 }
 
-/// 405. axum adds which methods there are.
-async fn not_allowed() -> Response {
-    let mut response = Problem::method_not_allowed(HeaderValue::from_static("GET")).into_response();
-    response.headers_mut().remove(header::ALLOW);
-    response
-}
-
 /// The guard of one route.
 #[derive(Debug, Clone)]
 struct Guard {
@@ -283,6 +276,13 @@ async fn public(request: Request, next: axum::middleware::Next) -> Response {
         Some(used) => mark(used, response),
         None => response,
     }
+}
+
+/// 405. Which methods there are is known to the router alone, and it says so only where nobody has.
+async fn not_allowed() -> Response {
+    let mut response = Problem::method_not_allowed(HeaderValue::from_static("")).into_response();
+    response.headers_mut().remove(header::ALLOW);
+    response
 }
 
 /// Says on a response whose trail it was made under; the ledger's future refuses another request's.

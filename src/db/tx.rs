@@ -166,6 +166,7 @@ impl Db {
             subjects: subject.as_slice(),
             row: change.row,
             purpose: None,
+            about: change.relation.map(|(user, _)| user),
             why: by.why().to_owned(),
         })?;
         sqlx::query("insert into ward_attempts (id) values (?)")

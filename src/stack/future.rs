@@ -81,6 +81,7 @@ impl<F, RB: Body<Data = Bytes> + From<Bytes>> ResponseFuture<F, RB> {
         Self::around(AuditFuture::new(inner, closer, answer as Respond<RB>), dress)
     }
 
+    /// In place of the response future of a service that panicked before it made one.
     pub(super) fn panicked(closer: Closer, dress: Dress) -> Self {
         Self::around(AuditFuture::panicked(closer, answer as Respond<RB>), dress)
     }

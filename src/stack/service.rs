@@ -145,9 +145,8 @@ where
         match admitted {
             Ok(Admitted { site, peer, identified }) => {
                 request.extensions_mut().insert(Visit::new(trail, site, peer, identified));
-                let inner = &mut self.inner;
-                match catch_unwind(AssertUnwindSafe(|| inner.call(request))) {
-                    Ok(running) => ResponseFuture::running(running, closer, dress),
+                match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
+                    Ok(future) => ResponseFuture::running(future, closer, dress),
                     Err(_) => ResponseFuture::panicked(closer, dress),
                 }
             }

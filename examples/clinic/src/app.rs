@@ -138,15 +138,16 @@ async fn open(args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Parts
         Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(clock), IdentityOptions::new("https://localhost"))
             .await?;
     let db = Db::open(folder.clinics(), model::SCHEMA)?;
+    // RFC 6797 §7.2: no word about https over http.
     let headers = HeadersLayer::builder();
-    let headers = if args.plain_http { headers.danger_over_plain_http() } else { headers }.build()?;
+    let headers = if args.plain_http { headers.danger_over_plain_http() } else { headers };
     let ward = Ward::builder()
         .with_clock(Arc::clone(clock))
+        .with_headers(headers.build()?)
         .with_peer_quota(Quota::per_minute(args.peer_quota))
         .with_principal_quota(Quota::per_minute(args.user_quota))
         .with_job_store(accounts)
         .add_task::<Seed>()
-        .with_headers(headers)
         .keys(keyring)
         .audit(ledger)
         .authenticate(identity.clone())

@@ -67,6 +67,7 @@ fn door(subjects: &[SubjectId]) -> Door<'_> {
 fn change(subjects: &[SubjectId]) -> Change<'_> {
     Change {
         action: Action::Update,
+        about: None,
         permission: "notes.write",
         entity: "note",
         subjects,

@@ -137,6 +137,7 @@ impl Trail {
         }
         record.action = Some(event.action);
         record.user = event.user.or(record.user);
+        record.about = event.about;
         record.role = event.role.or(record.role);
         record.session = event.session.or(record.session);
         record.entity = event.entity;
@@ -182,12 +183,13 @@ impl Trail {
 
     /// Announces a change. Keeps a place for its outcome, which may follow the end of the request.
     pub(crate) fn attempt(&self, change: Change<'_>) -> Result<Attempt, TrailError> {
-        let Change { action, permission, entity, subjects, row, purpose, why } = change;
+        let Change { action, about, permission, entity, subjects, row, purpose, why } = change;
         let mut state = lock(&self.0.state);
         let mut record =
             self.door_record(&state, Kind::Attempt, Door { action, permission, entity, subjects, row, purpose, why })?;
         let id = AttemptId::generate(&**self.0.ledger.clock());
         record.attempt = Some(id);
+        record.about = about;
         let slot = self.0.ledger.reserve()?;
         let outcome = record.clone();
         self.enter(&mut state, record)?;
@@ -237,6 +239,7 @@ impl Trail {
         };
         let mut record = self.draft(&state, Kind::Refused);
         record.action = Some(Action::Denied);
+        record.about = refusal.about;
         record.permission = refusal.permission.filter(fits).map(Into::into);
         record.entity = refusal.entity.filter(fits).map(Into::into);
         record.subjects = refusal.subjects.to_vec();
