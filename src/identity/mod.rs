@@ -24,4 +24,4 @@ pub use error::{AccountError, Fault, IdentityError, LoginError, RefreshError, To
 pub use facade::{Identity, Tokens};
 pub use options::IdentityOptions;
 pub use password::{PasswordHashing, generate_password};
-pub use principal::Principal;
+pub use principal::{Factor, Principal};
