@@ -2,7 +2,11 @@
 
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
-use super::{Db, DbError, relations};
+use super::{
+    Db, DbError,
+    latch::{self, Latch},
+    relations,
+};
 use crate::{
     access::{Authority, Relations},
     audit::{self, Action, Attempt, Trail, TrailError},
@@ -121,6 +125,7 @@ pub struct TenantTx {
     attempt: Attempt,
     trail: Trail,
     readers: sqlx::SqlitePool,
+    latch: Latch,
     /// Whose relation this transaction was begun to change, to whom.
     relation: Option<(SubjectId, UserId, Relations)>,
 }
@@ -169,11 +174,12 @@ impl Db {
             about: change.relation.map(|(user, _)| user),
             why: by.why().to_owned(),
         })?;
-        sqlx::query("insert into ward_attempts (id) values (?)")
+        sqlx::query("insert into main.ward_attempts (id) values (?)")
             .bind(attempt.id().as_bytes().to_vec())
             .execute(&mut *tx)
             .await?;
-        Ok(TenantTx { tx, attempt, trail: facts.trail.clone(), readers: file.readers.clone(), relation })
+        let (trail, readers, latch) = (facts.trail.clone(), file.readers.clone(), file.latch.clone());
+        Ok(TenantTx { tx, attempt, trail, readers, latch, relation })
     }
 }
 
@@ -215,11 +221,19 @@ impl TenantTx {
             return Err(TrailError::Closed.into());
         }
         self.trail.settled().await?;
-        let Self { tx, mut attempt, readers, .. } = self;
+        let Self { mut tx, mut attempt, readers, latch, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.
         let commit = tokio::spawn(async move {
+            if !matches!(latch::is_whole(&mut tx, attempt.id()).await, Ok(true)) {
+                let _ = tx.rollback().await;
+                attempt.rolled_back();
+                return Err(TxError::RolledBack);
+            }
             attempt.sent();
-            if tx.commit().await.is_ok() {
+            let lifted = latch.lift();
+            let committed = tx.commit().await;
+            drop(lifted);
+            if committed.is_ok() {
                 attempt.committed();
                 return Ok(());
             }
