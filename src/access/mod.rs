@@ -81,7 +81,7 @@ pub use crate::store::BoxFuture;
 pub use cohort::{Cohort, CohortQuery, Scope};
 pub use danger::danger_grant;
 pub use error::{DoorError, MAX_COHORT};
-pub use grant::{Authority, ClinicGrant, Closed, Grant, Indexer, Opener, SubjectGrant};
+pub use grant::{Authority, ClinicGrant, Closed, Grant, Indexer, OpenDoor, Opener, SubjectGrant};
 pub(crate) use grant::{Doors, Facts, SealKey, Sealing, Who};
 pub(crate) use job::Issuers;
 #[doc(hidden)]

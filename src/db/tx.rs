@@ -8,7 +8,7 @@ use super::{
     relations,
 };
 use crate::{
-    access::{Authority, Relations},
+    access::{Authority, OpenDoor, Relations},
     audit::{self, Action, Attempt, Trail, TrailError},
     clock::Timestamp,
     id::{RowId, SubjectId, UserId},
@@ -151,7 +151,7 @@ impl Db {
     /// # Errors
     ///
     /// [`TxError::Trail`] if no record can be made now; [`TxError::Db`] if the clinic's file cannot be written.
-    pub async fn change(&self, by: &impl Authority, change: Change) -> Result<TenantTx, TxError> {
+    pub async fn change(&self, by: &impl OpenDoor, change: Change) -> Result<TenantTx, TxError> {
         let facts = by.facts();
         if facts.trail.is_closed() {
             return Err(TrailError::Closed.into());
