@@ -9,7 +9,7 @@ use std::{
 };
 
 use sqlx::{
-    SqlitePool,
+    Connection as _, SqliteConnection, SqlitePool,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -187,6 +187,16 @@ impl Db {
     }
 }
 
+/// Whether a connection that is given back can be used again.
+///
+/// On a full or failing disk SQLite ends a transaction by itself. sqlx's `ROLLBACK` fails then, and it goes on counting
+/// one as open: no other would ever begin on that connection. It is closed, and the next transaction opens another.
+async fn is_at_rest(conn: &mut SqliteConnection) -> sqlx::Result<bool> {
+    // The rollback is queued; the ping comes back behind it.
+    conn.ping().await?;
+    Ok(!conn.is_in_transaction())
+}
+
 impl Inner {
     async fn open_file(&self, tenant: &TenantId, path: &Path) -> Result<File, DbError> {
         let options = SqliteConnectOptions::from_str("sqlite:")?
@@ -198,7 +208,12 @@ impl Inner {
             .busy_timeout(Duration::from_secs(5))
             .pragma("secure_delete", "ON")
             .pragma("trusted_schema", "OFF");
-        let pool = |most: u32| SqlitePoolOptions::new().max_connections(most).acquire_timeout(Duration::from_secs(5));
+        let pool = |most: u32| {
+            SqlitePoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(Duration::from_secs(5))
+                .after_release(|conn, _| Box::pin(is_at_rest(conn)))
+        };
         let writer = pool(1).connect_with(options.clone()).await?;
         sqlx::raw_sql(OWN_TABLES).execute(&writer).await?;
         let owner: Option<String> = sqlx::query_scalar("select id from ward_tenant").fetch_optional(&writer).await?;
