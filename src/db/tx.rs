@@ -22,7 +22,8 @@ pub enum TxError {
     /// The commit was refused by the database; the change was rolled back.
     #[error("the database refused the commit; nothing was changed")]
     RolledBack,
-    /// Whether the commit took effect is not known. The ledger says so, and the next start settles it.
+    /// Whether the commit took effect is not known: the disk failed in the middle of it. The ledger says so, and the next
+    /// start settles it.
     #[error("it is not known whether the change took effect; it will be settled from the database")]
     Unknown,
 }
@@ -153,29 +154,64 @@ impl TenantTx {
         let Self { tx, attempt, readers, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.
         let commit = tokio::spawn(async move {
-            if tx.commit().await.is_ok() {
-                attempt.committed();
+            let attempt = Sent(Some(attempt));
+            let Err(error) = tx.commit().await else {
+                attempt.ended(Attempt::committed);
                 return Ok(());
-            }
+            };
             let found = sqlx::query("select 1 from ward_attempts where id = ?")
-                .bind(attempt.id().as_bytes().to_vec())
+                .bind(attempt.id())
                 .fetch_optional(&readers)
                 .await;
             match found {
                 Ok(Some(_)) => {
-                    attempt.committed();
+                    attempt.ended(Attempt::committed);
                     Ok(())
                 }
-                Ok(None) => {
-                    attempt.rolled_back();
+                Ok(None) if is_undone(&error) => {
+                    attempt.ended(Attempt::rolled_back);
                     Err(TxError::RolledBack)
                 }
-                Err(_) => {
-                    attempt.unknown();
-                    Err(TxError::Unknown)
-                }
+                _ => Err(TxError::Unknown),
             }
         });
         commit.await.unwrap_or(Err(TxError::Unknown))
     }
+}
+
+/// An attempt whose commit was sent. Dropped without a word, as by a runtime that ends, nobody knows how it ended.
+struct Sent(Option<Attempt>);
+
+impl Sent {
+    fn id(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|attempt| attempt.id().as_bytes().to_vec()).collect()
+    }
+
+    fn ended(mut self, how: impl FnOnce(Attempt)) {
+        if let Some(attempt) = self.0.take() {
+            how(attempt);
+        }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.0.take() {
+            attempt.unknown();
+        }
+    }
+}
+
+/// Whether a commit that failed so leaves nothing in the write-ahead log that a crash could bring back.
+///
+/// One whose sync failed stands in the log whole. SQLite shows it to nobody, and writes the next commit over it; but a
+/// process that dies before that leaves it to the next start, which takes it for committed.
+fn is_undone(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    const FULL: u32 = 13;
+    const CONSTRAINT: u32 = 19;
+    let code = error.as_database_error().and_then(|error| error.code());
+    // The primary code is the lowest byte: https://www.sqlite.org/rescode.html#extrc
+    let code = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
+    matches!(code, Some(BUSY | FULL | CONSTRAINT))
 }
