@@ -3,6 +3,7 @@
 
 mod certs;
 mod crash;
+mod disk;
 mod fixtures;
 mod process;
 mod serve;
