@@ -91,6 +91,8 @@ pub use body::{TrailBody, Unrecorded};
 pub(crate) use future::UsedTrail;
 pub use future::{AuditFuture, Failure, UpgradeHasTrail};
 pub use layer::{Audit, AuditLayer};
+#[doc(hidden)]
+pub use ledger::fuzz_segment;
 pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Unsettled};
 pub use record::{
     Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,

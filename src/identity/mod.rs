@@ -12,6 +12,7 @@ mod record;
 mod revocation;
 mod session;
 mod signing_key;
+mod standing;
 mod token;
 mod warm;
 
@@ -23,4 +24,12 @@ pub use error::{AccountError, Fault, IdentityError, LoginError, RefreshError, To
 pub use facade::{Identity, Tokens};
 pub use options::IdentityOptions;
 pub use password::{PasswordHashing, generate_password};
-pub use principal::Principal;
+pub use principal::{Factor, Principal};
+
+/// For the fuzz target: whether this token, or this header and these claims once signed, are accepted.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[must_use]
+pub fn fuzz_token(text: &str) -> bool {
+    token::fuzz(text)
+}

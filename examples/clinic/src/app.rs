@@ -8,6 +8,7 @@ use tower_ward::{
     audit::{Ledger, LedgerOptions},
     clock::{SharedClock, SystemClock},
     db::{Db, SqliteRelations},
+    headers::HeadersLayer,
     id::TenantId,
     identity::{Identity, IdentityOptions},
     keys::{KeySource, Keyring, RootKey},
@@ -61,7 +62,6 @@ pub struct Server {
 struct Parts {
     ward: Ward,
     app: App,
-    jobs_store: Arc<dyn Durable>,
 }
 
 /// Lays out what is missing, opens everything, and binds the address.
@@ -138,19 +138,25 @@ async fn open(args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Parts
         Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(clock), IdentityOptions::new("https://localhost"))
             .await?;
     let db = Db::open(folder.clinics(), model::SCHEMA)?;
+    // RFC 6797 §7.2: no word about https over http.
+    let headers = HeadersLayer::builder();
+    let headers = if args.plain_http { headers.danger_over_plain_http() } else { headers };
     let ward = Ward::builder()
         .with_clock(Arc::clone(clock))
+        .with_headers(headers.build()?)
         .with_peer_quota(Quota::per_minute(args.peer_quota))
         .with_principal_quota(Quota::per_minute(args.user_quota))
+        .with_job_store(accounts)
+        .add_task::<Seed>()
         .keys(keyring)
-        .audit(ledger.clone())
+        .audit(ledger)
         .authenticate(identity.clone())
         .tenants(Hosts::new("{tenant}.localhost", "localhost")?)
         .policy(Policy::from_toml(POLICY)?)
         .relations(SqliteRelations::new(db.clone(), Arc::clone(clock)))
         .build()?;
-    let app = App { identity, ledger, db, clock: Arc::clone(clock) };
-    Ok(Parts { ward, app, jobs_store: accounts })
+    let app = App { identity, db, clock: Arc::clone(clock) };
+    Ok(Parts { ward, app })
 }
 
 /// Fills every clinic, each by a job of its own.
@@ -160,12 +166,12 @@ async fn lay_out(
     tenants: &[TenantId],
     say: &impl Fn(&str),
 ) -> Result<Vec<DemoClinic>, Error> {
-    let jobs = parts.ward.jobs(Arc::clone(&parts.jobs_store));
+    let jobs = parts.ward.jobs().ok_or("the ward was built without a job store")?;
     let mut clinics = Vec::new();
     for (clinic, tenant) in data.clinics.iter().zip(tenants) {
         let (patients, notes) = (clinic.patients.len(), clinic.notes.len());
         say(&format!("laying out {} ({patients} patients, {notes} notes)", clinic.name));
-        let envelope = jobs.issue_for_clinic::<Seed>(tenant.clone(), Duration::from_secs(600))?;
+        let envelope = jobs.danger_issue_for_clinic::<Seed>(tenant.clone(), Duration::from_secs(600))?;
         let host = parts.ward.hosts().host_of(tenant);
         let app = &parts.app;
         let filled =

@@ -28,6 +28,8 @@ pub(crate) use gate::{Wait, lock};
 pub(crate) use open::is_written;
 pub use options::{LedgerError, LedgerOptions};
 use refusals::Refusals;
+#[doc(hidden)]
+pub use segment::fuzz_segment;
 use tokio::sync::{mpsc, watch};
 pub use tree::Head;
 

@@ -8,13 +8,15 @@ use crate::audit::{
     record::{AttemptId, Kind, Outcome, Record},
 };
 
-/// A change that was announced. Dropped without a word, it was rolled back.
+/// A change that was announced. Dropped before its commit was [sent](Self::sent), it was rolled back.
 #[must_use = "dropping it records that the change was rolled back"]
 pub(crate) struct Attempt {
     pub(super) id: AttemptId,
     pub(super) trail: Trail,
     /// The place in the queue, and what the attempt's record said.
     pub(super) kept: Option<(Slot, Box<Record>)>,
+    /// Whether the commit was sent: from then on, silence is not a rollback.
+    pub(super) sent: bool,
 }
 
 impl fmt::Debug for Attempt {
@@ -29,6 +31,11 @@ impl Attempt {
         self.id
     }
 
+    /// The commit is about to be sent. Dropped without a word after this, its outcome is unknown.
+    pub(crate) fn sent(&mut self) {
+        self.sent = true;
+    }
+
     /// The transaction was committed.
     pub(crate) fn committed(mut self) {
         self.end(Outcome::Committed);
@@ -41,6 +48,10 @@ impl Attempt {
 
     /// The commit was sent and its answer lost: it is settled from the database later.
     pub(crate) fn unknown(mut self) {
+        self.lost();
+    }
+
+    fn lost(&mut self) {
         if let Some((_, record)) = &self.kept
             && let Some(unsettled) = Unsettled::of(record)
         {
@@ -62,6 +73,6 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.end(Outcome::RolledBack);
+        if self.sent { self.lost() } else { self.end(Outcome::RolledBack) }
     }
 }

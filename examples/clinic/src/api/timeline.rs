@@ -6,13 +6,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tower_ward::{
     access::Grant,
-    audit::{Ledger, Record},
+    audit::Record,
     axum::{Json, Path},
+    db::Db,
     id::SubjectId,
     problem::Problem,
 };
 use uuid::Uuid;
 
+use super::patients::must_be_patient;
 use crate::model::ReadTimeline;
 
 /// The most entries that one request shows: the newest.
@@ -60,15 +62,10 @@ impl From<&Record> for Entry {
 pub(super) async fn timeline(
     grant: Grant<ReadTimeline>,
     Path(patient): Path<SubjectId>,
-    State(ledger): State<Ledger>,
+    State(db): State<Db>,
 ) -> Result<Json<Vec<Entry>>, Problem> {
     // Reading it is recorded like any other door, and shows in the next reading.
     let chart = grant.subject(patient).await?;
-    let tenant = chart.tenant().clone();
-    let records = tokio::task::spawn_blocking(move || ledger.timeline(&tenant, patient, MOST))
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .ok_or_else(|| Problem::unavailable().with_reason("the ledger cannot be read"))?;
-    Ok(Json(records.iter().map(Entry::from).collect()))
+    must_be_patient(db.read(&chart).await?.conn(), patient).await?;
+    Ok(Json(chart.timeline(MOST).await?.iter().map(Entry::from).collect()))
 }

@@ -2,9 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod certs;
+mod contract;
 mod crash;
 mod disk;
 mod fixtures;
+mod harness;
+mod headers;
+mod hosts;
+mod isolation;
+mod matrix;
+mod openapi;
 mod process;
+mod roles;
 mod serve;
+mod session;
 mod tls;

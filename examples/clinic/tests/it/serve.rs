@@ -39,8 +39,11 @@ const H2: &[u8] = b"h2";
 /// Longer than anything here takes: what waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A limit that a test waits for.
+/// Long enough for something that must not happen to show.
 const SHORT: Duration = Duration::from_millis(300);
+
+/// A limit that a test waits for, and that a well-behaved client keeps even on a busy machine.
+const LIMIT: Duration = Duration::from_secs(2);
 
 struct Server {
     address: SocketAddr,
@@ -249,7 +252,7 @@ async fn plain_http_beyond_this_machine_is_refused() {
 #[tokio::test]
 async fn a_slow_handshake_holds_up_nobody_and_is_ended() {
     let mut limits = Limits::default();
-    limits.handshake = SHORT;
+    limits.handshake = LIMIT;
     let server = Server::tls(limits).await;
     let silent: Vec<_> = within(async {
         let mut silent = Vec::new();
@@ -274,20 +277,21 @@ async fn a_connection_that_never_asks_is_closed() {
     // Encrypted, agreed on a protocol, and then silence: or half of a head.
     for (alpn, start) in [(H1, ""), (H1, "GET / HT"), (H2, ""), (H2, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")] {
         let mut io = tls::connect(tls::config(&server.certs, &[&TLS13], &[alpn]), server.address, HOST).await.unwrap();
-        io.write_all(start.as_bytes()).await.unwrap();
+        // On a busy machine the server may have lost its patience already.
+        let _ = io.write_all(start.as_bytes()).await;
         until_closed(io).await;
     }
 
     let plain = Server::start(limits, false).await;
     let mut tcp = TcpStream::connect(plain.address).await.unwrap();
-    tcp.write_all(b"GET / HT").await.unwrap();
+    let _ = tcp.write_all(b"GET / HT").await;
     until_closed(tcp).await;
 }
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let mut limits = Limits::default();
-    limits.head = SHORT;
+    limits.head = LIMIT;
     limits.idle = SHORT;
     let server = Server::tls(limits).await;
 
@@ -296,7 +300,7 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let streamed = within(streaming.send_request(get("/stream"))).await.unwrap();
     server.wait_for_a_request().await;
     server.wait_for_a_request().await;
-    tokio::time::sleep(SHORT * 4).await;
+    tokio::time::sleep(LIMIT + SHORT).await;
     server.gate.add_permits(2);
     assert_eq!(text(within(waited).await.unwrap().unwrap()).await, "waited");
     assert_eq!(text(streamed).await, "first second");
@@ -363,7 +367,7 @@ async fn shutdown_lets_requests_in_flight_finish() {
 #[tokio::test]
 async fn shutdown_cuts_what_does_not_finish() {
     let mut limits = Limits::default();
-    limits.drain = SHORT;
+    limits.drain = LIMIT;
     let server = Server::tls(limits).await;
     let (mut stuck, _idle) = (server.h1().await, server.h1().await);
     let request = tokio::spawn(stuck.send_request(get("/wait")));
