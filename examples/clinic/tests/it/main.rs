@@ -4,6 +4,7 @@
 mod certs;
 mod contract;
 mod crash;
+mod disk;
 mod fixtures;
 mod harness;
 mod headers;

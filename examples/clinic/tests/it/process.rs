@@ -142,7 +142,12 @@ impl Drop for Clinic {
 impl Clinic {
     /// Starts the server, and returns when it answers.
     pub(crate) fn start(data: &Path) -> Self {
-        let mut child = command(data).spawn().unwrap();
+        Self::start_by(command(data), data)
+    }
+
+    /// The same with a command that ends in starting the server.
+    pub(crate) fn start_by(mut command: Command, data: &Path) -> Self {
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         // The last line of the greeting.
@@ -330,6 +335,21 @@ impl Records {
         }
     }
 
+    /// Waits until each change has an outcome, while the server runs.
+    pub(crate) async fn until_settled(&mut self) {
+        within(async {
+            loop {
+                self.read_on();
+                let count = |kind| self.all.iter().filter(|record| record.kind() == kind).count();
+                if count(Kind::Attempt) == count(Kind::Outcome) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+
     fn path(&self, segment: u32) -> PathBuf {
         self.ledger.join(format!("ledger-{segment:06}.seg"))
     }
@@ -433,6 +453,7 @@ const TABLES: [(&str, &str); 8] = [
 ];
 
 /// The ids in one clinic's file.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Rows {
     attempts: HashSet<[u8; 16]>,
     pub(crate) rows: HashMap<&'static str, HashSet<[u8; 16]>>,
