@@ -1,8 +1,10 @@
 //! Tests of the clinic through its public parts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod canary;
 mod certs;
 mod contract;
+mod files;
 mod fixtures;
 mod harness;
 mod headers;
@@ -13,4 +15,5 @@ mod openapi;
 mod roles;
 mod serve;
 mod session;
+mod start;
 mod tls;
