@@ -10,6 +10,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -30,6 +31,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, version::TLS13};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use serde_json::Value;
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -499,10 +501,10 @@ impl Needles {
 
     /// The first of them that stands in `hay`.
     pub(crate) fn found_in(&self, hay: &[u8]) -> Option<&str> {
-        let lower = hay.to_ascii_lowercase();
         // Most of a ledger's file is empty.
-        let end = lower.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
-        for at in 0..end.saturating_sub(Self::START - 1) {
+        let hay = &hay[..hay.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1)];
+        let lower = hay.to_ascii_lowercase();
+        for at in 0..lower.len().saturating_sub(Self::START - 1) {
             if !self.starts[usize::from(lower[at]) << 8 | usize::from(lower[at + 1])] {
                 continue;
             }
@@ -577,6 +579,15 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// What a file holds, unless it is gone by now: a database that closes takes its log away.
+pub(crate) fn read(path: &Path) -> Option<Vec<u8>> {
+    match fs::read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{}: {error}", path.display()),
+    }
+}
+
 pub(crate) fn read_demo(dir: &Path) -> Demo {
     serde_json::from_slice(&fs::read(dir.join("demo.json")).unwrap()).unwrap()
 }
@@ -634,4 +645,83 @@ async fn template() -> PathBuf {
     }
     lock.unlock().unwrap();
     ready
+}
+
+/// The program itself, in a process of its own.
+pub(crate) struct Child {
+    pub(crate) place: Place,
+    process: std::process::Child,
+    out: PathBuf,
+    err: PathBuf,
+    _outputs: TempDir,
+}
+
+impl Child {
+    /// Starts it, and waits until it says that it is ready.
+    pub(crate) async fn start(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let outputs = tempfile::tempdir().unwrap();
+        let (out, err) = (outputs.path().join("out"), outputs.path().join("err"));
+        let mut process = Command::new(env!("CARGO_BIN_EXE_clinic"))
+            .args(["--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&out).unwrap())
+            .stderr(fs::File::create(&err).unwrap())
+            .spawn()
+            .unwrap();
+        let ready = async {
+            while !fs::read_to_string(&out).unwrap().contains("Ctrl-C") {
+                if let Some(status) = process.try_wait().unwrap() {
+                    panic!("it ended: {status}: {}", fs::read_to_string(&err).unwrap());
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready).await.expect("it is never ready");
+        Self { place: Place::of(data), process, out, err, _outputs: outputs }
+    }
+
+    /// Asks it to end, and gives what it printed on stdout and stderr.
+    pub(crate) async fn stop(mut self) -> (String, String) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        let ended = async {
+            loop {
+                // The clients in this process have to hear of it too.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                if let Some(status) = self.process.try_wait().unwrap() {
+                    return status;
+                }
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, ended).await.expect("it does not end").success());
+        let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        (read(&self.out), read(&self.err))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing running.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A connection to a clinic's file, whose server does not run.
+pub(crate) async fn open_file(data: &Path, tenant: &str) -> SqliteConnection {
+    let path = data.join(format!("clinics/{tenant}.sqlite"));
+    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
+}
+
+/// Moves what a clinic's write-ahead log holds into its file.
+pub(crate) async fn checkpoint(data: &Path, tenant: &str) {
+    let mut file = open_file(data, tenant).await;
+    let (busy, ..): (i64, i64, i64) =
+        sqlx::query_as("pragma wal_checkpoint(truncate)").fetch_one(&mut file).await.unwrap();
+    assert_eq!(busy, 0);
+    file.close().await.unwrap();
 }
