@@ -279,6 +279,6 @@ where
     T: Send + 'static,
     E: From<Fault> + Send + 'static,
 {
-    let failed = |_| E::from(Fault::Worker { what: "change of an account" });
-    tokio::spawn(task).await.unwrap_or_else(|error| Err(failed(error)))
+    let failed = Fault::Worker { what: "task that changes an account or a session" };
+    tokio::spawn(task).await.unwrap_or_else(|_| Err(failed.into()))
 }

@@ -5,6 +5,7 @@ mod error;
 mod facade;
 mod flow;
 mod lockout;
+mod manage;
 mod options;
 mod password;
 mod principal;
