@@ -23,7 +23,13 @@ fn spellings(text: &str) -> Vec<String> {
     let hex: String = text.bytes().map(|b| format!("{b:02x}")).collect();
     let percent: String = text
         .bytes()
-        .map(|b| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect();
     let bytes = text.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(", ");
     let mut all = vec![text.to_owned(), hex, percent, text.replace(' ', "+"), bytes];
@@ -60,7 +66,8 @@ fn quiet(reply: &Reply) {
 #[tokio::test]
 async fn what_was_written_is_in_no_file_no_log_no_error_and_no_document() {
     let dir = demo_folder().await;
-    let child = Child::start(dir.path(), &["--peer-quota", "100000"], &[("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")]).await;
+    let child =
+        Child::start(dir.path(), &["--peer-quota", "100000"], &[("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")]).await;
     let place = &child.place;
     let (owner, doctor) = (place.login(HOME, "owner").await, place.login(HOME, "doctor").await);
     let guest = place.guest(HOME);
@@ -148,7 +155,9 @@ async fn what_was_written_is_in_no_file_no_log_no_error_and_no_document() {
     let texts = WRITTEN.iter().chain(&SENT).flat_map(|text| spellings(text));
     let canaries = Needles::new(texts.chain(secrets));
     assert_eq!(canaries.found_in(out.as_bytes()), None, "on stdout");
-    let line = |found: &str| err.lines().find(|l| l.to_lowercase().contains(&found.to_lowercase())).unwrap_or_default().to_owned();
+    let line = |found: &str| {
+        err.lines().find(|l| l.to_lowercase().contains(&found.to_lowercase())).unwrap_or_default().to_owned()
+    };
     assert_eq!(canaries.found_in(err.as_bytes()).map(|f| (f, line(f))), None, "on stderr");
     let passwords = Needles::new(passwords);
     assert_eq!(passwords.found_in(err.as_bytes()), None, "a password on stderr");
@@ -173,7 +182,10 @@ fn the_search_for_canaries_finds_each_of_them() {
         }
         for before in ["", "a", "ab", "abc"] {
             let needles = Needles::new(spellings(text));
-            assert!(needles.found_in(base64(format!("{before}{text} after").as_bytes()).as_bytes()).is_some(), "{text}");
+            assert!(
+                needles.found_in(base64(format!("{before}{text} after").as_bytes()).as_bytes()).is_some(),
+                "{text}"
+            );
         }
     }
 }
