@@ -12,7 +12,8 @@ use crate::harness::*;
 async fn employees(site: &Site, tenant: &str) -> Vec<Uuid> {
     let staff = site.login(tenant, "owner").await.get("/api/staff").await;
     staff.expect(200);
-    let ids = staff.json().as_array().unwrap().iter().filter_map(|s| s["employee"].as_str()?.parse().ok()).collect();
+    let ids =
+        staff.json()["items"].as_array().unwrap().iter().filter_map(|s| s["employee"].as_str()?.parse().ok()).collect();
     assert!(!Vec::is_empty(&ids));
     ids
 }
@@ -204,10 +205,10 @@ async fn the_diary_shows_ones_own_patients_alone() {
     let site = Site::start().await;
     let today = site.ward.clock().now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let day = |days: i32| today.checked_add(jiff::Span::new().days(days)).unwrap();
-    let path = format!("/api/appointments?from={}&to={}", day(-15), day(15));
+    let path = format!("/api/appointments?from={}&to={}&limit=100", day(-15), day(15));
     let whole = site.login(HOME, "owner").await.get(&path).await;
     whole.expect(200);
-    let whole: Vec<Value> = whole.json().as_array().unwrap().clone();
+    let whole: Vec<Value> = whole.json()["items"].as_array().unwrap().clone();
     let patient = |a: &Value| a["patient"].as_str().unwrap().parse::<Uuid>().unwrap();
     let home: BTreeSet<Uuid> = site.clinic(HOME).patients.iter().copied().collect();
     assert!(whole.len() > 20 && whole.iter().all(|a| home.contains(&patient(a))), "{}", whole.len());
@@ -218,7 +219,7 @@ async fn the_diary_shows_ones_own_patients_alone() {
             let want: Vec<&Value> = whole.iter().filter(|a| reach.contains(&patient(a))).collect();
             let seen = me.get(&path).await;
             seen.expect(200);
-            assert_eq!(seen.json().as_array().unwrap().iter().collect::<Vec<_>>(), want, "{}", user.username);
+            assert_eq!(seen.json()["items"].as_array().unwrap().iter().collect::<Vec<_>>(), want, "{}", user.username);
             shorter += usize::from(want.len() < whole.len() && !want.is_empty());
         }
     }
