@@ -171,11 +171,10 @@ async fn ciphertext_that_was_moved_or_changed_does_not_open_anywhere() {
     })
     .await;
     damage("another table, the same row id", "/notes", &|id| {
-        let of = with(
+        with(
             id,
             "insert into notes select id, patient, prescriber, at, drug, test from prescriptions where patient = ID",
-        );
-        of
+        )
     })
     .await;
     damage("another class", "/prescriptions", &|id| {
