@@ -1,5 +1,7 @@
 //! A name and a note that must not be found anywhere but where they were asked for.
 
+use std::path::Path;
+
 use http::{Method, header};
 use serde_json::json;
 
@@ -23,7 +25,13 @@ fn spellings(text: &str) -> Vec<String> {
     let hex: String = text.bytes().map(|b| format!("{b:02x}")).collect();
     let percent: String = text
         .bytes()
-        .map(|b| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect();
     let bytes = text.bytes().map(|b| b.to_string()).collect::<Vec<_>>().join(", ");
     let mut all = vec![text.to_owned(), hex, percent, text.replace(' ', "+"), bytes];
@@ -60,7 +68,8 @@ fn quiet(reply: &Reply) {
 #[tokio::test]
 async fn what_was_written_is_in_no_file_no_log_no_error_and_no_document() {
     let dir = demo_folder().await;
-    let child = Child::start(dir.path(), &["--peer-quota", "100000"], &[("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")]).await;
+    let child =
+        Child::start(dir.path(), &["--peer-quota", "100000"], &[("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")]).await;
     let place = &child.place;
     let (owner, doctor) = (place.login(HOME, "owner").await, place.login(HOME, "doctor").await);
     let guest = place.guest(HOME);
@@ -148,10 +157,18 @@ async fn what_was_written_is_in_no_file_no_log_no_error_and_no_document() {
     let texts = WRITTEN.iter().chain(&SENT).flat_map(|text| spellings(text));
     let canaries = Needles::new(texts.chain(secrets));
     assert_eq!(canaries.found_in(out.as_bytes()), None, "on stdout");
-    let line = |found: &str| err.lines().find(|l| l.to_lowercase().contains(&found.to_lowercase())).unwrap_or_default().to_owned();
+    let line = |found: &str| {
+        err.lines().find(|l| l.to_lowercase().contains(&found.to_lowercase())).unwrap_or_default().to_owned()
+    };
     assert_eq!(canaries.found_in(err.as_bytes()).map(|f| (f, line(f))), None, "on stderr");
     let passwords = Needles::new(passwords);
     assert_eq!(passwords.found_in(err.as_bytes()), None, "a password on stderr");
+    // What was written is among these files, under the id that it was given.
+    let id: uuid::Uuid = id.parse().unwrap();
+    let holds_row = |dir: &Path| {
+        files(&dir.join("clinics")).iter().filter_map(|file| read(file)).any(|bytes| find(&bytes, id.as_bytes()))
+    };
+    assert!(holds_row(running.path()) && holds_row(dir.path()));
     for folder in [running.path(), dir.path()] {
         for file in files(folder) {
             let Some(bytes) = read(&file) else { continue };
@@ -173,7 +190,10 @@ fn the_search_for_canaries_finds_each_of_them() {
         }
         for before in ["", "a", "ab", "abc"] {
             let needles = Needles::new(spellings(text));
-            assert!(needles.found_in(base64(format!("{before}{text} after").as_bytes()).as_bytes()).is_some(), "{text}");
+            assert!(
+                needles.found_in(base64(format!("{before}{text} after").as_bytes()).as_bytes()).is_some(),
+                "{text}"
+            );
         }
     }
 }

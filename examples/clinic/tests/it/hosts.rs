@@ -57,7 +57,8 @@ async fn no_host_two_hosts_and_hosts_that_differ_are_421() {
         assert_eq!(reply.status, 421, "{name}");
         reply.expect_problem(421, &["meadow"]);
     }
-    let fine = site.raw(HOST, &format!("GET /healthz HTTP/1.1\r\nhost: {HOST}:8443\r\nconnection: close\r\n\r\n")).await;
+    let fine =
+        site.raw(HOST, &format!("GET /healthz HTTP/1.1\r\nhost: {HOST}:8443\r\nconnection: close\r\n\r\n")).await;
     fine.expect(200);
 }
 

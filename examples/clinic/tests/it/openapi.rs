@@ -75,7 +75,11 @@ async fn the_document_holds_together() {
         let id = operation["operationId"].as_str().unwrap();
         assert!(ids.insert(id.to_owned()), "two operations are called {id}");
         assert!(!operation["summary"].as_str().unwrap().is_empty(), "{method} {path}");
-        let mut parameters: Vec<&str> = operation["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "path")
+        let mut parameters: Vec<&str> = operation["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|p| p["in"] == "path")
             .map(|p| p["name"].as_str().unwrap())
             .collect();
         let mut named: Vec<&str> =
@@ -122,7 +126,11 @@ async fn answers_have_the_shape_that_the_document_says() {
         if method != "GET" || path == "/healthz" || path == "/api/openapi.json" {
             continue;
         }
-        let id = if path.starts_with("/api/employees") { employee.clone() } else { site.patient("harbour-patient-001").to_string() };
+        let id = if path.starts_with("/api/employees") {
+            employee.clone()
+        } else {
+            site.patient("harbour-patient-001").to_string()
+        };
         let reply = owner.get(&fill(&path, id, "")).await;
         reply.expect(200);
         let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
