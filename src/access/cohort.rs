@@ -49,21 +49,16 @@ impl<P: Permission> Scope<P> {
         self.facts.who.user()
     }
 
-    /// The one person whom this scope reaches without asking for a relation: the principal's own data, or the person
-    /// that a job's envelope names.
+    /// The one person whom this scope reaches without asking for a relation: the principal's own data.
     #[must_use]
     pub fn own(&self) -> Option<SubjectId> {
-        match &self.facts.who {
-            Who::Principal(principal) if self.allowed.contains(Relations::OWN) => principal.subject(),
-            Who::Job { subject, .. } => *subject,
-            Who::Principal(_) | Who::Application { .. } => None,
-        }
+        if self.allowed.contains(Relations::OWN) { self.facts.who.own() } else { None }
     }
 
     /// Whether the scope is the whole clinic.
     #[must_use]
     pub fn is_clinic_wide(&self) -> bool {
-        self.allowed.contains(Relations::CLINIC) && !matches!(self.facts.who, Who::Job { subject: Some(_), .. })
+        self.allowed.contains(Relations::CLINIC)
     }
 
     pub(super) const fn facts(&self) -> &Arc<Facts> {
@@ -82,10 +77,10 @@ impl<P: Permission> Scope<P> {
         let own = self.own();
         let others: Vec<_> = subjects.iter().copied().filter(|s| Some(*s) != own).collect();
         let asked = self.allowed.intersection(Relations::ASSIGNED.union(Relations::CIRCLE));
-        let (Who::Principal(principal), false) = (&self.facts.who, others.is_empty()) else {
+        let (Some(user), false) = (self.user(), others.is_empty()) else {
             return Ok(others.is_empty());
         };
-        let found = self.facts.doors.relations.relations(self.tenant(), principal.user(), &others, asked).await?;
+        let found = self.facts.doors.relations.relations(self.tenant(), user, &others, asked).await?;
         Ok(found.len() == others.len() && found.iter().all(|r| !r.intersection(asked).is_empty()))
     }
 }
@@ -123,19 +118,26 @@ impl<P: Permission, R: Send> Cohort<P, R> {
         if facts.trail.is_closed() {
             return Err(Closed.into());
         }
-        let rows = query.rows(&scope).await.map_err(DoorError::Query)?;
+        // A job that was issued for one person has no list to look at.
+        if matches!(facts.who, Who::Job { subject: Some(_), .. }) {
+            grant.refuse("not_clinic_wide", 403, &[]);
+            return Err(DoorError::NotClinicWide(P::ID));
+        }
+        let rows = query.rows(&scope).await.map_err(|e| grant.failed(DoorError::Query(e), &[]))?;
         if rows.len() > MAX_COHORT {
-            return Err(DoorError::TooMany(P::ID));
+            return Err(grant.failed(DoorError::TooMany(P::ID), &[]));
         }
         let rows: Vec<_> = rows.into_iter().map(|row| (Q::subject(&row), row)).collect();
         let mut subjects: Vec<_> = rows.iter().map(|(subject, _)| *subject).collect();
         subjects.sort_unstable();
         subjects.dedup();
-        if !scope.reaches(&subjects).await? {
-            grant.refuse("query_left_its_scope", 500, &[]);
-            return Err(DoorError::OutOfScope(P::ID));
+        if !scope.reaches(&subjects).await.map_err(|e| grant.failed(e, &[]))? {
+            return Err(grant.failed(DoorError::OutOfScope(P::ID), &[]));
         }
-        let keys = facts.doors.keyring.subjects(&facts.tenant, &subjects).await.map_err(DoorError::Key)?;
+        let keys = facts.doors.keyring.subjects(&facts.tenant, &subjects).await;
+        let keys = keys.map_err(|e| grant.failed(DoorError::Key(e), &[]))?;
+        let (subjects, keys): (Vec<_>, Vec<_>) =
+            subjects.into_iter().zip(keys).filter_map(|(subject, key)| Some((subject, key?))).unzip();
         let why = grant.allowed().why();
         grant.record(Action::Search, &subjects, why)?;
         let grants = subjects
@@ -146,20 +148,8 @@ impl<P: Permission, R: Send> Cohort<P, R> {
         Ok(Self { rows, grants })
     }
 
-    /// The rows in the query's order, each with the grant that opens it.
+    /// The rows in the query's order, each with the grant that opens it. Rows of people whose key was erased are left out.
     pub fn iter(&self) -> impl Iterator<Item = (&R, &SubjectGrant<P>)> {
         self.rows.iter().filter_map(|(subject, row)| Some((row, self.grants.get(subject)?)))
-    }
-
-    /// How many rows there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 }

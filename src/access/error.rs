@@ -1,7 +1,10 @@
 //! Why a door did not open.
 
 use super::{Closed, RelationError};
-use crate::{audit::TrailError, keys::KeyError};
+use crate::{
+    audit::{LedgerError, TrailError},
+    keys::KeyError,
+};
 
 /// A door did not open. Everything about it stands in the ledger; a client learns the status alone.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +35,29 @@ pub enum DoorError {
     /// The key cannot be had.
     #[error("the key cannot be had")]
     Key(#[source] KeyError),
+    /// The ledger cannot be read.
+    #[error("the ledger cannot be read")]
+    Timeline(#[source] LedgerError),
     /// The source of relations could not answer.
     #[error(transparent)]
     Relations(#[from] RelationError),
+}
+
+impl DoorError {
+    /// What the record says of it, and the status; `None` where the door itself says more, or the request has ended.
+    pub(super) const fn refusal(&self) -> Option<(&'static str, u16)> {
+        Some(match self {
+            Self::NotFound | Self::NotClinicWide(_) | Self::Closed(_) => return None,
+            Self::Trail(TrailError::Closed | TrailError::Expired) => return None,
+            Self::OutOfScope(_) => ("query_left_its_scope", 503),
+            Self::TooMany(_) => ("query_not_paged", 500),
+            Self::Query(_) => ("query_failed", 500),
+            Self::Trail(_) => ("ledger_unavailable", 503),
+            Self::Key(_) => ("key_unavailable", 503),
+            Self::Timeline(_) => ("ledger_unreadable", 503),
+            Self::Relations(_) => ("relations_unavailable", 503),
+        })
+    }
 }
 
 /// The most rows that one [`cohort`](super::Grant::cohort) returns.

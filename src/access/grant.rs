@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 use super::{Cohort, CohortQuery, DataClass, DoorError, Opens, Permission, RelationSource, Relations, Scope, contains};
 use crate::{
-    audit::{Action, Door, Refusal, Trail},
+    audit::{Action, Door, Record, Refusal, Trail},
     clock::SharedClock,
     id::{SubjectId, TenantId, UserId},
     identity::Principal,
@@ -30,12 +30,21 @@ pub(crate) enum Who {
     /// Somebody who logged in.
     Principal(Principal),
     /// A job: what an envelope named.
-    Job { issued_by: Option<UserId>, subject: Option<SubjectId> },
+    Job { issued_by: Option<UserId>, own: Option<SubjectId>, subject: Option<SubjectId> },
     /// An application that decides by its own means ([`danger_grant`](super::danger_grant)).
     Application { user: UserId },
 }
 
 impl Who {
+    /// The person that the principal is.
+    pub(crate) fn own(&self) -> Option<SubjectId> {
+        match self {
+            Self::Principal(principal) => principal.subject(),
+            Self::Job { own, .. } => *own,
+            Self::Application { .. } => None,
+        }
+    }
+
     pub(crate) fn user(&self) -> Option<UserId> {
         match self {
             Self::Principal(principal) => Some(principal.user()),
@@ -93,6 +102,12 @@ impl<P: Permission> Grant<P> {
         self.facts.who.user()
     }
 
+    /// The trail of this request, for records of the application's own.
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.facts.trail
+    }
+
     /// Opens one person's data.
     ///
     /// # Errors
@@ -109,7 +124,7 @@ impl<P: Permission> Grant<P> {
         if facts.trail.is_closed() {
             return Err(Closed.into());
         }
-        let holds = self.relations_to(subject).await?;
+        let holds = self.relations_to(subject).await.map_err(|e| self.failed(e, &[subject]))?;
         if holds.is_empty() {
             self.refuse("no_relation", 404, &[subject]);
             return Err(DoorError::NotFound);
@@ -135,7 +150,8 @@ impl<P: Permission> Grant<P> {
         let facts = &*self.facts;
         self.clinic_wide()?;
         let subject = SubjectId::generate(&*facts.doors.clock);
-        let key = facts.doors.keyring.create_subject(&facts.tenant, subject).await.map_err(DoorError::Key)?;
+        let key = facts.doors.keyring.create_subject(&facts.tenant, subject).await;
+        let key = key.map_err(|e| self.failed(DoorError::Key(e), &[subject]))?;
         let tenant_key = self.tenant_key().await?;
         self.record(Action::Create, &[subject], Relations::CLINIC.why())?;
         Ok(self.grant_for(subject, key, &tenant_key, Relations::CLINIC.why()))
@@ -185,21 +201,22 @@ impl<P: Permission> Grant<P> {
     }
 
     async fn tenant_key(&self) -> Result<Arc<TenantKey>, DoorError> {
-        self.facts.doors.keyring.tenant(&self.facts.tenant).await.map_err(DoorError::Key)
+        let key = self.facts.doors.keyring.tenant(&self.facts.tenant).await;
+        key.map_err(|e| self.failed(DoorError::Key(e), &[]))
     }
 
     pub(super) fn record(&self, action: Action, subjects: &[SubjectId], why: &'static str) -> Result<(), DoorError> {
         let (permission, entity) = (P::ID, entity(P::ID));
-        self.facts.trail.door(Door {
-            action,
-            permission,
-            entity,
-            subjects,
-            row: None,
-            purpose: None,
-            why: why.into(),
-        })?;
-        Ok(())
+        let door = Door { action, permission, entity, subjects, row: None, purpose: None, why: why.into() };
+        self.facts.trail.door(door).map_err(|e| self.failed(e.into(), subjects))
+    }
+
+    /// An error while deciding is a refusal, and is recorded as one.
+    pub(super) fn failed(&self, error: DoorError, subjects: &[SubjectId]) -> DoorError {
+        if let Some((reason, status)) = error.refusal() {
+            self.refuse(reason, status, subjects);
+        }
+        error
     }
 
     /// A key that is not here is the same to the client as a person who is not; the record knows better.
@@ -207,7 +224,7 @@ impl<P: Permission> Grant<P> {
         match error {
             KeyError::Unknown => self.refuse("unknown_person", 404, &[subject]),
             KeyError::Erased => self.refuse("erased_person", 404, &[subject]),
-            error => return DoorError::Key(error),
+            error => return self.failed(DoorError::Key(error), &[subject]),
         }
         DoorError::NotFound
     }
@@ -215,7 +232,7 @@ impl<P: Permission> Grant<P> {
     pub(super) fn refuse(&self, reason: &'static str, status: u16, subjects: &[SubjectId]) {
         let entity = Some(entity(P::ID));
         let (permission, status) = (Some(P::ID), Some(status));
-        self.facts.trail.refuse(Refusal { reason, status, permission, entity, subjects, row: None });
+        self.facts.trail.refuse(Refusal { reason, status, permission, entity, subjects, ..Refusal::default() });
     }
 
     fn clinic_wide(&self) -> Result<(), DoorError> {
@@ -234,19 +251,17 @@ impl<P: Permission> Grant<P> {
     /// The relations that the policy allows and that hold.
     async fn relations_to(&self, subject: SubjectId) -> Result<Relations, DoorError> {
         let facts = &*self.facts;
+        // A job for one person opens that person alone, and only while the issuer stands to him as the policy asks.
+        if matches!(facts.who, Who::Job { subject: Some(only), .. } if only != subject) {
+            return Ok(Relations::NONE);
+        }
         let mut hold = self.allowed.intersection(Relations::CLINIC);
-        let principal = match &facts.who {
-            Who::Principal(principal) => principal,
-            // A job for one person opens that person alone.
-            Who::Job { subject: Some(only), .. } if *only != subject => return Ok(Relations::NONE),
-            Who::Job { .. } | Who::Application { .. } => return Ok(hold),
-        };
-        if self.allowed.contains(Relations::OWN) && principal.subject() == Some(subject) {
+        if self.allowed.contains(Relations::OWN) && facts.who.own() == Some(subject) {
             hold = hold.union(Relations::OWN);
         }
         let asked = self.allowed.intersection(Relations::ASSIGNED.union(Relations::CIRCLE));
-        if hold.is_empty() && !asked.is_empty() {
-            let found = facts.doors.relations.relations(&facts.tenant, principal.user(), &[subject], asked).await?;
+        if let (true, false, Some(user)) = (hold.is_empty(), asked.is_empty(), facts.who.user()) {
+            let found = facts.doors.relations.relations(&facts.tenant, user, &[subject], asked).await?;
             hold = found.first().copied().unwrap_or(Relations::NONE).intersection(asked);
         }
         Ok(hold)
@@ -286,6 +301,20 @@ impl<P: Permission> SubjectGrant<P> {
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         self.facts.who.user()
+    }
+
+    /// What the ledger holds about this person, the newest `limit` records, oldest first. That the timeline was opened is
+    /// one of them, in the next reading.
+    ///
+    /// # Errors
+    ///
+    /// [`DoorError::Closed`] once the request has ended; [`DoorError::Timeline`] if the ledger cannot be read.
+    pub async fn timeline(&self, limit: usize) -> Result<Vec<Record>, DoorError> {
+        let facts = &*self.facts;
+        if facts.trail.is_closed() {
+            return Err(Closed.into());
+        }
+        facts.trail.timeline(&facts.tenant, self.subject, limit).await.map_err(DoorError::Timeline)
     }
 }
 
@@ -356,7 +385,13 @@ mod sealed {
     impl<P> Sealed for super::Scope<P> {}
 }
 
-/// What a transaction may be begun with: a door that was opened, or the scope of a cohort's query.
+/// What a transaction that reads may be begun with: a door that was opened, or the scope of a cohort's query.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no opened door",
+    label = "this opens no data yet",
+    note = "open a door first: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person",
+    note = "inside a `CohortQuery`, the query's `Scope` does as well"
+)]
 pub trait Authority: sealed::Sealed {
     #[doc(hidden)]
     #[expect(private_interfaces, reason = "the trait is sealed; only the transactions call this")]
@@ -373,11 +408,6 @@ pub trait Authority: sealed::Sealed {
     #[doc(hidden)]
     fn subject_id(&self) -> Option<SubjectId> {
         None
-    }
-    /// Whether this is the scope of a query, which opens no data.
-    #[doc(hidden)]
-    fn is_scope(&self) -> bool {
-        false
     }
 }
 
@@ -420,13 +450,26 @@ impl<P: Permission> Authority for Scope<P> {
     fn permission(&self) -> &'static str {
         P::ID
     }
-
-    fn is_scope(&self) -> bool {
-        true
-    }
 }
 
+/// A door that was opened: what changes data, or hands work on, needs one. The [`Scope`] of a query is none: it reads.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no opened door, so it changes nothing and hands nothing on",
+    label = "this opens no data",
+    note = "open a door first: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person"
+)]
+pub trait OpenDoor: Authority {}
+
+impl<P: Permission> OpenDoor for SubjectGrant<P> {}
+
+impl<P: Permission> OpenDoor for ClinicGrant<P> {}
+
 /// What seals and opens columns of class `K`: a [`SubjectGrant`] or a [`ClinicGrant`] of a permission that opens `K`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` neither seals nor opens `{K}` data",
+    label = "this is no opened door",
+    note = "open a door first: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person"
+)]
 pub trait Opener<K: DataClass>: sealed::Sealed {
     /// What the seal is made of. Fails once the request has ended.
     #[doc(hidden)]
@@ -473,6 +516,12 @@ impl<K: DataClass, P: Opens<K>> Opener<K> for ClinicGrant<P> {
 }
 
 /// What computes the blind index of a column of class `K`: anything that opens `K`, and the [`Scope`] of a search.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` computes no blind index of `{K}` data",
+    label = "this is neither an opened door nor the scope of a search",
+    note = "open a door first: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person",
+    note = "inside a `CohortQuery`, the query's `Scope` does as well"
+)]
 pub trait Indexer<K: DataClass>: sealed::Sealed {
     /// The key that the index is made with. Fails once the request has ended.
     #[doc(hidden)]

@@ -5,15 +5,17 @@ use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
-use super::{Authority, DoorError, Doors, Facts, Grant, Permission, Relations, Who};
+use super::{Closed, DoorError, Doors, Facts, Grant, OpenDoor, Permission, Policy, Relations, Who};
 use crate::{
-    audit::{Actor, End, Ledger, RequestFacts},
+    audit::{Action, Actor, End, Event, Ledger, RequestFacts},
     clock::Timestamp,
     codec,
     id::{SubjectId, TenantId, TrailId, UserId},
+    identity::{Fault, Identity},
+    secret::{ExposeSecret, Secret},
     store::{Durable, ObjectName, StoreError},
+    tenant::Hosts,
 };
 
 /// A kind of background work, with the permission that it needs.
@@ -44,6 +46,15 @@ pub enum JobError {
     /// The envelope was run before.
     #[error("the envelope was used before: an envelope runs once")]
     Used,
+    /// The builder was not told of the task.
+    #[error("the task `{0}` is not declared: add it with `Builder::add_task`")]
+    Undeclared(&'static str),
+    /// The clinic is gone, or the issuer may not do this any more.
+    #[error("the clinic or the issuer of the envelope may not do this any more")]
+    Withdrawn,
+    /// The issuer's account cannot be looked up.
+    #[error("the account of the envelope's issuer cannot be looked up")]
+    Issuer(#[source] Fault),
     /// The life asked for is zero or longer than [`MAX_JOB_LIFE`].
     #[error("a job's life is more than zero and at most seven days")]
     Life,
@@ -67,22 +78,63 @@ struct Envelope {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     subject: Option<SubjectId>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    issued_by: Option<UserId>,
+    issuer: Option<Issuer>,
     /// Milliseconds since 1970.
     expires: i64,
     id: TrailId,
 }
 
+/// Who issued an envelope. What he may do is asked again when the job runs.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Issuer {
+    user: UserId,
+    /// The person that the issuer is, for the relation `own`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    own: Option<SubjectId>,
+}
+
+/// What an issuer is judged by when his job runs.
+#[derive(Debug)]
+pub(crate) struct Issuers {
+    pub(crate) policy: Policy,
+    pub(crate) identity: Identity,
+    pub(crate) hosts: Hosts,
+}
+
 /// Issues and runs jobs.
 ///
-/// An envelope names clinic, task and, when it was issued from one person's grant, that person; it expires, and it runs
-/// once. It is no secret, but whoever holds it can cause that one task to run.
+/// # Decision rule
+///
+/// An envelope names clinic, task and, when it was issued from one person's grant, that person. It is issued only
+///
+/// 1. for a task that the builder was told of,
+/// 2. from a door that was opened for the task's own permission, in a request that has not ended, by a principal (a job
+///    issues none),
+/// 3. and given out only once the record of it is durable.
+///
+/// It runs only
+///
+/// 1. before it expires, and once,
+/// 2. in a clinic that is registered,
+/// 3. if its issuer still has an account that is not disabled,
+/// 4. and if the policy grants the permission to the role that he has by then. The relation to a person is asked again
+///    at the door.
+///
+/// # Security
+///
+/// An envelope is no secret, but whoever holds it can cause that one task to run.
 #[derive(Debug, Clone)]
-pub struct Jobs {
+pub struct Jobs(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     doors: Arc<Doors>,
     ledger: Ledger,
     store: Arc<dyn Durable>,
-    key: Arc<Zeroizing<[u8; 32]>>,
+    issuers: Issuers,
+    tasks: Vec<&'static str>,
+    key: Secret<[u8; 32]>,
 }
 
 /// A [`Grant`] for background work, with a Trail of its own that ends with the work.
@@ -114,9 +166,15 @@ impl<T: Task> std::ops::Deref for JobGrant<T> {
 const LABEL: &str = "tower-ward/v1/job";
 
 impl Jobs {
-    pub(crate) fn new(doors: Arc<Doors>, ledger: Ledger, store: Arc<dyn Durable>) -> Self {
-        let key = Arc::new(doors.keyring.derive(LABEL));
-        Self { doors, ledger, store, key }
+    pub(crate) fn new(
+        doors: Arc<Doors>,
+        ledger: Ledger,
+        store: Arc<dyn Durable>,
+        issuers: Issuers,
+        tasks: Vec<&'static str>,
+    ) -> Self {
+        let key = Secret::new(Box::new(*doors.keyring.derive(LABEL)));
+        Self(Arc::new(Inner { doors, ledger, store, issuers, tasks, key }))
     }
 
     /// An envelope for a task, from the door that the issuer opened: nobody delegates what he may not do himself. From
@@ -124,52 +182,40 @@ impl Jobs {
     ///
     /// # Errors
     ///
-    /// [`JobError::Life`] if `life` is zero or longer than [`MAX_JOB_LIFE`]; [`JobError::Invalid`] if the door was
-    /// opened for another permission than the task's.
-    pub fn issue<T: Task>(&self, by: &impl Authority, life: Duration) -> Result<String, JobError> {
-        if by.permission() != T::Permission::ID || by.is_scope() {
+    /// [`JobError::Life`] if `life` is zero or longer than [`MAX_JOB_LIFE`]; [`JobError::Undeclared`] for a task that
+    /// the builder was not told of; [`JobError::Invalid`] if the door was opened for another permission than the
+    /// task's, or by a job; [`JobError::Record`] if the issue cannot be recorded.
+    pub async fn issue<T: Task>(&self, by: &impl OpenDoor, life: Duration) -> Result<String, JobError> {
+        let facts = by.facts();
+        let Who::Principal(principal) = &facts.who else { return Err(JobError::Invalid) };
+        if by.permission() != T::Permission::ID {
             return Err(JobError::Invalid);
         }
-        let facts = by.facts();
-        self.seal::<T>(facts.tenant.clone(), by.subject_id(), facts.who.user(), life)
-    }
-
-    fn seal<T: Task>(
-        &self,
-        tenant: TenantId,
-        subject: Option<SubjectId>,
-        issued_by: Option<UserId>,
-        life: Duration,
-    ) -> Result<String, JobError> {
-        if life.is_zero() || life > MAX_JOB_LIFE {
-            return Err(JobError::Life);
+        if facts.trail.is_closed() {
+            return Err(DoorError::from(Closed).into());
         }
-        let clock = &*self.doors.clock;
-        let expires = clock.now().checked_add(life).map_err(|_| JobError::Life)?;
-        let envelope = Envelope {
-            task: T::ID.to_owned(),
-            permission: T::Permission::ID.to_owned(),
-            tenant,
-            subject,
-            issued_by,
-            expires: expires.as_millisecond(),
-            id: TrailId::generate(clock),
-        };
-        let payload = serde_json::to_vec(&envelope).map_err(|_| JobError::Invalid)?;
-        let tag = self.mac(&payload).finalize().into_bytes();
-        Ok(format!("{PREFIX}{}.{}", codec::base64url(&payload), codec::base64url(&tag)))
+        let issuer = Issuer { user: principal.user(), own: principal.subject() };
+        let envelope = self.seal::<T>(facts.tenant.clone(), by.subject_id(), Some(issuer), life)?;
+        let mut event = Event::new(Action::Job).with_entity(T::ID).with_reason("issued");
+        if let Some(subject) = by.subject_id() {
+            event = event.add_subject(subject);
+        }
+        facts.trail.record(event).map_err(|_| JobError::Record)?;
+        facts.trail.settled().await.map_err(|_| JobError::Record)?;
+        Ok(envelope)
     }
 
     /// An envelope for a task of the clinic itself, which nobody asked for: a reminder, an import.
     ///
     /// # Errors
     ///
-    /// [`JobError::Life`] if `life` is zero or longer than [`MAX_JOB_LIFE`].
+    /// [`JobError::Life`] if `life` is zero or longer than [`MAX_JOB_LIFE`]; [`JobError::Undeclared`] for a task that
+    /// the builder was not told of.
     ///
     /// # Security
     ///
-    /// No grant stands behind it, so call it from the program's own schedule and never from a handler.
-    pub fn issue_for_clinic<T: Task>(&self, tenant: TenantId, life: Duration) -> Result<String, JobError> {
+    /// No grant and no policy stands behind it: call it from the program's own schedule, and never from a handler.
+    pub fn danger_issue_for_clinic<T: Task>(&self, tenant: TenantId, life: Duration) -> Result<String, JobError> {
         self.seal::<T>(tenant, None, None, life)
     }
 
@@ -185,28 +231,31 @@ impl Jobs {
         F: FnOnce(JobGrant<T>) -> Fut,
         Fut: Future<Output = O>,
     {
+        let Inner { doors, ledger, store, .. } = &*self.0;
         let envelope = self.open::<T>(envelope)?;
-        let now = self.doors.clock.now();
         let expires = Timestamp::from_millisecond(envelope.expires).map_err(|_| JobError::Invalid)?;
-        if now >= expires {
+        if doors.clock.now() >= expires {
             return Err(JobError::Expired);
         }
+        let allowed = self.judge(&envelope).await?;
         // Remembered until it would have expired anyway, so the list of used envelopes stays bounded.
         let name =
             ObjectName::tenant(&envelope.tenant, "job", &envelope.id.to_string()).map_err(|_| JobError::Invalid)?;
-        if !self.store.insert_new(&name, &[], Some(expires)).await? {
+        if !store.insert_new(&name, &[], Some(expires)).await? {
             return Err(JobError::Used);
         }
-        let (trail, mut closer) = self.ledger.begin(RequestFacts::new().with_route(T::ID));
+        let issued_by = envelope.issuer.as_ref().map(|issuer| issuer.user);
+        let (trail, mut closer) = ledger.begin(RequestFacts::new().with_route(T::ID));
         trail.set_actor(Actor {
-            user: envelope.issued_by,
+            user: issued_by,
             role: Some("job".into()),
             session: None,
             tenant: Some(envelope.tenant.clone()),
         });
-        let who = Who::Job { issued_by: envelope.issued_by, subject: envelope.subject };
-        let facts = Facts { trail: trail.clone(), tenant: envelope.tenant, who, doors: Arc::clone(&self.doors) };
-        let grant = Grant::new(Arc::new(facts), Relations::CLINIC);
+        let own = envelope.issuer.as_ref().and_then(|issuer| issuer.own);
+        let who = Who::Job { issued_by, own, subject: envelope.subject };
+        let facts = Facts { trail: trail.clone(), tenant: envelope.tenant, who, doors: Arc::clone(doors) };
+        let grant = Grant::new(Arc::new(facts), allowed);
         let output = work(JobGrant { grant, subject: envelope.subject, _task: PhantomData }).await;
         let settled = trail.settled().await;
         closer.finish(End::Completed);
@@ -214,7 +263,55 @@ impl Jobs {
         Ok(output)
     }
 
+    /// Whether clinic and issuer still stand, and under which relations the task may be done.
+    async fn judge(&self, envelope: &Envelope) -> Result<Relations, JobError> {
+        let Issuers { policy, identity, hosts } = &self.0.issuers;
+        if !hosts.is_registered(&envelope.tenant) {
+            return Err(JobError::Withdrawn);
+        }
+        let Some(issuer) = &envelope.issuer else { return Ok(Relations::CLINIC) };
+        let role = identity.role_now(&envelope.tenant, issuer.user).await.map_err(JobError::Issuer)?;
+        let role = role.ok_or(JobError::Withdrawn)?;
+        match policy.relations(&role, &envelope.permission) {
+            Relations::NONE => Err(JobError::Withdrawn),
+            allowed => Ok(allowed),
+        }
+    }
+
+    fn seal<T: Task>(
+        &self,
+        tenant: TenantId,
+        subject: Option<SubjectId>,
+        issuer: Option<Issuer>,
+        life: Duration,
+    ) -> Result<String, JobError> {
+        if life.is_zero() || life > MAX_JOB_LIFE {
+            return Err(JobError::Life);
+        }
+        if !self.0.tasks.contains(&T::ID) {
+            return Err(JobError::Undeclared(T::ID));
+        }
+        let clock = &*self.0.doors.clock;
+        let now = clock.now();
+        let expires = now.checked_add(life).map_err(|_| JobError::Life)?;
+        let envelope = Envelope {
+            task: T::ID.to_owned(),
+            permission: T::Permission::ID.to_owned(),
+            tenant,
+            subject,
+            issuer,
+            expires: expires.as_millisecond(),
+            id: TrailId::generate(clock),
+        };
+        let payload = serde_json::to_vec(&envelope).map_err(|_| JobError::Invalid)?;
+        let tag = self.mac(&payload).finalize().into_bytes();
+        Ok(join(&payload, &tag))
+    }
+
     fn open<T: Task>(&self, text: &str) -> Result<Envelope, JobError> {
+        if !self.0.tasks.contains(&T::ID) {
+            return Err(JobError::Undeclared(T::ID));
+        }
         let (payload, tag) = split(text).ok_or(JobError::Invalid)?;
         self.mac(&payload).verify_slice(&tag).map_err(|_| JobError::Invalid)?;
         let envelope: Envelope = serde_json::from_slice(&payload).map_err(|_| JobError::Invalid)?;
@@ -225,10 +322,15 @@ impl Jobs {
     }
 
     fn mac(&self, payload: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key[..]).expect("HMAC takes a key of any length");
+        let key = self.0.key.expose_secret();
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
         mac.update(payload);
         mac
     }
+}
+
+fn join(payload: &[u8], tag: &[u8]) -> String {
+    format!("{PREFIX}{}.{}", codec::base64url(payload), codec::base64url(tag))
 }
 
 /// The payload and tag of an envelope.
@@ -238,4 +340,22 @@ fn split(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     }
     let (payload, tag) = text.strip_prefix(PREFIX)?.split_once('.')?;
     Some((codec::unbase64url(payload)?, codec::unbase64url(tag)?))
+}
+
+/// For the fuzz target: takes an envelope apart and puts it together again. Whether it was one, its tag aside.
+///
+/// # Panics
+///
+/// If what was parsed prints as something else.
+#[doc(hidden)]
+#[must_use]
+pub fn fuzz_envelope(text: &str) -> bool {
+    let Some((payload, tag)) = split(text) else { return false };
+    assert_eq!(join(&payload, &tag), text, "an envelope has one spelling");
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(&payload) else { return false };
+    let print = |envelope: &Envelope| serde_json::to_vec(envelope).expect("an envelope is plain data");
+    let printed = print(&envelope);
+    let again = serde_json::from_slice(&printed).expect("what was printed parses");
+    assert_eq!(print(&again), printed, "an envelope says the same when it is read again");
+    true
 }

@@ -1,6 +1,6 @@
 //! Roles and what they may do, as data, compiled to a table that answers in nanoseconds.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{any::TypeId, collections::HashMap, sync::Arc};
 
 use serde::Deserialize;
 
@@ -198,15 +198,15 @@ impl Policy {
         table.by_name.get(role).map_or(Relations::NONE, |role| table.roles[*role].allowed[permission.0])
     }
 
-    /// Checks this policy against the permissions that the routes ask for.
+    /// Checks this policy against the permissions that the routes ask for, and those of the declared tasks.
     ///
     /// # Errors
     ///
     /// A role above its ceiling, a granted permission that nothing asks for, or two permission types with one id.
-    pub fn check(&self, asked: &[PermissionInfo]) -> Result<(), PolicyError> {
+    pub fn check(&self, asked: &[PermissionInfo], tasks: &[PermissionInfo]) -> Result<(), PolicyError> {
         let mut known: HashMap<&str, &PermissionInfo> = HashMap::new();
-        for info in asked {
-            if known.insert(info.id, info).is_some_and(|other| other.type_name != info.type_name) {
+        for info in asked.iter().chain(tasks) {
+            if known.insert(info.id, info).is_some_and(|other| other.kind != info.kind) {
                 return Err(PolicyError::Twins(info.id.to_owned()));
             }
         }
@@ -233,14 +233,14 @@ impl Policy {
 pub struct PermissionInfo {
     pub(crate) id: &'static str,
     pub(crate) opens: &'static [&'static str],
-    pub(crate) type_name: &'static str,
+    pub(crate) kind: TypeId,
 }
 
 impl PermissionInfo {
     /// The permission `P` as data.
     #[must_use]
     pub fn of<P: Permission>() -> Self {
-        Self { id: P::ID, opens: P::OPENS, type_name: std::any::type_name::<P>() }
+        Self { id: P::ID, opens: P::OPENS, kind: TypeId::of::<P>() }
     }
 
     /// Its id.
@@ -257,12 +257,7 @@ impl PermissionInfo {
 }
 
 fn check_name(name: &str) -> Result<(), PolicyError> {
-    let word = |w: &str| !w.is_empty() && w.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if name.len() <= 64 && name.split('.').count() <= 3 && name.split('.').all(word) {
-        Ok(())
-    } else {
-        Err(PolicyError::Name(name.chars().take(64).collect()))
-    }
+    if crate::id::is_name(name) { Ok(()) } else { Err(PolicyError::Name(name.chars().take(64).collect())) }
 }
 
 #[cfg(test)]
@@ -286,7 +281,7 @@ mod tests {
     fn a_role_above_its_ceiling_does_not_boot() {
         let policy = Policy::from_toml("[roles.desk]\nceiling = ['schedule']\ngrants.'notes.read' = 'clinic'").unwrap();
         assert_eq!(
-            policy.check(&asked()),
+            policy.check(&asked(), &[]),
             Err(PolicyError::Ceiling {
                 role: "desk".into(),
                 permission: "notes.read".into(),
@@ -298,16 +293,18 @@ mod tests {
     #[test]
     fn a_misspelt_permission_does_not_boot() {
         let policy = Policy::from_toml("[roles.desk]\ngrants.'notes.raed' = 'clinic'").unwrap();
-        assert!(matches!(policy.check(&asked()), Err(PolicyError::Unused { .. })));
+        assert!(matches!(policy.check(&asked(), &[]), Err(PolicyError::Unused { .. })));
     }
 
     #[test]
     fn two_permissions_with_one_id_do_not_boot() {
         let policy = Policy::from_toml("[roles.desk]").unwrap();
         let twins = [PermissionInfo::of::<ReadNotes>(), PermissionInfo::of::<other::ReadNotes>()];
-        assert_eq!(policy.check(&twins), Err(PolicyError::Twins("notes.read".into())));
+        assert_eq!(policy.check(&twins, &[]), Err(PolicyError::Twins("notes.read".into())));
         // The same permission on two routes is no twin.
-        assert_eq!(policy.check(&[twins[0], twins[0]]), Ok(()));
+        assert_eq!(policy.check(&[twins[0], twins[0]], &[]), Ok(()));
+        // Nor does a task get by with a permission of its own that is called like a route's.
+        assert!(policy.check(&twins[..1], &twins[1..]).is_err());
     }
 
     #[test]

@@ -19,6 +19,14 @@ use super::{
 
 /// Gives every request a [`Trail`](super::Trail) in its extensions, and holds its response until what was recorded on
 /// it is durable.
+///
+/// What is known of the request, its peer, id and route, is taken from the [`RequestFacts`] that an outer layer put into
+/// the extensions, if one did; the method is the request's own.
+///
+/// # Security
+///
+/// A handler that records nothing is waited for by nothing. A [`Trail`](super::Trail) taken from another request's
+/// extensions holds that request's response, not this one's.
 #[derive(Debug, Clone)]
 pub struct AuditLayer {
     ledger: Ledger,
@@ -68,7 +76,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        let (trail, closer) = self.ledger.begin(RequestFacts::new().with_method(request.method()));
+        let facts = request.extensions().get::<RequestFacts>().cloned().unwrap_or_default();
+        let (trail, closer) = self.ledger.begin(facts.with_method(request.method()));
         request.extensions_mut().insert(trail);
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
             Ok(future) => AuditFuture::new(future, closer, plain::<B>),

@@ -1,8 +1,82 @@
 //! The ledger of who did what: a hash chain per tenant and a Merkle tree over all, durable before any response leaves.
+//!
+//! What is decided, in this order:
+//!
+//! 1. Every request (or job) has one [`Trail`]. It costs neither memory in the queue nor the disk until a door opens.
+//! 2. At its first door a trail reserves two places in the ledger's queue, for the door's record and for the end's; at
+//!    every other door one. A full queue, a ledger that cannot write, a request that has ended, a trail beyond its
+//!    deadline, a door without an actor: the door stays shut.
+//! 3. The record is queued with nothing awaited in between, and made durable while the handler works: one write and one
+//!    sync for all that has queued up.
+//! 4. The response waits until the records of the doors opened are durable, and so does each frame of a body that
+//!    opened more. If they cannot be made durable, the handler's answer is thrown away: 503.
+//! 5. A change is recorded before and after it. What a crash left without an outcome is [settled](Ledger::settle) from
+//!    the database.
+//! 6. The end is recorded on the reserved place, however it comes: completed, aborted, cancelled, panicked, failed.
+//!    Ends and refusals are queued and not waited for.
+//! 7. Refusals of somebody unknown are counted per peer and minute. Their table is bounded, and so is the queue.
+//! 8. When a write fails the ledger refuses doors, keeps what it could not write, and tries a new segment every 100 ms
+//!    until it can.
+//!
+//! `docs/ledger.md` gives the bytes and the attacker's table.
+//!
+//! # Deployment caveat
+//!
+//! One process writes a folder, and it must be on a local disk whose sync can be believed. [`Ledger::open`] reads the
+//! whole ledger, about a second for each million records. What [`verify`] prints as the head is only worth something
+//! where the writer of the folder cannot change it: copy it elsewhere. The process must call [`Ledger::shutdown`] after
+//! its last request.
+//!
+//! # Example
+//!
+//! Only the ledger, without the rest of the crate:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_ward::{
+//!     audit::{Action, AuditLayer, Event, Ledger, LedgerOptions, Trail, verify},
+//!     clock::SystemClock,
+//!     id::TenantId,
+//! };
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! # let options = LedgerOptions::new().with_segment_size(128 * 1024);
+//! let ledger = Ledger::open(dir, options, SystemClock::shared())?;
+//! let service = AuditLayer::new(ledger.clone()).layer(service_fn(async |request: Request<TenantId>| {
+//!     let trail = request.extensions().get::<Trail>().ok_or("no trail")?.clone();
+//!     // No record, no data.
+//!     trail.record(Event::new(Action::Export).with_tenant(request.into_body()).with_entity("report"))?;
+//!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(Full::new(&b"the report"[..])))
+//! }));
+//!
+//! let response = service.clone().oneshot(Request::new(TenantId::new("clinic-a")?)).await;
+//! assert_eq!(response.map(|r| r.status()).ok(), Some(StatusCode::OK));
+//! assert_eq!(ledger.head().size(), 1, "the record is durable when the response is there");
+//!
+//! ledger.shutdown().await;
+//! let refused = service.oneshot(Request::new(TenantId::new("clinic-a")?)).await;
+//! assert!(refused.is_err(), "a ledger that cannot write opens no door");
+//! assert_eq!(verify(dir)?.head(), ledger.head());
+//! # Ok(()) }
+//! ```
+//!
+//! # Security
+//!
+//! The attackers are users who would rather not be seen, a stranger who floods, a fault of the machine, and whoever can
+//! edit the files. Promised: no response, and no change through a transaction that waits for its trail, precedes its
+//! durable record; a kill at any instant loses no acknowledged record; an edited, deleted, inserted or reordered record
+//! is found and named. Not promised: to tell, from the folder alone, a ledger whose end was cut off or that was written
+//! anew from the true one; that somebody *saw* what was opened; secrecy of who opened whose record when, which stands
+//! in the files in clear, under ids. No datum of a person does, as long as the application puts none into an [`Event`].
 
 #![cfg_attr(
-    not(feature = "stack"),
-    allow(dead_code, unused_imports, reason = "the doors are opened by `access` and `identity`")
+    not(all(feature = "axum", feature = "sqlite")),
+    allow(dead_code, unused_imports, reason = "what only the rooms above ask for")
 )]
 
 mod body;
@@ -17,6 +91,8 @@ pub use body::{TrailBody, Unrecorded};
 pub(crate) use future::UsedTrail;
 pub use future::{AuditFuture, Failure, UpgradeHasTrail};
 pub use layer::{Audit, AuditLayer};
+#[doc(hidden)]
+pub use ledger::fuzz_segment;
 pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Unsettled};
 pub use record::{
     Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,

@@ -16,7 +16,7 @@ use crate::access::{Grant, Permission};
     message = "`{Self}` cannot be mounted: it is not a handler whose first and only grant is `Grant<P>`",
     label = "not a guarded handler",
     note = "write `async fn name(grant: Grant<SomePermission>, …extractors…) -> impl IntoResponse`: one grant, and it comes first",
-    note = "a route that needs no permission is mounted with `.public(path, reason, …)`",
+    note = "a route that needs no permission is mounted with `.public_get(path, reason, handler)`",
     note = "if it does take one grant, one of the other arguments is no extractor, or the router's state type differs"
 )]
 pub trait Guarded<P, T, S>: Clone + Send + Sync + 'static {

@@ -25,7 +25,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// The methods that it answers; empty for a public route, which may answer any.
+    /// The methods that it answers.
     #[must_use]
     pub fn methods(&self) -> &[Method] {
         &self.methods

@@ -3,7 +3,7 @@
 //! # Decision rule
 //!
 //! 1. A route is mounted with a handler that takes a [`Grant<P>`](crate::access::Grant) by value as its first argument,
-//!    and only so; its permission is read from that type. Or it is [public](Router::public), with a written reason.
+//!    and only so; its permission is read from that type. Or it is [public](Router::public_get), with a written reason.
 //! 2. The guard decides before any extractor runs: no principal is 401; a principal to whom the policy does not grant `P`
 //!    under any relation is 403.
 //! 3. What is mounted nowhere is 404, and another method is 405.
@@ -28,7 +28,7 @@
 //! fn routes(ward: &tower_ward::stack::Ward) -> Router {
 //!     Router::new(ward)
 //!         .get("/patients/{id}/notes", read_notes)
-//!         .public("/healthz", "liveness, holds no data", axum::routing::get(|| async { "ok" }))
+//!         .public_get("/healthz", "liveness, holds no data", || async { "ok" })
 //! }
 //! ```
 //!

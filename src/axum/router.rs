@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use axum::{
     extract::{DefaultBodyLimit, Request, State},
+    handler::Handler,
     response::{IntoResponse, Response},
-    routing::{MethodFilter, MethodRouter, on},
+    routing::{MethodFilter, on},
 };
 use http::{HeaderValue, Method, header};
 
@@ -63,25 +64,49 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self.mount(MethodFilter::DELETE, vec![Method::DELETE], path, handler)
     }
 
-    /// Mounts a route that needs no permission, for a reason that the matrix and the OpenAPI document print. A public
+    /// Mounts a handler on `GET`, and so on `HEAD`, that needs no permission, for a reason that the matrix and the OpenAPI document print. A public
     /// handler opens no door: it has no grant.
     ///
     /// # Panics
     ///
     /// If the reason is empty.
-    pub fn public(self, path: &str, reason: &'static str, handler: MethodRouter<S>) -> Self {
-        self.public_on(&[], path, reason, handler)
+    pub fn public_get<H, T>(self, path: &str, reason: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        self.public(MethodFilter::GET, vec![Method::GET, Method::HEAD], path, reason, handler)
     }
 
-    /// [`public`](Self::public), with the methods that the handler answers, for the OpenAPI document.
+    /// [`public_get`](Self::public_get), on `POST`.
     ///
     /// # Panics
     ///
     /// If the reason is empty.
-    pub fn public_on(mut self, methods: &[Method], path: &str, reason: &'static str, handler: MethodRouter<S>) -> Self {
+    pub fn public_post<H, T>(self, path: &str, reason: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
+        self.public(MethodFilter::POST, vec![Method::POST], path, reason, handler)
+    }
+
+    fn public<H, T>(
+        mut self,
+        filter: MethodFilter,
+        methods: Vec<Method>,
+        path: &str,
+        reason: &'static str,
+        handler: H,
+    ) -> Self
+    where
+        H: Handler<T, S>,
+        T: 'static,
+    {
         assert!(!reason.trim().is_empty(), "a public route needs a reason: say why `{path}` needs no permission");
-        self.inner = self.inner.route(path, handler.layer(axum::middleware::from_fn(public)));
-        self.add(methods.to_vec(), path, Access::Public(reason))
+        let handler = on(filter, handler).layer(axum::middleware::from_fn(public));
+        self.inner = self.inner.route(path, handler);
+        self.add(methods, path, Access::Public(reason))
     }
 
     /// Says more of the route that was mounted last, for the OpenAPI document.
@@ -113,8 +138,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
                 }
             }
         };
-        let mut router =
-            self.public_on(&[Method::GET], path, "describes the interface, holds no data", axum::routing::get(serve));
+        let mut router = self.public_get(path, "describes the interface, holds no data", serve);
         router = router.about(Operation::new("This document."));
         router.document = Some((title, version, text));
         router
@@ -188,14 +212,14 @@ impl Router<()> {
                 Access::Public(_) => None,
             })
             .collect();
-        self.ward.policy().check(&asked)?;
+        self.ward.policy().check(&asked, self.ward.tasks())?;
         if let Some((title, version, text)) = &self.document {
             let _ = text.set(self.openapi(title, version).to_string().into());
         }
         let inner = self
             .inner
             .fallback(|| async { Problem::not_found().with_reason("no such route") })
-            .method_not_allowed_fallback(|| async { Problem::method_not_allowed(HeaderValue::from_static("")) })
+            .method_not_allowed_fallback(not_allowed)
             .layer(DefaultBodyLimit::max(self.body_limit));
         Ok(self.ward.around(inner))
     }
@@ -252,6 +276,13 @@ async fn public(request: Request, next: axum::middleware::Next) -> Response {
         Some(used) => mark(used, response),
         None => response,
     }
+}
+
+/// 405. Which methods there are is known to the router alone, and it says so only where nobody has.
+async fn not_allowed() -> Response {
+    let mut response = Problem::method_not_allowed(HeaderValue::from_static("")).into_response();
+    response.headers_mut().remove(header::ALLOW);
+    response
 }
 
 /// Says on a response whose trail it was made under; the ledger's future refuses another request's.

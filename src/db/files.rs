@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,8 +13,9 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 
+use super::latch::Latch;
 use crate::{
     audit::{Ledger, Outcome},
     field::{ColumnInfo, check_columns},
@@ -110,7 +111,8 @@ pub struct Db(Arc<Inner>);
 struct Inner {
     folder: PathBuf,
     schema: Schema,
-    open: Mutex<HashMap<TenantId, Arc<File>>>,
+    /// Held for a look and no longer: a file that is slow to open stops its own clinic alone.
+    open: Mutex<HashMap<TenantId, Arc<OnceCell<Arc<File>>>>>,
 }
 
 /// One clinic's connections: several that read, one that writes.
@@ -118,6 +120,8 @@ struct Inner {
 pub(super) struct File {
     pub(super) readers: SqlitePool,
     pub(super) writer: SqlitePool,
+    /// Of the one that writes.
+    pub(super) latch: Latch,
 }
 
 impl Db {
@@ -129,7 +133,7 @@ impl Db {
     pub fn open(folder: impl Into<PathBuf>, schema: Schema) -> Result<Self, DbError> {
         let folder = folder.into();
         check_columns(schema.columns)?;
-        std::fs::create_dir_all(&folder).map_err(DbError::Folder)?;
+        private_folder(&folder).map_err(DbError::Folder)?;
         Ok(Self(Arc::new(Inner { folder, schema, open: Mutex::default() })))
     }
 
@@ -153,7 +157,15 @@ impl Db {
         for attempt in &open {
             // A change of data is always some clinic's.
             let Some(tenant) = attempt.tenant() else { continue };
-            let file = self.file(tenant).await?;
+            let file = match self.file(tenant).await {
+                Ok(file) => file,
+                // The clinic is gone and its file with it: nobody can tell any more, and the others must start.
+                Err(DbError::Missing(_)) => {
+                    ledger.settle(attempt.attempt(), Outcome::Unknown).await.map_err(|_| DbError::Ledger)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let found = sqlx::query("select 1 from ward_attempts where id = ?")
                 .bind(attempt.attempt().as_bytes().to_vec())
                 .fetch_optional(&file.readers)
@@ -169,26 +181,24 @@ impl Db {
     }
 
     async fn file_with(&self, tenant: &TenantId, create: bool) -> Result<Arc<File>, DbError> {
-        // Held while a file opens: two requests must not migrate one file, and opening is once per clinic and process.
-        let mut open = self.0.open.lock().await;
-        if let Some(file) = open.get(tenant) {
-            return Ok(Arc::clone(file));
-        }
-        if open.len() >= MAX_OPEN_FILES {
-            return Err(DbError::TooMany);
-        }
         let path = self.0.folder.join(format!("{tenant}.sqlite"));
-        if !create && !path.exists() {
-            return Err(DbError::Missing(tenant.clone()));
-        }
-        let file = Arc::new(self.0.open_file(tenant, &path).await?);
-        open.insert(tenant.clone(), Arc::clone(&file));
-        Ok(file)
+        let cell = {
+            let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+            match open.get(tenant) {
+                Some(cell) => Arc::clone(cell),
+                None if open.len() >= MAX_OPEN_FILES => return Err(DbError::TooMany),
+                None if !create && !path.exists() => return Err(DbError::Missing(tenant.clone())),
+                None => Arc::clone(open.entry(tenant.clone()).or_default()),
+            }
+        };
+        let open = async || self.0.open_file(tenant, &path).await.map(Arc::new);
+        cell.get_or_try_init(open).await.map(Arc::clone)
     }
 }
 
 impl Inner {
     async fn open_file(&self, tenant: &TenantId, path: &Path) -> Result<File, DbError> {
+        private_file(path).map_err(DbError::Folder)?;
         let options = SqliteConnectOptions::from_str("sqlite:")?
             .filename(path)
             .create_if_missing(true)
@@ -199,20 +209,25 @@ impl Inner {
             .pragma("secure_delete", "ON")
             .pragma("trusted_schema", "OFF");
         let pool = |most: u32| SqlitePoolOptions::new().max_connections(most).acquire_timeout(Duration::from_secs(5));
-        let writer = pool(1).connect_with(options.clone()).await?;
-        sqlx::raw_sql(OWN_TABLES).execute(&writer).await?;
-        let owner: Option<String> = sqlx::query_scalar("select id from ward_tenant").fetch_optional(&writer).await?;
+        // Before the latch is set, since migrations commit by themselves.
+        let setup = pool(1).connect_with(options.clone()).await?;
+        sqlx::raw_sql(OWN_TABLES).execute(&setup).await?;
+        let owner: Option<String> = sqlx::query_scalar("select id from ward_tenant").fetch_optional(&setup).await?;
         match owner {
             Some(owner) if owner == tenant.as_str() => {}
             Some(_) => return Err(DbError::Foreign(tenant.clone())),
             None => {
-                sqlx::query("insert into ward_tenant (id) values (?)").bind(tenant.as_str()).execute(&writer).await?;
+                sqlx::query("insert into ward_tenant (id) values (?)").bind(tenant.as_str()).execute(&setup).await?;
             }
         }
-        self.schema.migrations.run(&writer).await.map_err(|e| DbError::Migrate(tenant.clone(), e))?;
-        self.check_schema(&writer).await?;
-        let readers = pool(4).connect_with(options.read_only(true).create_if_missing(false)).await?;
-        Ok(File { readers, writer })
+        self.schema.migrations.run(&setup).await.map_err(|e| DbError::Migrate(tenant.clone(), e))?;
+        self.check_schema(&setup).await?;
+        setup.close().await;
+        let latch = Latch::default();
+        let writer = latch.guard(pool(1)).connect_with(options.clone()).await?;
+        let options = options.read_only(true).create_if_missing(false);
+        let readers = Latch::default().guard(pool(4)).connect_with(options).await?;
+        Ok(File { readers, writer, latch })
     }
 
     async fn check_schema(&self, pool: &SqlitePool) -> Result<(), DbError> {
@@ -233,4 +248,22 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// A folder that its owner alone may enter.
+fn private_folder(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Makes sure that the file is there and that its owner alone may read it; SQLite gives its log the same mode.
+fn private_file(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(|_| ())
 }

@@ -7,17 +7,58 @@
 //!    comes from it, and so does the file; no caller names either.
 //! 2. [`Db::read`] hands out a connection that was opened read-only: a handler that forgets to say that it changes
 //!    something fails at its first statement.
-//! 3. [`Db::change`] enqueues the record of the attempt first and writes the attempt's id in the transaction itself.
+//! 3. [`Db::change`] takes a door that was opened, never a scope. It enqueues the record of the attempt first and writes the attempt's id in the transaction itself.
 //! 4. [`TenantTx::commit`] waits until the records are durable, and then commits in a task of its own, so that a client
 //!    who hangs up cannot cut it in half. What became of it is recorded as the outcome.
-//! 5. After a crash, [`Db::settle`] looks each open attempt up in its clinic's file: found is committed, not found is
+//! 5. Nothing else commits: a statement that ends the transaction by itself rolls it back, and one that attached another
+//!    file, or put something temporary before the clinic's tables, makes [`TenantTx::commit`] roll back.
+//! 6. After a crash, [`Db::settle`] looks each open attempt up in its clinic's file: found is committed, not found is
 //!    rolled back. Nothing is guessed.
-//! 6. A file knows its clinic. One that was copied or renamed to another clinic's name does not open.
+//! 7. Who may be related to whom is a change like any other, and its record names both: [`Change::assign`].
+//! 8. A file knows its clinic. One that was copied or renamed to another clinic's name does not open.
 //!
 //! # Deployment caveat
 //!
 //! The folder must be on a local file system: SQLite's write-ahead log needs shared memory. `synchronous` is `FULL`,
 //! since `NORMAL` loses committed rows in a power cut.
+//!
+//! # Example
+//!
+//! ```
+//! use tower_ward::{access::{Grant, SubjectGrant}, db::{Change, Db, Schema, TxError}, field::Encrypted, id::RowId};
+//!
+//! tower_ward::classes! { pub Clinical = "clinical"; }
+//! tower_ward::permissions! { pub WriteNotes = "notes.write" opens Clinical; }
+//! tower_ward::columns! { pub NoteText: String = "notes"."text" as Clinical; }
+//!
+//! static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("tests/it/support/migrations");
+//! const SCHEMA: Schema = Schema::new(&MIGRATIONS, &[COLUMNS]);
+//!
+//! async fn write(db: &Db, chart: &SubjectGrant<WriteNotes>, row: RowId, text: &String) -> Result<(), TxError> {
+//!     let mut tx = db.change(chart, Change::create("notes", row)).await?; // the attempt is on its way to the ledger
+//!     let sealed = Encrypted::<NoteText>::seal(text, chart, row).expect("the request goes on");
+//!     sqlx::query("insert into notes (id, patient, text) values (?, ?, ?)")
+//!         .bind(row).bind(chart.subject()).bind(sealed).execute(tx.conn()).await?;
+//!     tx.commit().await                                                   // durable first, then committed
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let db = Db::open(folder.path().join("clinics"), SCHEMA)?;
+//! // Two declarations of one column would be two types for one value: they do not open.
+//! assert!(Db::open(folder.path(), Schema::new(&MIGRATIONS, &[COLUMNS, COLUMNS])).is_err());
+//! # Ok(()) }
+//! ```
+//!
+//! What begins no transaction is a grant for which no door was opened:
+//!
+//! ```compile_fail,E0277
+//! # use tower_ward::{access::Grant, db::Db};
+//! # tower_ward::permissions! { pub ReadNotes = "notes.read"; }
+//! async fn read(db: &Db, grant: &Grant<ReadNotes>) {
+//!     let _ = db.read(grant).await; // open a door first: `grant.subject(patient).await?`
+//! }
+//! ```
 //!
 //! # Security
 //!
@@ -26,9 +67,10 @@
 //! do not reach.
 
 mod files;
+mod latch;
 mod relations;
 mod tx;
 
 pub use files::{Db, DbError, MAX_OPEN_FILES, Schema};
-pub use relations::{Assignment, SqliteRelations, assign, filter, unassign};
+pub use relations::{SqliteRelations, filter};
 pub use tx::{Change, ReadTx, TenantTx, TxError};

@@ -25,63 +25,40 @@ impl SqliteRelations {
     }
 }
 
-/// One relation between a user and a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Assignment {
-    /// Who is related.
-    pub user: UserId,
-    /// To whom.
-    pub subject: SubjectId,
-    /// [`Relations::ASSIGNED`] or [`Relations::CIRCLE`]; the other two are not kept but derived.
-    pub relation: Relations,
-    /// When it ends by itself.
-    pub until: Option<Timestamp>,
-}
-
-impl Assignment {
-    fn kind(&self) -> Option<&'static str> {
-        match self.relation {
-            Relations::ASSIGNED => Some("assigned"),
-            Relations::CIRCLE => Some("circle"),
-            _ => None,
-        }
-    }
-}
-
-/// Makes a relation hold, inside the transaction that the door for this person began.
-///
-/// # Errors
-///
-/// If the relation is neither `assigned` nor `circle`, or the database fails.
-pub async fn assign(conn: &mut SqliteConnection, assignment: &Assignment) -> Result<(), RelationError> {
-    let kind = assignment.kind().ok_or_else(|| RelationError::new("only `assigned` and `circle` are kept"))?;
+/// Makes a relation hold.
+pub(super) async fn insert(
+    conn: &mut SqliteConnection,
+    user: UserId,
+    subject: SubjectId,
+    kind: &'static str,
+    until: Option<Timestamp>,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into ward_relations (user, subject, kind, until) values (?, ?, ?, ?)
          on conflict (user, subject, kind) do update set until = excluded.until",
     )
-    .bind(assignment.user)
-    .bind(assignment.subject)
+    .bind(user)
+    .bind(subject)
     .bind(kind)
-    .bind(assignment.until.map(Timestamp::as_millisecond))
+    .bind(until.map(Timestamp::as_millisecond))
     .execute(conn)
     .await
-    .map_err(RelationError::new)?;
-    Ok(())
+    .map(|_| ())
 }
 
 /// Ends a relation; says whether it held.
-///
-/// # Errors
-///
-/// If the database fails.
-pub async fn unassign(conn: &mut SqliteConnection, assignment: &Assignment) -> Result<bool, RelationError> {
+pub(super) async fn remove(
+    conn: &mut SqliteConnection,
+    user: UserId,
+    subject: SubjectId,
+    kind: &'static str,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query("delete from ward_relations where user = ? and subject = ? and kind = ?")
-        .bind(assignment.user)
-        .bind(assignment.subject)
-        .bind(assignment.kind().unwrap_or_default())
+        .bind(user)
+        .bind(subject)
+        .bind(kind)
         .execute(conn)
-        .await
-        .map_err(RelationError::new)?;
+        .await?;
     Ok(done.rows_affected() > 0)
 }
 

@@ -2,12 +2,26 @@
 
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
-use super::{Db, DbError};
-use crate::{
-    access::Authority,
-    audit::{self, Action, Attempt, Trail, TrailError},
-    id::RowId,
+use super::{
+    Db, DbError,
+    latch::{self, Latch},
+    relations,
 };
+use crate::{
+    access::{Authority, OpenDoor, Relations},
+    audit::{self, Action, Attempt, Trail, TrailError},
+    clock::Timestamp,
+    id::{RowId, SubjectId, UserId},
+};
+
+fn kind(relation: Relations) -> Result<&'static str, TxError> {
+    match relation {
+        Relations::ASSIGNED => Ok("assigned"),
+        Relations::CIRCLE => Ok("circle"),
+        // The other two are not kept but derived.
+        _ => Err(TxError::NoRelation),
+    }
+}
 
 /// A transaction could not begin or commit. Nothing was changed, unless the kind says that it is unknown.
 #[derive(Debug, thiserror::Error)]
@@ -19,10 +33,17 @@ pub enum TxError {
     /// No record can be made, so nothing is changed.
     #[error("no record of the change can be made now, so nothing is changed")]
     Trail(#[from] TrailError),
+    /// Relations are changed through the door of the person whose they are.
+    #[error("a relation is changed through `grant.subject(id)` of the person whose it is")]
+    NoSubject,
+    /// The transaction was not begun to change a relation, or was begun to change one that is not kept.
+    #[error("begin the transaction with `Change::assign` or `Change::unassign`, and `assigned` or `circle`")]
+    NoRelation,
     /// The commit was refused by the database; the change was rolled back.
     #[error("the database refused the commit; nothing was changed")]
     RolledBack,
-    /// Whether the commit took effect is not known. The ledger says so, and the next start settles it.
+    /// Whether the commit took effect is not known: the disk failed in the middle of it. The ledger says so, and the next
+    /// start settles it.
     #[error("it is not known whether the change took effect; it will be settled from the database")]
     Unknown,
 }
@@ -39,33 +60,50 @@ pub struct Change {
     action: Action,
     entity: &'static str,
     row: Option<RowId>,
+    relation: Option<(UserId, Relations)>,
 }
 
 impl Change {
     /// A new row of this table.
     #[must_use]
     pub const fn create(entity: &'static str, row: RowId) -> Self {
-        Self { action: Action::Create, entity, row: Some(row) }
+        Self { action: Action::Create, entity, row: Some(row), relation: None }
     }
 
     /// An existing row of this table.
     #[must_use]
     pub const fn update(entity: &'static str, row: RowId) -> Self {
-        Self { action: Action::Update, entity, row: Some(row) }
+        Self { action: Action::Update, entity, row: Some(row), relation: None }
     }
 
     /// A row of this table that will be gone.
     #[must_use]
     pub const fn delete(entity: &'static str, row: RowId) -> Self {
-        Self { action: Action::Delete, entity, row: Some(row) }
+        Self { action: Action::Delete, entity, row: Some(row), relation: None }
     }
 
     /// Many new rows of this table at once, such as an import.
     #[must_use]
     pub const fn import(entity: &'static str) -> Self {
-        Self { action: Action::Create, entity, row: None }
+        Self { action: Action::Create, entity, row: None, relation: None }
+    }
+
+    /// The person of the door will stand in this relation to a user: [`Relations::ASSIGNED`] or [`Relations::CIRCLE`].
+    /// The record names the user. [`TenantTx::relate`] does it.
+    #[must_use]
+    pub const fn assign(user: UserId, relation: Relations) -> Self {
+        Self { action: Action::Create, entity: RELATIONS, row: None, relation: Some((user, relation)) }
+    }
+
+    /// The person of the door will stand in this relation no more. [`TenantTx::unrelate`] does it.
+    #[must_use]
+    pub const fn unassign(user: UserId, relation: Relations) -> Self {
+        Self { action: Action::Delete, entity: RELATIONS, row: None, relation: Some((user, relation)) }
     }
 }
+
+/// What a change of relations is recorded as.
+const RELATIONS: &str = "relations";
 
 /// A transaction that reads. Its connection is read-only.
 #[derive(Debug)]
@@ -88,6 +126,9 @@ pub struct TenantTx {
     attempt: Attempt,
     trail: Trail,
     readers: sqlx::SqlitePool,
+    latch: Latch,
+    /// Whose relation this transaction was begun to change, to whom.
+    relation: Option<(SubjectId, UserId, Relations)>,
 }
 
 impl Db {
@@ -111,7 +152,7 @@ impl Db {
     /// # Errors
     ///
     /// [`TxError::Trail`] if no record can be made now; [`TxError::Db`] if the clinic's file cannot be written.
-    pub async fn change(&self, by: &impl Authority, change: Change) -> Result<TenantTx, TxError> {
+    pub async fn change(&self, by: &impl OpenDoor, change: Change) -> Result<TenantTx, TxError> {
         let facts = by.facts();
         if facts.trail.is_closed() {
             return Err(TrailError::Closed.into());
@@ -119,6 +160,11 @@ impl Db {
         let file = self.file(&facts.tenant).await?;
         let mut tx = file.writer.begin_with("BEGIN IMMEDIATE").await?;
         let subject = by.subject_id();
+        let relation = match (change.relation, subject) {
+            (Some((user, relation)), Some(subject)) => Some((subject, user, relation)),
+            (Some(_), None) => return Err(TxError::NoSubject),
+            (None, _) => None,
+        };
         let attempt = facts.trail.attempt(audit::Change {
             action: change.action,
             permission: by.permission(),
@@ -126,13 +172,15 @@ impl Db {
             subjects: subject.as_slice(),
             row: change.row,
             purpose: None,
+            about: change.relation.map(|(user, _)| user),
             why: by.why().to_owned(),
         })?;
-        sqlx::query("insert into ward_attempts (id) values (?)")
+        sqlx::query("insert into main.ward_attempts (id) values (?)")
             .bind(attempt.id().as_bytes().to_vec())
             .execute(&mut *tx)
             .await?;
-        Ok(TenantTx { tx, attempt, trail: facts.trail.clone(), readers: file.readers.clone() })
+        let (trail, readers, latch) = (facts.trail.clone(), file.readers.clone(), file.latch.clone());
+        Ok(TenantTx { tx, attempt, trail, readers, latch, relation })
     }
 }
 
@@ -142,21 +190,54 @@ impl TenantTx {
         &mut self.tx
     }
 
+    /// Makes the relation hold that this transaction was begun for, until some time or for good.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::NoRelation`] unless it was begun with [`Change::assign`].
+    pub async fn relate(&mut self, until: Option<Timestamp>) -> Result<(), TxError> {
+        let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
+        relations::insert(&mut self.tx, user, subject, kind(relation)?, until).await?;
+        Ok(())
+    }
+
+    /// Ends the relation that this transaction was begun for; says whether it held.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::NoRelation`] unless it was begun with [`Change::unassign`].
+    pub async fn unrelate(&mut self) -> Result<bool, TxError> {
+        let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
+        Ok(relations::remove(&mut self.tx, user, subject, kind(relation)?).await?)
+    }
+
     /// Waits until every record of the request so far is durable, then commits.
     ///
     /// # Errors
     ///
-    /// [`TxError::Trail`] if the records cannot be made durable: nothing was changed then. [`TxError::RolledBack`] and
-    /// [`TxError::Unknown`] if the database failed.
+    /// [`TxError::Trail`] if the request has ended or the records cannot be made durable: nothing was changed then.
+    /// [`TxError::RolledBack`] and [`TxError::Unknown`] if the database failed.
     pub async fn commit(self) -> Result<(), TxError> {
+        if self.trail.is_closed() {
+            return Err(TrailError::Closed.into());
+        }
         self.trail.settled().await?;
-        let Self { tx, attempt, readers, .. } = self;
+        let Self { mut tx, mut attempt, readers, latch, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.
         let commit = tokio::spawn(async move {
-            if tx.commit().await.is_ok() {
+            if !matches!(latch::is_whole(&mut tx, attempt.id()).await, Ok(true)) {
+                let _ = tx.rollback().await;
+                attempt.rolled_back();
+                return Err(TxError::RolledBack);
+            }
+            attempt.sent();
+            let lifted = latch.lift();
+            let committed = tx.commit().await;
+            drop(lifted);
+            let Err(error) = committed else {
                 attempt.committed();
                 return Ok(());
-            }
+            };
             let found = sqlx::query("select 1 from ward_attempts where id = ?")
                 .bind(attempt.id().as_bytes().to_vec())
                 .fetch_optional(&readers)
@@ -166,11 +247,11 @@ impl TenantTx {
                     attempt.committed();
                     Ok(())
                 }
-                Ok(None) => {
+                Ok(None) if is_undone(&error) => {
                     attempt.rolled_back();
                     Err(TxError::RolledBack)
                 }
-                Err(_) => {
+                _ => {
                     attempt.unknown();
                     Err(TxError::Unknown)
                 }
@@ -178,4 +259,18 @@ impl TenantTx {
         });
         commit.await.unwrap_or(Err(TxError::Unknown))
     }
+}
+
+/// Whether a commit that failed so leaves nothing in the write-ahead log that a crash could bring back.
+///
+/// One whose sync failed stands in the log whole. SQLite shows it to nobody, and writes the next commit over it; but a
+/// process that dies before that leaves it to the next start, which takes it for committed.
+fn is_undone(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    const FULL: u32 = 13;
+    const CONSTRAINT: u32 = 19;
+    let code = error.as_database_error().and_then(|error| error.code());
+    // The primary code is the lowest byte: https://www.sqlite.org/rescode.html#extrc
+    let code = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
+    matches!(code, Some(BUSY | FULL | CONSTRAINT))
 }

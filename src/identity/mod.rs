@@ -5,6 +5,7 @@ mod error;
 mod facade;
 mod flow;
 mod lockout;
+mod manage;
 mod options;
 mod password;
 mod principal;
@@ -12,6 +13,7 @@ mod record;
 mod revocation;
 mod session;
 mod signing_key;
+mod standing;
 mod token;
 mod warm;
 
@@ -23,4 +25,12 @@ pub use error::{AccountError, Fault, IdentityError, LoginError, RefreshError, To
 pub use facade::{Identity, Tokens};
 pub use options::IdentityOptions;
 pub use password::{PasswordHashing, generate_password};
-pub use principal::Principal;
+pub use principal::{Factor, Principal};
+
+/// For the fuzz target: whether this token, or this header and these claims once signed, are accepted.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[must_use]
+pub fn fuzz_token(text: &str) -> bool {
+    token::fuzz(text)
+}

@@ -169,15 +169,24 @@ impl Keyring {
         self.0.subjects.get_or_insert_async(&key, self.load_subject(tenant, subject)).await
     }
 
-    /// The keys of several subjects of one tenant, in the order asked for. All or none.
+    /// The keys of several subjects of one tenant, in the order asked for; `None` for one that is erased or not known
+    /// here, so that one erasure does not take a whole list down.
     ///
     /// # Errors
     ///
-    /// As [`subject`](Keyring::subject), for the first that fails.
-    pub async fn subjects(&self, tenant: &TenantId, subjects: &[SubjectId]) -> Result<Vec<Arc<SubjectKey>>, KeyError> {
+    /// [`Corrupt`](KeyError::Corrupt) and the like, for the first that fails: damage is never passed over.
+    pub async fn subjects(
+        &self,
+        tenant: &TenantId,
+        subjects: &[SubjectId],
+    ) -> Result<Vec<Option<Arc<SubjectKey>>>, KeyError> {
         let mut keys = Vec::with_capacity(subjects.len());
         for subject in subjects {
-            keys.push(self.subject(tenant, *subject).await?);
+            keys.push(match self.subject(tenant, *subject).await {
+                Ok(key) => Some(key),
+                Err(KeyError::Unknown | KeyError::Erased) => None,
+                Err(error) => return Err(error),
+            });
         }
         Ok(keys)
     }

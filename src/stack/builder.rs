@@ -1,9 +1,9 @@
 //! The builder, whose type says which step is next.
 
-use std::{marker::PhantomData, num::NonZeroU32, sync::Arc};
+use std::{marker::PhantomData, num::NonZeroU32, sync::Arc, time::Duration};
 
 use crate::{
-    access::{Doors, Jobs, Policy, RelationSource},
+    access::{Doors, Issuers, Jobs, PermissionInfo, Policy, RelationSource, Task},
     audit::Ledger,
     clock::{SharedClock, SystemClock},
     headers::HeadersLayer,
@@ -17,6 +17,7 @@ use crate::{
 
 const PEER_QUOTA: Quota = Quota::per_minute(NonZeroU32::new(600).expect("not zero"));
 const PRINCIPAL_QUOTA: Quota = Quota::per_minute(NonZeroU32::new(600).expect("not zero"));
+const DEADLINE: Duration = Duration::from_secs(30);
 /// Principals that are counted at a time: beyond them a new one waits, as the table has a fixed size.
 const PRINCIPALS: NonZeroU32 = NonZeroU32::new(131_072).expect("not zero");
 
@@ -61,6 +62,10 @@ struct Parts {
     peer_quota: Quota,
     proxies: TrustedProxies,
     principal_quota: Quota,
+    deadline: Duration,
+    job_store: Option<Arc<dyn Durable>>,
+    tasks: Vec<PermissionInfo>,
+    task_ids: Vec<&'static str>,
     keys: Option<Keyring>,
     audit: Option<Ledger>,
     identity: Option<Identity>,
@@ -83,7 +88,10 @@ pub(super) struct Inner {
     pub(super) identity: Identity,
     pub(super) hosts: Hosts,
     pub(super) policy: Policy,
+    pub(super) deadline: Duration,
     pub(super) doors: Arc<Doors>,
+    jobs: Option<Jobs>,
+    tasks: Vec<PermissionInfo>,
 }
 
 impl Ward {
@@ -96,6 +104,10 @@ impl Ward {
                 peer_quota: PEER_QUOTA,
                 proxies: TrustedProxies::new(),
                 principal_quota: PRINCIPAL_QUOTA,
+                deadline: DEADLINE,
+                job_store: None,
+                tasks: Vec::new(),
+                task_ids: Vec::new(),
                 keys: None,
                 audit: None,
                 identity: None,
@@ -137,10 +149,15 @@ impl Ward {
         &self.0.clock
     }
 
-    /// Background work, remembered in `store` so that an envelope runs once.
+    /// Background work; `None` unless the builder got a [job store](Builder::with_job_store).
     #[must_use]
-    pub fn jobs(&self, store: Arc<dyn Durable>) -> Jobs {
-        Jobs::new(Arc::clone(&self.0.doors), self.0.ledger.clone(), store)
+    pub fn jobs(&self) -> Option<&Jobs> {
+        self.0.jobs.as_ref()
+    }
+
+    /// The permissions of the declared tasks: a policy's check needs them beside the routes'.
+    pub(crate) fn tasks(&self) -> &[PermissionInfo] {
+        &self.0.tasks
     }
 
     pub(crate) fn doors(&self) -> &Arc<Doors> {
@@ -178,6 +195,27 @@ impl<Step> Builder<Step> {
     /// Believes these proxies' `X-Forwarded-For`. Default: nobody's.
     pub fn with_proxies(mut self, proxies: TrustedProxies) -> Self {
         self.parts.proxies = proxies;
+        self
+    }
+
+    /// Answers 503 and drops the handler when a request, its body included, has taken this long. Default: 30 s.
+    ///
+    /// What is streamed after the head of the response is not cut by it.
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.parts.deadline = deadline;
+        self
+    }
+
+    /// Remembers in `store` which job envelopes were used. Without it, there are no [`jobs`](Ward::jobs).
+    pub fn with_job_store(mut self, store: Arc<dyn Durable>) -> Self {
+        self.parts.job_store = Some(store);
+        self
+    }
+
+    /// Declares a task. One that is not declared is neither issued nor run.
+    pub fn add_task<T: Task>(mut self) -> Self {
+        self.parts.tasks.push(PermissionInfo::of::<T::Permission>());
+        self.parts.task_ids.push(T::ID);
         self
     }
 
@@ -249,11 +287,17 @@ impl Builder<Ready> {
     pub fn build(self) -> Result<Ward, LimitError> {
         const TAKEN: &str = "the builder's type says that this step was taken";
         let parts = self.parts;
-        let doors = Doors {
+        let (policy, hosts) = (parts.policy.expect(TAKEN), parts.hosts.expect(TAKEN));
+        let (ledger, identity) = (parts.audit.expect(TAKEN), parts.identity.expect(TAKEN));
+        let doors = Arc::new(Doors {
             keyring: parts.keys.expect(TAKEN),
             relations: parts.relations.expect(TAKEN),
             clock: Arc::clone(&parts.clock),
-        };
+        });
+        let jobs = parts.job_store.map(|store| {
+            let issuers = Issuers { policy: policy.clone(), identity: identity.clone(), hosts: hosts.clone() };
+            Jobs::new(Arc::clone(&doors), ledger.clone(), store, issuers, parts.task_ids)
+        });
         let peer_limit = PeerLimitLayer::new(parts.peer_quota, Arc::clone(&parts.clock))?.with_proxies(parts.proxies);
         let principal_limit = KeyedLimit::new("principal", parts.principal_quota, PRINCIPALS)?;
         Ok(Ward(Arc::new(Inner {
@@ -261,11 +305,14 @@ impl Builder<Ready> {
             headers: parts.headers,
             peer_limit,
             principal_limit,
-            ledger: parts.audit.expect(TAKEN),
-            identity: parts.identity.expect(TAKEN),
-            hosts: parts.hosts.expect(TAKEN),
-            policy: parts.policy.expect(TAKEN),
-            doors: Arc::new(doors),
+            ledger,
+            identity,
+            hosts,
+            policy,
+            deadline: parts.deadline,
+            doors,
+            jobs,
+            tasks: parts.tasks,
         })))
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::time::Sleep;
 
 use super::Ward;
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     rate_limit::PeerDecision,
 };
 
+const ANSWERED: &str = "a future is not polled after it has answered";
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the limits said of one request.
@@ -68,15 +70,25 @@ pin_project! {
 pin_project! {
     #[project = Projected]
     enum State<F, RB: Body> {
-        Running { #[pin] inner: AuditFuture<F, RB, Respond<RB>> },
+        Running { #[pin] inner: AuditFuture<F, RB, Respond<RB>>, #[pin] deadline: Sleep },
+        Late,
         Refused { response: Option<Response<TrailBody<RB>>> },
     }
 }
 
 impl<F, RB: Body<Data = Bytes> + From<Bytes>> ResponseFuture<F, RB> {
     pub(super) fn running(inner: F, closer: Closer, dress: Dress) -> Self {
-        let respond: Respond<RB> = answer;
-        Self { state: State::Running { inner: AuditFuture::new(inner, closer, respond) }, dress }
+        Self::around(AuditFuture::new(inner, closer, answer as Respond<RB>), dress)
+    }
+
+    /// In place of the response future of a service that panicked before it made one.
+    pub(super) fn panicked(closer: Closer, dress: Dress) -> Self {
+        Self::around(AuditFuture::panicked(closer, answer as Respond<RB>), dress)
+    }
+
+    fn around(inner: AuditFuture<F, RB, Respond<RB>>, dress: Dress) -> Self {
+        let deadline = tokio::time::sleep(dress.ward.inner().deadline);
+        Self { state: State::Running { inner, deadline }, dress }
     }
 
     pub(super) fn refused(problem: Problem, closer: Closer, dress: Dress) -> Self {
@@ -105,10 +117,20 @@ where
     type Output = Result<Response<TrailBody<RB>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let me = self.project();
-        let mut response = match me.state.project() {
-            Projected::Running { inner } => ready!(inner.poll(cx))?,
-            Projected::Refused { response } => response.take().expect("a future is not polled after it has answered"),
+        let mut me = self.project();
+        let mut response = match me.state.as_mut().project() {
+            Projected::Running { inner, deadline } => match inner.poll(cx) {
+                Poll::Ready(answer) => answer?,
+                Poll::Pending => {
+                    ready!(deadline.poll(cx));
+                    // Drops the handler: its trail ends as cancelled, and its transactions roll back.
+                    me.state.set(State::Late);
+                    let late = Problem::unavailable().with_reason("the request took longer than the deadline");
+                    late.into_response().map(TrailBody::bare)
+                }
+            },
+            Projected::Late => panic!("{ANSWERED}"),
+            Projected::Refused { response } => response.take().expect(ANSWERED),
         };
         me.dress.on(&mut response);
         Poll::Ready(Ok(response))

@@ -6,9 +6,10 @@
 //! 2. The peer is known, trusted hops counted from the right; its quota is taken, or 429.
 //! 3. The host names a registered clinic or the platform, or 421.
 //! 4. A bearer token, if one is sent, is verified, or 401. None is fine so far: a route decides whether it needs one.
-//! 5. The token's clinic is the host's, or 403.
-//! 6. The quota of clinic and principal is taken, or 429.
-//! 7. The inner service runs. Its response is held until the records of the doors that it opened are durable, or 503.
+//! 5. The quota of clinic and principal is taken, or 429.
+//! 6. The token's clinic is the host's, or 403.
+//! 7. The inner service runs, body and all, within the deadline, or 503. Its response is held until the records of the
+//!    doors that it opened are durable, or 503.
 //! 8. Whatever answers, panics and refusals included, leaves with the security headers and a request id.
 //!
 //! Steps 2 to 6 await nothing, allocate little, and do no cryptography before 4.

@@ -16,9 +16,11 @@ impl From<DoorError> for Problem {
             DoorError::Trail(error) => error.into(),
             DoorError::Closed(error) => error.into(),
             DoorError::Key(_) => Self::unavailable().with_reason("the key cannot be had"),
+            DoorError::Timeline(_) => Self::unavailable().with_reason("the ledger cannot be read"),
             DoorError::Relations(_) => Self::unavailable().with_reason("relations cannot be had"),
             DoorError::Query(_) => Self::internal().with_reason("a cohort's query failed"),
-            DoorError::OutOfScope(_) => Self::internal().with_reason("a cohort's query left its scope"),
+            // An assignment that ended between the query and its check looks the same, and the next try is right.
+            DoorError::OutOfScope(_) => Self::unavailable().with_reason("a cohort's query left its scope"),
             DoorError::TooMany(_) => Self::internal().with_reason("a cohort's query was not paged"),
         }
     }
@@ -82,6 +84,7 @@ impl From<crate::db::TxError> for Problem {
             TxError::Trail(error) => error.into(),
             TxError::Db(_) => Self::unavailable().with_reason("the clinic's file"),
             TxError::RolledBack => Self::unavailable().with_reason("the commit was rolled back"),
+            TxError::NoSubject | TxError::NoRelation => Self::internal().with_reason("a relation outside its change"),
             TxError::Unknown => Self::internal().with_reason("the commit's outcome is unknown"),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     task::{Context, Poll},
 };
 
@@ -87,6 +88,12 @@ impl Ward {
         };
         let principal =
             ward.identity.verify(token).map_err(|_| Refused::new(Problem::invalid_token(), "token_refused"))?;
+        // Before anything is recorded under the principal's name, so that the ledger is filled no faster than this.
+        let key = (principal.tenant().as_str(), principal.user());
+        let decision = *limits.principal.insert(ward.principal_limit.decide(&key, limits.now));
+        if !decision.is_allowed() {
+            return Err(Refused::new(ward.principal_limit.refusal(&decision), "principal_quota"));
+        }
         trail.set_actor(Actor {
             user: Some(principal.user()),
             role: Some(principal.role().into()),
@@ -95,11 +102,6 @@ impl Ward {
         });
         let tenant =
             Tenant::agree(&site, &principal).map_err(|_| Refused::new(Problem::forbidden(), "foreign_token"))?;
-        let key = (principal.tenant().as_str(), principal.user());
-        let decision = *limits.principal.insert(ward.principal_limit.decide(&key, limits.now));
-        if !decision.is_allowed() {
-            return Err(Refused::new(ward.principal_limit.refusal(&decision), "principal_quota"));
-        }
         Ok(Admitted { site, peer: peer.ip(), identified: Some((principal, tenant)) })
     }
 
@@ -143,7 +145,10 @@ where
         match admitted {
             Ok(Admitted { site, peer, identified }) => {
                 request.extensions_mut().insert(Visit::new(trail, site, peer, identified));
-                ResponseFuture::running(self.inner.call(request), closer, dress)
+                match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
+                    Ok(future) => ResponseFuture::running(future, closer, dress),
+                    Err(_) => ResponseFuture::panicked(closer, dress),
+                }
             }
             Err(Refused { problem, reason }) => {
                 let status = Some(problem.kind().status().as_u16());

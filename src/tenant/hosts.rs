@@ -103,6 +103,12 @@ impl Hosts {
         self.tenants.write().unwrap_or_else(PoisonError::into_inner).remove(tenant)
     }
 
+    /// Whether this clinic is answered for.
+    #[must_use]
+    pub fn is_registered(&self, tenant: &TenantId) -> bool {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner).contains(tenant)
+    }
+
     /// The host name of a clinic.
     #[must_use]
     pub fn host_of(&self, tenant: &TenantId) -> String {

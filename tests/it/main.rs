@@ -3,18 +3,32 @@
 mod architecture;
 #[cfg(feature = "audit")]
 mod audit;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod db;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod doors;
+#[cfg(feature = "access")]
 mod field;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod guard;
 #[cfg(feature = "headers")]
 mod headers;
 #[cfg(all(feature = "identity", feature = "sqlite"))]
 mod identity;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod jobs;
 #[cfg(feature = "sqlite")]
 mod keys;
 mod problem;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
 mod readme;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod stack;
 #[cfg(feature = "sqlite")]
 mod store;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod support;
 mod threats;
+#[cfg(feature = "access")]
 mod ui;

@@ -63,7 +63,6 @@ pub struct Server {
 struct Parts {
     ward: Ward,
     app: App,
-    jobs_store: Arc<dyn Durable>,
 }
 
 /// Lays out what is missing, opens everything, and binds the address.
@@ -161,15 +160,17 @@ async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &Share
         .with_headers(headers.build()?)
         .with_peer_quota(Quota::per_minute(args.peer_quota))
         .with_principal_quota(Quota::per_minute(args.user_quota))
+        .with_job_store(accounts)
+        .add_task::<Seed>()
         .keys(keyring)
-        .audit(ledger.clone())
+        .audit(ledger)
         .authenticate(identity.clone())
         .tenants(Hosts::new("{tenant}.localhost", "localhost")?)
         .policy(Policy::from_toml(POLICY)?)
         .relations(SqliteRelations::new(db.clone(), Arc::clone(clock)))
         .build()?;
-    let app = App { identity, ledger, db, clock: Arc::clone(clock) };
-    Ok(Parts { ward, app, jobs_store: accounts })
+    let app = App { identity, db, clock: Arc::clone(clock) };
+    Ok(Parts { ward, app })
 }
 
 /// Fills every clinic, each by a job of its own.
@@ -179,12 +180,12 @@ async fn lay_out(
     tenants: &[TenantId],
     say: &impl Fn(&str),
 ) -> Result<Vec<DemoClinic>, Error> {
-    let jobs = parts.ward.jobs(Arc::clone(&parts.jobs_store));
+    let jobs = parts.ward.jobs().ok_or("the ward was built without a job store")?;
     let mut clinics = Vec::new();
     for (clinic, tenant) in data.clinics.iter().zip(tenants) {
         let (patients, notes) = (clinic.patients.len(), clinic.notes.len());
         say(&format!("laying out {} ({patients} patients, {notes} notes)", clinic.name));
-        let envelope = jobs.issue_for_clinic::<Seed>(tenant.clone(), Duration::from_secs(600))?;
+        let envelope = jobs.danger_issue_for_clinic::<Seed>(tenant.clone(), Duration::from_secs(600))?;
         let host = parts.ward.hosts().host_of(tenant);
         let app = &parts.app;
         let filled =

@@ -26,6 +26,9 @@ pub enum FolderError {
     /// The folder has files that no demo made.
     #[error("`{0}` is not empty and not marked as a demo's: name another folder with --data")]
     Foreign(PathBuf),
+    /// A server runs on it.
+    #[error("a server runs on `{0}`: stop it first")]
+    InUse(PathBuf),
     /// The demo was not laid out to its end.
     #[error("the demo in `{0}` was not laid out to its end: start once with --fresh")]
     Incomplete(PathBuf),
@@ -59,6 +62,9 @@ impl Folder {
             folder.new = fresh;
         } else {
             return Err(FolderError::Foreign(path.to_owned()));
+        }
+        if folder.new && in_use(path) {
+            return Err(FolderError::InUse(path.to_owned()));
         }
         if !folder.new && !folder.demo_json().exists() {
             return Err(FolderError::Incomplete(path.to_owned()));
@@ -148,4 +154,9 @@ impl Folder {
         };
         write().map_err(|source| FolderError::Io { path, source })
     }
+}
+
+/// Whether a server holds the ledger of this folder.
+fn in_use(path: &Path) -> bool {
+    fs::File::open(path.join("ledger").join("ledger.lock")).is_ok_and(|lock| lock.try_lock().is_err())
 }

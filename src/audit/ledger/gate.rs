@@ -56,6 +56,10 @@ impl Gate {
         if !self.is_available() {
             return Wait::Unavailable;
         }
+        if waiting.len() == waiting.capacity() {
+            // Before it grows: who no longer waits need not be kept.
+            waiting.retain(|(_, fire)| !fire.is_closed());
+        }
         let (fire, receiver) = oneshot::channel();
         waiting.push((ticket, fire));
         Wait::Later(receiver)

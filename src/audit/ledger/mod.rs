@@ -28,6 +28,8 @@ pub(crate) use gate::{Wait, lock};
 pub(crate) use open::is_written;
 pub use options::{LedgerError, LedgerOptions};
 use refusals::Refusals;
+#[doc(hidden)]
+pub use segment::fuzz_segment;
 use tokio::sync::{mpsc, watch};
 pub use tree::Head;
 
@@ -155,7 +157,6 @@ impl Ledger {
     /// Begins the trail of one request (or job). Costs neither a slot nor the disk until a door is opened.
     ///
     /// Whoever holds the [`Closer`] ends the trail; dropping it says that the request was cancelled.
-    #[must_use]
     pub fn begin(&self, facts: RequestFacts) -> (Trail, Closer) {
         Trail::begin(self.clone(), facts)
     }
@@ -186,20 +187,24 @@ impl Ledger {
     ///
     /// If there is no such change, or the record cannot be written.
     pub async fn settle(&self, attempt: AttemptId, outcome: Outcome) -> Result<(), TrailError> {
-        let Some(found) = lock(&self.inner.unsettled).get(&attempt).cloned() else {
+        // Taken out, so that it is settled once.
+        let Some(found) = lock(&self.inner.unsettled).remove(&attempt) else {
             return Err(TrailError::UnknownAttempt);
         };
-        let mut record = found.record;
+        let settled = self.record_outcome(found.record.clone(), outcome).await;
+        if settled.is_err() || outcome == Outcome::Unknown {
+            self.remember(found);
+        }
+        settled
+    }
+
+    async fn record_outcome(&self, mut record: Box<Record>, outcome: Outcome) -> Result<(), TrailError> {
         record.kind = Kind::Outcome;
         record.outcome = Some(outcome);
         record.at = self.inner.shared.clock.now();
         record.monotonic_ns = u64::try_from(self.inner.shared.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
         let ticket = self.submit(self.reserve()?, record);
-        self.durable(ticket).await?;
-        if outcome != Outcome::Unknown {
-            lock(&self.inner.unsettled).remove(&attempt);
-        }
-        Ok(())
+        self.durable(ticket).await
     }
 
     /// Stops: refuses new doors, gives the requests in flight five seconds to end, writes what is queued and the counts
@@ -259,6 +264,7 @@ impl Ledger {
         ticket
     }
 
+    #[cfg(test)]
     pub(crate) fn is_durable(&self, ticket: u64) -> bool {
         self.inner.shared.gate.is_durable(ticket)
     }

@@ -102,6 +102,7 @@ impl Ledger {
             segment: Some(segment),
             tree: scanned.tree,
             chains: scanned.chains,
+            grace: 0,
         };
         Ok((Self { inner: Arc::new(Inner { queue, shared, unsettled: Mutex::new(unsettled) }) }, writer))
     }
@@ -170,5 +171,10 @@ fn make_dir(dir: &Path) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt as _;
         builder.mode(0o700);
     }
-    builder.create(dir)
+    let new = !dir.exists();
+    builder.create(dir)?;
+    match dir.parent() {
+        Some(parent) if new && !parent.as_os_str().is_empty() => segment::sync_dir(parent),
+        _ => Ok(()),
+    }
 }

@@ -84,6 +84,16 @@ impl Reader {
     ///
     /// `written` says that a writer may be at work: then a last batch that is not whole is always a torn one.
     pub(crate) fn next(&mut self, expected: u64, written: bool) -> io::Result<Found> {
+        let found = self.look(expected, written)?;
+        if !written || matches!(found, Found::Batch(_)) {
+            return Ok(found);
+        }
+        // The buffer may hold what stood there before the writer came by.
+        self.file.seek(SeekFrom::Start(self.offset))?;
+        self.look(expected, written)
+    }
+
+    fn look(&mut self, expected: u64, written: bool) -> io::Result<Found> {
         self.batch.clear();
         let end = self.length.min(self.header.size);
         let room = end.saturating_sub(self.offset);
@@ -92,7 +102,7 @@ impl Reader {
         }
         self.batch.resize(BATCH, 0);
         self.file.read_exact(&mut self.batch)?;
-        if self.batch.iter().all(|&b| b == 0) {
+        if segment::is_zero(&self.batch) {
             let (last, later) = self.ahead()?;
             return Ok(match (last, later) {
                 // A hole before what was written later.
@@ -136,7 +146,7 @@ impl Reader {
         let mut rest = &self.batch[..];
         while !rest.is_empty() && !explained {
             let sector = usize::try_from(SECTOR - at % SECTOR).unwrap_or(usize::MAX).min(rest.len());
-            explained = rest[..sector].iter().all(|&b| b == 0);
+            explained = segment::is_zero(&rest[..sector]);
             at += sector as u64;
             rest = &rest[sector..];
         }
@@ -161,6 +171,10 @@ impl Reader {
             if read == 0 {
                 return Ok((last, later));
             }
+            at += read as u64;
+            if segment::is_zero(&chunk) {
+                continue;
+            }
             if let Some(place) = chunk.iter().rposition(|&b| b != 0) {
                 last = Some(start + place as u64 + 1);
             }
@@ -169,7 +183,6 @@ impl Reader {
                 head.copy_from_slice(&chunk[place..place + BATCH]);
                 later |= start + place as u64 > self.offset && BatchHeader::from_bytes(&head).is_some();
             }
-            at += read as u64;
         }
     }
 

@@ -65,10 +65,11 @@ impl Refusals {
         self.counts.is_empty()
     }
 
-    /// Takes the counts whose minute is over; all of them if `all`.
-    pub(crate) fn take(&mut self, now: Duration, all: bool) -> Vec<Record> {
+    /// Takes at most `most` counts whose minute is over, or any if `all`.
+    pub(crate) fn take(&mut self, now: Duration, all: bool, most: usize) -> Vec<Record> {
         self.counts
             .extract_if(|_, count| all || now.saturating_sub(count.since) >= WINDOW)
+            .take(most)
             .map(|((_, reason), count)| {
                 let mut record = Record::empty(Kind::Refused, Stream::Platform, count.at, count.since);
                 record.action = Some(Action::Denied);
@@ -108,8 +109,8 @@ mod tests {
         for n in 2..1_000 {
             assert!(!refusals.note(peer(&format!("2001:db8::{n:x}")), "no_token", Some(401), AT, NOW));
         }
-        assert!(refusals.take(NOW + WINDOW - Duration::from_nanos(1), false).is_empty());
-        let records = refusals.take(NOW + WINDOW, false);
+        assert!(refusals.take(NOW + WINDOW - Duration::from_nanos(1), false, 9).is_empty());
+        let records = refusals.take(NOW + WINDOW, false, 9);
         assert_eq!(records.len(), 1);
         assert_eq!((records[0].count(), records[0].peer()), (Some(999), peer("2001:db8::1")));
         assert!(refusals.is_empty());
@@ -121,7 +122,9 @@ mod tests {
         for n in 0..10_000_u32 {
             refusals.note(Some(IpAddr::V4(n.into())), "no_token", None, AT, NOW);
         }
-        let records = refusals.take(NOW, true);
+        let mut records = refusals.take(NOW, true, 5);
+        assert_eq!(records.len(), 5);
+        records.append(&mut refusals.take(NOW, true, 5));
         assert_eq!(records.len(), 9);
         assert_eq!(records.iter().filter_map(Record::count).sum::<u64>(), 10_000);
     }

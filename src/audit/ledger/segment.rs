@@ -135,6 +135,32 @@ pub(crate) fn unframe(frames: &[u8]) -> Option<(&[u8], &[u8])> {
     (frame(record) == *head).then_some((record, rest))
 }
 
+/// For the fuzz target: takes a segment apart and puts together again what is intact of it.
+#[doc(hidden)]
+#[must_use]
+pub fn fuzz_segment(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let Some((head, mut rest)) = bytes.split_first_chunk() else { return out };
+    let Some(header) = Header::from_bytes(head) else { return out };
+    out.extend(header.to_bytes());
+    while let Some((head, after)) = rest.split_first_chunk()
+        && let Some(batch) = BatchHeader::from_bytes(head)
+        && let Some((mut frames, after)) = after.split_at_checked(batch.length as usize)
+    {
+        out.extend(batch.to_bytes());
+        while let Some((record, next)) = unframe(frames) {
+            out.extend(frame(record));
+            out.extend(record);
+            frames = next;
+        }
+        if !frames.is_empty() {
+            break;
+        }
+        rest = after;
+    }
+    out
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut out = [0; 4];
     out.copy_from_slice(&bytes[at..at + 4]);
@@ -241,7 +267,7 @@ impl Segment {
             let now = usize::try_from(self.size - at).unwrap_or(usize::MAX).min(chunk.len());
             self.file.seek(SeekFrom::Start(at))?;
             self.file.read_exact(&mut chunk[..now])?;
-            if chunk[..now].iter().any(|&b| b != 0) {
+            if !is_zero(&chunk[..now]) {
                 chunk[..now].fill(0);
                 self.file.seek(SeekFrom::Start(at))?;
                 self.file.write_all(&chunk[..now])?;
@@ -270,6 +296,12 @@ impl Segment {
         self.offset += batch.len() as u64;
         Ok(())
     }
+}
+
+/// Whether all bytes are zero. Compares whole blocks: most of a segment is zeros, and a start reads all of them.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|block| *block == ZEROS[..block.len()])
 }
 
 /// For the owner's eyes alone.

@@ -16,11 +16,11 @@ use tokio::sync::mpsc;
 use super::{
     Message, Shared,
     gate::lock,
-    segment::{self, BATCH, BatchHeader, FRAME, Header, Segment},
+    segment::{self, BATCH, BatchHeader, Header, Segment},
     tree::{self, Head, Tree},
 };
 use crate::{
-    audit::record::{Hash, MAX_RECORD, Record, Stream},
+    audit::record::{Hash, Record, Stream},
     trace,
 };
 
@@ -30,6 +30,9 @@ const RETRY: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for the requests in flight, in steps of `RETRY`.
 const GRACE_STEPS: u32 = 50;
+
+/// Counts of refusals taken at a time: fewer bytes than the longest record, for which a batch keeps room.
+const REFUSALS: usize = 16;
 
 /// The end of one chain.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +49,8 @@ pub(crate) struct Writer {
     pub(super) number: u32,
     pub(super) tree: Tree,
     pub(super) chains: HashMap<Stream, Link>,
+    /// How often a stopping writer has waited for the requests in flight.
+    pub(super) grace: u32,
 }
 
 /// Encoded records on their way to the disk.
@@ -119,11 +124,10 @@ impl Writer {
         batch.bytes.clear();
         batch.bytes.resize(BATCH, 0);
         batch.count = 0;
-        batch.before = Head::of(&self.tree);
+        batch.before = *lock(&self.shared.head);
         let limit = segment::batch_limit(self.shared.options.segment_size);
-        let most = self.shared.options.batch.min(u32::MAX as usize) as u32;
+        let most = u32::try_from(self.shared.options.batch).unwrap_or(u32::MAX);
         let mut context = Context::from_waker(waker);
-        let mut grace = 0;
         loop {
             while batch.count < most && batch.bytes.len() < limit {
                 match self.queue.poll_recv(&mut context) {
@@ -131,16 +135,13 @@ impl Writer {
                         self.add(batch, *message.record);
                         batch.ticket = message.ticket;
                     }
-                    Poll::Ready(None) => {
-                        self.add_refusals(batch, true);
-                        return Next::Stop;
-                    }
+                    Poll::Ready(None) => return self.last(batch, limit),
                     Poll::Pending => break,
                 }
             }
             let counting = !lock(&self.shared.refusals).is_empty();
             if counting {
-                self.add_refusals(batch, false);
+                self.add_refusals(batch, false, limit);
             }
             if batch.count > 0 {
                 return Next::Store;
@@ -148,10 +149,9 @@ impl Writer {
             if self.shared.stop.load(Ordering::Acquire) {
                 // From here on nobody gets a slot; those who hold one are given a while to use it.
                 self.queue.close();
-                grace += 1;
-                if grace > GRACE_STEPS {
-                    self.add_refusals(batch, true);
-                    return Next::Stop;
+                self.grace += 1;
+                if self.grace > GRACE_STEPS {
+                    return self.last(batch, limit);
                 }
                 std::thread::park_timeout(RETRY);
             } else if counting {
@@ -162,10 +162,21 @@ impl Writer {
         }
     }
 
-    fn add_refusals(&mut self, batch: &mut Batch, all: bool) {
-        let records = lock(&self.shared.refusals).take(self.shared.clock.monotonic(), all);
-        for record in records {
-            self.add(batch, record);
+    /// Nobody sends any more: what is left are the counts of refusals, in as many batches as they need.
+    fn last(&mut self, batch: &mut Batch, limit: usize) -> Next {
+        self.add_refusals(batch, true, limit);
+        if batch.count > 0 { Next::Store } else { Next::Stop }
+    }
+
+    fn add_refusals(&mut self, batch: &mut Batch, all: bool, limit: usize) {
+        while batch.bytes.len() < limit {
+            let records = lock(&self.shared.refusals).take(self.shared.clock.monotonic(), all, REFUSALS);
+            if records.is_empty() {
+                return;
+            }
+            for record in records {
+                self.add(batch, record);
+            }
         }
     }
 
@@ -178,8 +189,9 @@ impl Writer {
         }
         batch.text.clear();
         record.write_to(&mut batch.text);
-        debug_assert!(batch.text.len() <= MAX_RECORD, "every field of a record is bounded");
         let bytes = batch.text.as_bytes();
+        // What cannot be read back would stop the next start.
+        debug_assert!(Record::from_bytes(bytes).is_ok(), "every field of a record is bounded where it is set");
         let hash = tree::leaf(bytes);
         batch.bytes.extend_from_slice(&segment::frame(bytes));
         batch.bytes.extend_from_slice(bytes);
@@ -234,5 +246,3 @@ impl Writer {
         stored
     }
 }
-
-const _: () = assert!(segment::MAX_BATCH >= FRAME + MAX_RECORD);

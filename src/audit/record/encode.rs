@@ -33,6 +33,9 @@ pub(super) fn encode(record: &Record, out: &mut String) {
     if let Some(user) = &record.user {
         id(out, "user", user.as_bytes());
     }
+    if let Some(about) = &record.about {
+        id(out, "about", about.as_bytes());
+    }
     text(out, "role", record.role.as_deref());
     if let Some(session) = &record.session {
         id(out, "session", session.as_bytes());

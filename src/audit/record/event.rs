@@ -14,6 +14,18 @@ pub(crate) struct Actor {
     pub(crate) tenant: Option<TenantId>,
 }
 
+impl Actor {
+    /// Whether it names anybody.
+    pub(crate) fn is_somebody(&self) -> bool {
+        self.user.is_some() || self.role.is_some()
+    }
+
+    /// Whether both are the same user of the same clinic, in whatever session.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.tenant == other.tenant && self.user == other.user && (self.user.is_some() || self.role == other.role)
+    }
+}
+
 /// A door about to be opened.
 #[derive(Debug)]
 pub(crate) struct Door<'a> {
@@ -31,6 +43,8 @@ pub(crate) struct Door<'a> {
 #[derive(Debug)]
 pub(crate) struct Change<'a> {
     pub(crate) action: Action,
+    /// The account it is done to, if it is done to one.
+    pub(crate) about: Option<UserId>,
     pub(crate) permission: &'static str,
     pub(crate) entity: &'static str,
     pub(crate) subjects: &'a [SubjectId],
@@ -46,6 +60,10 @@ pub(crate) struct Refusal<'a> {
     /// Which rule refused, as a fixed word: `not_assigned`, `bad_password`.
     pub(crate) reason: &'static str,
     pub(crate) status: Option<u16>,
+    /// The account it was aimed at: never the one who acts.
+    pub(crate) about: Option<UserId>,
+    /// That account's clinic. Default: the request's own.
+    pub(crate) tenant: Option<&'a TenantId>,
     pub(crate) permission: Option<&'static str>,
     pub(crate) entity: Option<&'static str>,
     pub(crate) subjects: &'a [SubjectId],
@@ -115,6 +133,7 @@ pub struct Event {
     pub(crate) action: Action,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) user: Option<UserId>,
+    pub(crate) about: Option<UserId>,
     pub(crate) role: Option<Arc<str>>,
     pub(crate) session: Option<SessionId>,
     pub(crate) entity: Option<Cow<'static, str>>,
@@ -132,6 +151,7 @@ impl Event {
             action,
             tenant: None,
             user: None,
+            about: None,
             role: None,
             session: None,
             entity: None,
@@ -170,6 +190,12 @@ impl Event {
     /// By this user.
     pub fn with_user(mut self, user: UserId) -> Self {
         self.user = Some(user);
+        self
+    }
+
+    /// To this user's account.
+    pub fn with_about(mut self, user: UserId) -> Self {
+        self.about = Some(user);
         self
     }
 

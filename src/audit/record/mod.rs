@@ -117,6 +117,7 @@ pub struct Record {
     pub(crate) kind: Kind,
     pub(crate) action: Option<Action>,
     pub(crate) user: Option<UserId>,
+    pub(crate) about: Option<UserId>,
     pub(crate) role: Option<Arc<str>>,
     pub(crate) session: Option<SessionId>,
     pub(crate) permission: Option<Cow<'static, str>>,
@@ -152,6 +153,7 @@ impl Record {
             kind,
             action: None,
             user: None,
+            about: None,
             role: None,
             session: None,
             permission: None,
@@ -263,6 +265,12 @@ impl Record {
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         self.user
+    }
+
+    /// The account it was done to: whose role was changed, whose password was guessed.
+    #[must_use]
+    pub fn about(&self) -> Option<UserId> {
+        self.about
     }
 
     /// In which role.

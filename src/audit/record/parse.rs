@@ -50,6 +50,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
     let kind = c.required("kind", |c, field| Kind::parse(c.word(field)?).ok_or(RecordError { field }))?;
     let action = c.optional("action", |c, field| Action::parse(c.word(field)?).ok_or(RecordError { field }))?;
     let user = c.optional("user", Cursor::parsed)?;
+    let about = c.optional("about", Cursor::parsed)?;
     let role = c.optional("role", |c, field| c.text(field, MAX_NAME))?.map(|text| text.as_ref().into());
     let session = c.optional("session", Cursor::parsed)?;
     let permission = c.optional("permission", |c, field| c.text(field, MAX_NAME))?.map(owned);
@@ -84,6 +85,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
         kind,
         action,
         user,
+        about,
         role,
         session,
         permission,

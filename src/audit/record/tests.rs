@@ -1,4 +1,5 @@
 //! Tests of the record's bytes.
+#![expect(clippy::type_complexity, reason = "tables of setters")]
 
 use proptest::prelude::*;
 
@@ -14,7 +15,8 @@ const FULL: &str = concat!(
     r#"{"v":1,"index":18446744073709551615,"stream":"clinic-a","seq":7,"prev":"#,
     r#""00000000000000000000000000000000000000000000000000000000000000ff","#,
     r#""at":"2026-11-21T22:47:00.123456789Z","mono":5,"trail":"018f4e3a-7b1c-7def-8abc-000000000001","#,
-    r#""kind":"opened","action":"read","user":"018f4e3a-7b1c-7def-8abc-000000000002","role":"doctor","#,
+    r#""kind":"opened","action":"read","user":"018f4e3a-7b1c-7def-8abc-000000000002","#,
+    r#""about":"018f4e3a-7b1c-7def-8abc-000000000008","role":"doctor","#,
     r#""session":"018f4e3a-7b1c-7def-8abc-000000000003","permission":"notes.read","entity":"note","#,
     r#""subjects":["018f4e3a-7b1c-7def-8abc-000000000004","018f4e3a-7b1c-7def-8abc-000000000005"],"#,
     r#""row":"018f4e3a-7b1c-7def-8abc-000000000006","attempt":"018f4e3a-7b1c-7def-8abc-000000000007","#,
@@ -31,6 +33,7 @@ fn the_fields_stand_in_the_documented_order() {
     }
     let record = Record::from_bytes(FULL.as_bytes()).unwrap();
     assert_eq!(record.reason(), Some("é \"\\\u{8}\t\n\u{c}\r\0\u{1f}/"));
+    assert_eq!(record.about().map(|about| about.as_bytes()[15]), Some(8));
     assert_eq!((record.subjects().len(), record.status(), record.method()), (2, Some(200), Some(Method::Get)));
 }
 
@@ -80,6 +83,7 @@ fn a_record_has_one_spelling() {
         ("unknown field", LEAST, "}", r#","extra":1}"#, "record"),
         ("twice", LEAST, "}", r#","kind":"event"}"#, "record"),
         ("another order", FULL, r#""status":200,"bytes":12"#, r#""bytes":12,"status":200"#, "record"),
+        ("about in the place of user", FULL, r#""user":"#, r#""about":"#, "record"),
         ("trailing bytes", LEAST, "}", "}\n", "record"),
         ("another version", LEAST, r#""v":1,"#, r#""v":2,"#, "v"),
         ("version that begins alike", LEAST, r#""v":1,"#, r#""v":10,"#, "index"),
@@ -180,7 +184,7 @@ prop_compose! {
         previous in any::<[u8; 32]>(),
         nanoseconds in -1_000_000_000_000_000_000_i128..9_000_000_000_000_000_000,
         tenant in proptest::option::of("[a-o][a-z0-9]{0,10}"),
-        ids in (id(), id(), id(), id(), id()),
+        ids in (id(), id(), id(), id(), id(), id()),
         subjects in proptest::collection::vec(any::<[u8; 16]>(), 0..4),
         words in (proptest::sample::select(Kind::ALL), word(Action::ALL), word(Outcome::ALL), word(End::ALL), word(Method::ALL)),
         texts in (text(MAX_NAME), text(MAX_NAME), text(MAX_NAME), text(MAX_TEXT), text(MAX_WHY), text(MAX_NAME), text(MAX_TEXT)),
@@ -199,6 +203,7 @@ prop_compose! {
             kind: words.0,
             action: words.1,
             user: ids.1.map(UserId::from_bytes),
+            about: ids.5.map(UserId::from_bytes),
             role: texts.0.map(Into::into),
             session: ids.2.map(SessionId::from_bytes),
             permission: texts.1.map(Into::into),

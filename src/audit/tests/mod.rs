@@ -1,5 +1,7 @@
 //! Tests of the ledger and the trail from inside.
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
+mod long;
 mod response;
 mod tamper;
 mod torn;
@@ -10,12 +12,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 use super::{
-    ledger::{Ledger, LedgerOptions, Slot},
+    ledger::{Ledger, LedgerOptions},
     record::{Action, Actor, Change, Door, Record},
     trail::{RequestFacts, Trail},
 };
 use crate::{
-    clock::{ManualClock, SharedClock},
+    clock::ManualClock,
     id::{SubjectId, TenantId, UserId},
 };
 
@@ -65,6 +67,7 @@ fn door(subjects: &[SubjectId]) -> Door<'_> {
 fn change(subjects: &[SubjectId]) -> Change<'_> {
     Change {
         action: Action::Update,
+        about: None,
         permission: "notes.write",
         entity: "note",
         subjects,

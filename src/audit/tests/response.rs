@@ -15,8 +15,8 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::*;
 use crate::audit::{
-    AuditFuture, AuditLayer, Event, Failure, TrailBody, UpgradeHasTrail, future::UsedTrail, ledger::writer::Writer,
-    trail::Closer, verify,
+    AuditFuture, AuditLayer, Event, Failure, Method, TrailBody, UpgradeHasTrail, future::UsedTrail,
+    ledger::writer::Writer, trail::Closer, verify,
 };
 
 type Answer = Result<Response<Full<Bytes>>, Infallible>;
@@ -413,7 +413,8 @@ async fn the_layer_alone_is_enough_for_the_ledger() {
             ok("exported")
         }
     }));
-    let request = |path: &str| Request::post(path).body(()).unwrap();
+    let facts = RequestFacts::new().with_peer([192, 0, 2, 1].into()).with_route("/export");
+    let request = |path: &str| Request::post(path).extension(facts.clone()).body(()).unwrap();
     let response = service.ready().await.unwrap().call(request("/export")).await.unwrap();
     assert_eq!(ledger.head().size(), 1);
     assert_eq!(text(response).await, "exported");
@@ -424,5 +425,12 @@ async fn the_layer_alone_is_enough_for_the_ledger() {
     drop((panicked, seen, service));
     ledger.shutdown().await;
     assert_eq!(words(dir.path()), ["event", "closed completed 200 8"]);
+    for record in records(dir.path()) {
+        assert_eq!(
+            (record.route(), record.method(), record.tenant()),
+            (Some("/export"), Some(Method::Post), Some(&tenant("clinic-a")))
+        );
+        assert_eq!(record.peer(), Some([192, 0, 2, 1].into()));
+    }
     assert_eq!(verify(dir.path()).unwrap().tenants(), 1);
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use super::*;
 use crate::audit::{
     End, Event, Kind, LedgerError, Outcome, Stream, TrailError,
-    record::{MAX_SUBJECTS, MAX_WHY, Refusal},
+    record::{MAX_RECORD, MAX_SUBJECTS, MAX_WHY, Refusal},
     verify,
 };
 
@@ -70,7 +70,7 @@ async fn a_door_without_an_actor_stays_shut() {
     let ledger = open(dir.path());
     let (trail, _closer) = ledger.begin(RequestFacts::new());
     assert_eq!(trail.door(door(&[])), Err(TrailError::Anonymous));
-    trail.set_actor(Actor { user: None, ..actor("clinic-a") });
+    trail.set_actor(Actor { user: None, role: None, ..actor("clinic-a") });
     assert_eq!(trail.door(door(&[])), Err(TrailError::Anonymous));
     assert_eq!(trail.attempt(change(&[])).err(), Some(TrailError::Anonymous));
     trail.set_actor(actor("clinic-a"));
@@ -163,6 +163,57 @@ async fn what_does_not_fit_into_a_record_is_refused() {
     drop(closer);
     ledger.shutdown().await;
     assert_eq!(records(dir.path()).len(), 4);
+}
+
+#[tokio::test]
+async fn who_acts_in_a_request_is_said_once() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let (trail, closer) = trail(&ledger, "clinic-a");
+    let other = UserId::from_bytes([7; 16]);
+    assert!(trail.set_actor(actor("clinic-a")), "the same again is no other");
+    assert!(!trail.set_actor(Actor { user: Some(other), ..actor("clinic-a") }), "another user");
+    assert!(!trail.set_actor(actor("clinic-b")), "the same user of another clinic");
+    assert!(!trail.set_actor(Actor::default()), "nobody");
+    trail.door(door(&[])).unwrap();
+    drop(closer);
+    ledger.shutdown().await;
+    for record in records(dir.path()) {
+        assert_eq!((record.user(), record.tenant()), (actor("clinic-a").user, Some(&tenant("clinic-a"))));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_about_an_account_is_no_doing_of_its_user() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let (stranger, _closer) = ledger.begin(RequestFacts::new());
+    let (victim, clinic) = (UserId::from_bytes([7; 16]), tenant("clinic-a"));
+    let (about, tenant) = (Some(victim), Some(&clinic));
+    stranger.refuse(Refusal { reason: "login_invalid", about, tenant, ..Refusal::default() });
+    ledger.shutdown().await;
+    let found = records(dir.path());
+    assert_eq!((found.len(), found[0].user(), found[0].about()), (1, None, about));
+    assert_eq!((found[0].tenant(), found[0].count()), (tenant, None));
+}
+
+/// A record that cannot be read back would stop the next start.
+#[tokio::test]
+async fn no_name_however_long_makes_a_record_that_cannot_be_read() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let long: &'static str = "x".repeat(MAX_RECORD).leak();
+    let (trail, closer) = ledger.begin(RequestFacts::new().with_request_id(long).with_route(long));
+    trail.set_actor(Actor { role: Some(long.into()), ..actor("clinic-a") });
+    trail.set_route(long);
+    trail.door(door(&[])).unwrap();
+    let refusal = Refusal { reason: long, permission: Some(long), entity: Some(long), ..Refusal::default() };
+    trail.refuse(refusal);
+    let (stranger, _closer) = ledger.begin(RequestFacts::new());
+    stranger.refuse(Refusal { reason: long, ..Refusal::default() });
+    drop(closer);
+    ledger.shutdown().await;
+    assert_eq!(words(dir.path()), ["opened", "refused refused", "closed cancelled", "refused refused"]);
 }
 
 #[tokio::test]
@@ -406,7 +457,7 @@ async fn a_timeline_is_of_one_person_in_one_clinic() {
     trail.door(door(&[])).unwrap();
     trail.settled().await.unwrap();
     let indexes = |name: &str, n, limit| {
-        let found = ledger.timeline(&tenant(name), subject(n), limit).unwrap();
+        let found = ledger.danger_timeline(&tenant(name), subject(n), limit).unwrap();
         found.iter().map(Record::index).collect::<Vec<_>>()
     };
     assert!(verify(dir.path()).unwrap().segments() > 2);

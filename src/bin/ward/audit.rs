@@ -16,7 +16,9 @@ pub(crate) fn verify(dir: &Path) -> ExitCode {
             if let Some(bytes) = report.torn() {
                 println!("{bytes} bytes at the end were cut off by a crash before they were acknowledged");
             }
-            println!("keep the head elsewhere: the files alone cannot show that their end was cut or all was rewritten");
+            println!(
+                "keep the head elsewhere: the files alone cannot show that their end was cut or all was rewritten"
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -111,9 +111,9 @@ async fn unknown_is_unknown() {
     assert!(matches!(keyring.subject(&north, subject(2)).await, Err(KeyError::Unknown)));
     assert!(matches!(keyring.subject(&south, subject(1)).await, Err(KeyError::Unknown)), "another tenant's subject");
     assert!(matches!(keyring.erase_subject(&south, subject(1)).await, Err(KeyError::Unknown)));
-    assert!(matches!(keyring.subjects(&north, &[subject(1), subject(2)]).await, Err(KeyError::Unknown)));
+    assert!(matches!(keyring.subjects(&north, &[subject(1), subject(2)]).await.unwrap()[..], [Some(_), None]));
     let keys = keyring.subjects(&north, &[subject(1), subject(1)]).await.unwrap();
-    assert_eq!(keys.iter().map(|key| key.subject()).collect::<Vec<_>>(), [subject(1), subject(1)]);
+    assert_eq!(keys.iter().flatten().map(|key| key.subject()).collect::<Vec<_>>(), [subject(1), subject(1)]);
     assert!(keyring.subjects(&north, &[]).await.unwrap().is_empty());
 }
 

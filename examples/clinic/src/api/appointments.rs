@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{QueryBuilder, Sqlite};
 use tower_ward::{
-    access::{CohortQuery, Grant, MAX_COHORT, Scope},
+    access::{CohortQuery, Grant, Scope},
     axum::{Json, Query},
     db::{Db, filter},
     field::Encrypted,
@@ -15,7 +15,7 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-use super::{App, patients::row_of, time};
+use super::{App, Page, patients::row_of, time};
 use crate::model::{
     ReadSchedule,
     patients::{AppointmentReason, Family, Given},
@@ -30,10 +30,12 @@ const MAX_DAYS: i32 = 31;
 pub(crate) struct Days {
     from: Option<Date>,
     to: Option<Date>,
+    limit: Option<usize>,
+    cursor: Option<String>,
 }
 
 /// An appointment, without anything clinical.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct AppointmentView {
     id: Uuid,
     patient: Uuid,
@@ -64,8 +66,10 @@ struct Row {
 struct Diary {
     db: Db,
     now: Timestamp,
-    from: i64,
+    /// From this time on, and of the same time after this row.
+    after: (i64, RowId),
     until: i64,
+    limit: usize,
 }
 
 impl CohortQuery<ReadSchedule> for Diary {
@@ -81,8 +85,9 @@ impl CohortQuery<ReadSchedule> for Diary {
              from appointments a join patients p on p.id = a.patient where ",
         );
         filter(&mut query, scope, "a.patient", self.now);
-        query.push(" and a.starts_at >= ").push_bind(self.from).push(" and a.starts_at < ").push_bind(self.until);
-        query.push(" order by a.starts_at, a.id limit ").push_bind(i64::try_from(MAX_COHORT)?);
+        query.push(" and (a.starts_at, a.id) > (").push_bind(self.after.0).push(", ").push_bind(self.after.1);
+        query.push(") and a.starts_at < ").push_bind(self.until);
+        query.push(" order by a.starts_at, a.id limit ").push_bind(i64::try_from(self.limit)?);
         let mut tx = self.db.read(scope).await?;
         Ok(query.build_query_as().fetch_all(tx.conn()).await?)
     }
@@ -92,7 +97,7 @@ pub(super) async fn list(
     grant: Grant<ReadSchedule>,
     Query(days): Query<Days>,
     State(app): State<App>,
-) -> Result<Json<Vec<AppointmentView>>, Problem> {
+) -> Result<Json<Page<AppointmentView>>, Problem> {
     let today = app.clock.now().to_zoned(TimeZone::UTC).date();
     let from = days.from.unwrap_or(today);
     let to = match days.to {
@@ -106,9 +111,25 @@ pub(super) async fn list(
     let start = |day: Date| day.to_zoned(TimeZone::UTC).map(|z| z.timestamp().as_millisecond());
     let from = start(from).map_err(|_| Problem::bad_request("from"))?;
     let until = to.tomorrow().and_then(start).map_err(|_| Problem::bad_request("to"))?;
-    let cohort = grant.cohort(Diary { db: app.db, now: app.clock.now(), from, until }).await?;
-    let mut items = Vec::with_capacity(cohort.len());
+    let limit = super::limit(days.limit)?;
+    let after = match days.cursor.as_deref().map(|c| c.split_once('.')) {
+        // Before every row of the first day.
+        None => (from, RowId::from_bytes([0; 16])),
+        Some(Some((at, id))) => match (at.parse::<i64>(), id.parse()) {
+            (Ok(at), Ok(id)) if at >= from => (at, id),
+            _ => return Err(Problem::bad_request("cursor")),
+        },
+        Some(None) => return Err(Problem::bad_request("cursor")),
+    };
+    let diary = Diary { db: app.db, now: app.clock.now(), after, until, limit: limit + 1 };
+    let cohort = grant.cohort(diary).await?;
+    let (mut items, mut next, mut last) = (Vec::with_capacity(limit), None, None);
     for (row, chart) in cohort.iter() {
+        if items.len() == limit {
+            next = last;
+            break;
+        }
+        last = Some(format!("{}.{}", row.starts_at, row.id));
         items.push(AppointmentView {
             id: row.id.into(),
             patient: row.patient.into(),
@@ -122,5 +143,5 @@ pub(super) async fn list(
             test: row.test,
         });
     }
-    Ok(Json(items))
+    Ok(Json(Page { items, next }))
 }

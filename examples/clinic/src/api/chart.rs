@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 use tower_ward::{
     access::{Grant, Opener},
-    axum::{Json, Path},
+    axum::{Json, Path, Query},
     db::{Change, Db},
     field::Encrypted,
     id::{RowId, SubjectId, UserId},
@@ -15,14 +15,58 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-use super::{App, failed, line, patients::must_be_patient, text, time};
+use super::{App, Page, failed, line, patients::must_be_patient, text, time};
 use crate::model::{
     Clinical, ReadEncounters, ReadNotes, ReadPrescriptions, ReadResults, WriteNote, WritePrescription,
     patients::{Dose, Drug, EncounterReason, Instructions, NoteText, ResultBody as ResultColumn},
 };
 
-/// The most entries of one kind that one request shows.
-const MOST: i64 = 200;
+/// Which entries: newest first, from where the last page ended.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Older {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// Where a page of entries begins and ends.
+struct Window {
+    limit: usize,
+    /// Entries before this time, and of the same time before this row.
+    before: (i64, RowId),
+}
+
+impl Window {
+    fn of(older: &Older) -> Result<Self, Problem> {
+        let limit = super::limit(older.limit)?;
+        let Some(cursor) = &older.cursor else {
+            return Ok(Self { limit, before: (i64::MAX, RowId::from_bytes([0xff; 16])) });
+        };
+        let parse = |cursor: &str| {
+            let (at, id) = cursor.split_once('.')?;
+            Some((at.parse().ok()?, id.parse().ok()?))
+        };
+        Ok(Self { limit, before: parse(cursor).ok_or_else(|| Problem::bad_request("cursor"))? })
+    }
+
+    /// One more than fits, which says whether there is another page.
+    fn fetch(&self) -> i64 {
+        i64::try_from(self.limit + 1).unwrap_or(i64::MAX)
+    }
+
+    /// The page of these rows.
+    fn page<R, V>(
+        &self,
+        mut rows: Vec<R>,
+        place: impl Fn(&R) -> (i64, RowId),
+        view: impl Fn(R) -> Result<V, Problem>,
+    ) -> Result<Json<Page<V>>, Problem> {
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        let next = rows.last().filter(|_| more).map(&place).map(|(at, id)| format!("{at}.{id}"));
+        Ok(Json(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next }))
+    }
+}
 
 /// A diagnosis.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -72,7 +116,7 @@ impl ResultBody {
 }
 
 /// A note.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct NoteView {
     id: Uuid,
     author: Uuid,
@@ -82,7 +126,7 @@ pub(crate) struct NoteView {
 }
 
 /// A new note.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewNote {
     /// 1 to 65,536 bytes.
@@ -90,7 +134,7 @@ pub(crate) struct NewNote {
 }
 
 /// A prescription.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct PrescriptionView {
     id: Uuid,
     prescriber: Uuid,
@@ -103,7 +147,7 @@ pub(crate) struct PrescriptionView {
 }
 
 /// A new prescription.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPrescription {
     /// Name, strength and form.
@@ -115,7 +159,7 @@ pub(crate) struct NewPrescription {
 }
 
 /// A result.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct ResultView {
     id: Uuid,
     at: Timestamp,
@@ -125,7 +169,7 @@ pub(crate) struct ResultView {
 }
 
 /// A visit that took place.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct EncounterView {
     id: Uuid,
     clinician: Uuid,
@@ -147,18 +191,24 @@ struct NoteRow {
 pub(super) async fn notes(
     grant: Grant<ReadNotes>,
     Path(patient): Path<SubjectId>,
+    Query(older): Query<Older>,
     State(db): State<Db>,
-) -> Result<Json<Vec<NoteView>>, Problem> {
+) -> Result<Json<Page<NoteView>>, Problem> {
+    let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
     must_be_patient(tx.conn(), patient).await?;
-    let rows: Vec<NoteRow> =
-        sqlx::query_as("select id, author, at, text, test from notes where patient = ? order by at desc limit ?")
-            .bind(patient)
-            .bind(MOST)
-            .fetch_all(tx.conn())
-            .await
-            .map_err(failed)?;
+    let rows: Vec<NoteRow> = sqlx::query_as(
+        "select id, author, at, text, test from notes
+         where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
+    )
+    .bind(patient)
+    .bind(window.before.0)
+    .bind(window.before.1)
+    .bind(window.fetch())
+    .fetch_all(tx.conn())
+    .await
+    .map_err(failed)?;
     let view = |row: NoteRow| {
         Ok(NoteView {
             id: row.id.into(),
@@ -168,7 +218,7 @@ pub(super) async fn notes(
             test: row.test,
         })
     };
-    rows.into_iter().map(view).collect::<Result<_, Problem>>().map(Json)
+    window.page(rows, |row: &NoteRow| (row.at, row.id), view)
 }
 
 pub(super) async fn write_note(
@@ -182,6 +232,7 @@ pub(super) async fn write_note(
     let chart = grant.subject(patient).await?;
     let (id, at) = (RowId::generate(&*app.clock), now(&app));
     let mut tx = app.db.change(&chart, Change::create("notes", id)).await?;
+    must_be_patient(tx.conn(), patient).await?;
     insert_note(tx.conn(), &chart, patient, id, author, at, &new.text, false).await?;
     tx.commit().await?;
     let view = NoteView { id: id.into(), author: author.into(), at, text: new.text, test: false };
@@ -232,17 +283,21 @@ struct PrescriptionRow {
 pub(super) async fn prescriptions(
     grant: Grant<ReadPrescriptions>,
     Path(patient): Path<SubjectId>,
+    Query(older): Query<Older>,
     State(db): State<Db>,
-) -> Result<Json<Vec<PrescriptionView>>, Problem> {
+) -> Result<Json<Page<PrescriptionView>>, Problem> {
+    let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
     must_be_patient(tx.conn(), patient).await?;
     let rows: Vec<PrescriptionRow> = sqlx::query_as(
         "select id, prescriber, at, drug, dose, instructions, status, test from prescriptions
-         where patient = ? order by at desc limit ?",
+         where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
     )
     .bind(patient)
-    .bind(MOST)
+    .bind(window.before.0)
+    .bind(window.before.1)
+    .bind(window.fetch())
     .fetch_all(tx.conn())
     .await
     .map_err(failed)?;
@@ -258,7 +313,7 @@ pub(super) async fn prescriptions(
             test: row.test,
         })
     };
-    rows.into_iter().map(view).collect::<Result<_, Problem>>().map(Json)
+    window.page(rows, |row: &PrescriptionRow| (row.at, row.id), view)
 }
 
 pub(super) async fn prescribe(
@@ -274,6 +329,7 @@ pub(super) async fn prescribe(
     let chart = grant.subject(patient).await?;
     let (id, at) = (RowId::generate(&*app.clock), now(&app));
     let mut tx = app.db.change(&chart, Change::create("prescriptions", id)).await?;
+    must_be_patient(tx.conn(), patient).await?;
     let row = PrescriptionRow {
         id,
         prescriber,
@@ -362,23 +418,29 @@ struct ResultRow {
 pub(super) async fn results(
     grant: Grant<ReadResults>,
     Path(patient): Path<SubjectId>,
+    Query(older): Query<Older>,
     State(db): State<Db>,
-) -> Result<Json<Vec<ResultView>>, Problem> {
+) -> Result<Json<Page<ResultView>>, Problem> {
+    let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
     must_be_patient(tx.conn(), patient).await?;
-    let rows: Vec<ResultRow> =
-        sqlx::query_as("select id, at, body, test from results where patient = ? order by at desc limit ?")
-            .bind(patient)
-            .bind(MOST)
-            .fetch_all(tx.conn())
-            .await
-            .map_err(failed)?;
+    let rows: Vec<ResultRow> = sqlx::query_as(
+        "select id, at, body, test from results
+         where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
+    )
+    .bind(patient)
+    .bind(window.before.0)
+    .bind(window.before.1)
+    .bind(window.fetch())
+    .fetch_all(tx.conn())
+    .await
+    .map_err(failed)?;
     let view = |row: ResultRow| {
         let body = row.body.open(&chart, row.id)?.disclose().into_inner();
         Ok(ResultView { id: row.id.into(), at: time(row.at), body, test: row.test })
     };
-    rows.into_iter().map(view).collect::<Result<_, Problem>>().map(Json)
+    window.page(rows, |row: &ResultRow| (row.at, row.id), view)
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -394,16 +456,20 @@ struct EncounterRow {
 pub(super) async fn encounters(
     grant: Grant<ReadEncounters>,
     Path(patient): Path<SubjectId>,
+    Query(older): Query<Older>,
     State(db): State<Db>,
-) -> Result<Json<Vec<EncounterView>>, Problem> {
+) -> Result<Json<Page<EncounterView>>, Problem> {
+    let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
     must_be_patient(tx.conn(), patient).await?;
     let rows: Vec<EncounterRow> = sqlx::query_as(
-        "select id, clinician, at, kind, reason, test from encounters where patient = ? order by at desc limit ?",
+        "select id, clinician, at, kind, reason, test from encounters where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
     )
     .bind(patient)
-    .bind(MOST)
+    .bind(window.before.0)
+    .bind(window.before.1)
+    .bind(window.fetch())
     .fetch_all(tx.conn())
     .await
     .map_err(failed)?;
@@ -417,5 +483,5 @@ pub(super) async fn encounters(
             test: row.test,
         })
     };
-    rows.into_iter().map(view).collect::<Result<_, Problem>>().map(Json)
+    window.page(rows, |row: &EncounterRow| (row.at, row.id), view)
 }

@@ -8,7 +8,6 @@ mod people;
 mod session;
 mod timeline;
 
-use axum::{http::Method, routing};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -42,8 +41,6 @@ where
 pub struct App {
     /// The accounts, sessions and tokens.
     pub identity: tower_ward::identity::Identity,
-    /// The ledger, for the timeline.
-    pub ledger: tower_ward::audit::Ledger,
     /// The clinics' files.
     pub db: Db,
     /// The time.
@@ -59,24 +56,19 @@ macro_rules! app_parts {
         }
     )+ };
 }
-app_parts!(identity: tower_ward::identity::Identity, ledger: tower_ward::audit::Ledger, db: Db);
+app_parts!(identity: tower_ward::identity::Identity, db: Db);
 
 /// Every route of the clinic.
 pub fn routes(ward: &Ward, app: App) -> Router {
     let one = |name: &'static str| Operation::new(name);
     Router::new(ward)
-        .public_on(&[Method::GET], "/healthz", "liveness, holds no data", routing::get(|| async { "ok\n" }))
+        .public_get("/healthz", "liveness, holds no data", || async { "ok\n" })
         .about(one("Whether the server answers.").with_response(200, schema::<String>()))
-        .public_on(&[Method::POST], "/api/login", "this is where identity begins", routing::post(session::login))
+        .public_post("/api/login", "this is where identity begins", session::login)
         .about(
             one("Log in.").with_request(schema::<session::Login>()).with_response(200, schema::<session::TokenView>()),
         )
-        .public_on(
-            &[Method::POST],
-            "/api/refresh",
-            "the refresh token is the credential",
-            routing::post(session::refresh),
-        )
+        .public_post("/api/refresh", "the refresh token is the credential", session::refresh)
         .about(
             one("Renew a session.")
                 .with_request(schema::<session::Refresh>())
@@ -88,9 +80,7 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         .about(one("Who the token says one is.").with_response(200, schema::<session::Me>()))
         .get("/api/patients", patients::list)
         .about(
-            one("List or search patients.")
-                .add_query("limit", schema::<u32>())
-                .add_query("cursor", schema::<String>())
+            paged("List or search patients.")
                 .add_query("q", schema::<String>())
                 .with_response(200, schema::<Page<patients::PatientSummary>>()),
         )
@@ -109,7 +99,7 @@ pub fn routes(ward: &Ward, app: App) -> Router {
                 .with_response(200, schema::<patients::PatientView>()),
         )
         .get("/api/patients/{id}/notes", chart::notes)
-        .about(one("A patient's notes, newest first.").with_response(200, schema::<Vec<chart::NoteView>>()))
+        .about(paged("A patient's notes, newest first.").with_response(200, schema::<Page<chart::NoteView>>()))
         .post("/api/patients/{id}/notes", chart::write_note)
         .about(
             one("Write a note.")
@@ -118,8 +108,8 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         )
         .get("/api/patients/{id}/prescriptions", chart::prescriptions)
         .about(
-            one("A patient's prescriptions, newest first.")
-                .with_response(200, schema::<Vec<chart::PrescriptionView>>()),
+            paged("A patient's prescriptions, newest first.")
+                .with_response(200, schema::<Page<chart::PrescriptionView>>()),
         )
         .post("/api/patients/{id}/prescriptions", chart::prescribe)
         .about(
@@ -128,9 +118,9 @@ pub fn routes(ward: &Ward, app: App) -> Router {
                 .with_response(201, schema::<chart::PrescriptionView>()),
         )
         .get("/api/patients/{id}/results", chart::results)
-        .about(one("A patient's results, newest first.").with_response(200, schema::<Vec<chart::ResultView>>()))
+        .about(paged("A patient's results, newest first.").with_response(200, schema::<Page<chart::ResultView>>()))
         .get("/api/patients/{id}/encounters", chart::encounters)
-        .about(one("A patient's visits, newest first.").with_response(200, schema::<Vec<chart::EncounterView>>()))
+        .about(paged("A patient's visits, newest first.").with_response(200, schema::<Page<chart::EncounterView>>()))
         .get("/api/patients/{id}/timeline", timeline::timeline)
         .about(one("Who opened or changed this patient's record.").with_response(200, schema::<Vec<timeline::Entry>>()))
         .put("/api/patients/{id}/assignments/{user}", assignments::assign)
@@ -139,13 +129,13 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         .about(one("End an assignment, from the next request on.").with_response(204, serde_json::json!({})))
         .get("/api/appointments", appointments::list)
         .about(
-            one("The diary between two days.")
+            paged("The diary between two days.")
                 .add_query("from", serde_json::json!({ "type": "string", "format": "date" }))
                 .add_query("to", serde_json::json!({ "type": "string", "format": "date" }))
-                .with_response(200, schema::<Vec<appointments::AppointmentView>>()),
+                .with_response(200, schema::<Page<appointments::AppointmentView>>()),
         )
         .get("/api/staff", people::staff)
-        .about(one("Who works here.").with_response(200, schema::<Vec<people::StaffView>>()))
+        .about(paged("Who works here.").with_response(200, schema::<Page<people::StaffView>>()))
         .get("/api/employees/{id}/payroll", people::payroll)
         .about(one("What payroll knows of an employee.").with_response(200, schema::<people::PayrollView>()))
         .openapi_at("/api/openapi.json", "Clinic", env!("CARGO_PKG_VERSION"))
@@ -153,12 +143,27 @@ pub fn routes(ward: &Ward, app: App) -> Router {
 }
 
 /// A page of a list.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct Page<T> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Page<T> {
     items: Vec<T>,
     /// Send it back as `cursor` for the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
+}
+
+/// How many entries a page holds unless asked otherwise, and at the most.
+const PAGE: (usize, usize) = (25, 100);
+
+/// The size of a page.
+fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    let limit = asked.unwrap_or(PAGE.0);
+    if (1..=PAGE.1).contains(&limit) { Ok(limit) } else { Err(Problem::bad_request("limit")) }
+}
+
+/// A route that answers with a page.
+fn paged(summary: &'static str) -> Operation {
+    let limit = serde_json::json!({ "type": "integer", "minimum": 1, "maximum": PAGE.1, "default": PAGE.0 });
+    Operation::new(summary).add_query("limit", limit).add_query("cursor", schema::<String>())
 }
 
 fn schema<T: JsonSchema>() -> serde_json::Value {

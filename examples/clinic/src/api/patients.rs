@@ -21,13 +21,11 @@ use crate::model::{
     patients::{Address, BirthDate, Email, Family, Given, NhsNumber, Phone, Sex},
 };
 
-/// How many patients a page holds unless asked otherwise, and at the most.
-const PAGE: (usize, usize) = (25, 100);
 /// The longest search, in bytes.
 const MAX_SEARCH: usize = 128;
 
 /// Which patients.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     limit: Option<usize>,
@@ -36,7 +34,7 @@ pub(crate) struct ListQuery {
 }
 
 /// A patient in a list.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct PatientSummary {
     id: Uuid,
     given: String,
@@ -46,7 +44,7 @@ pub(crate) struct PatientSummary {
 }
 
 /// A patient's master data.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct PatientView {
     id: Uuid,
     given: String,
@@ -62,7 +60,7 @@ pub(crate) struct PatientView {
 }
 
 /// A new patient.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPatient {
     /// 1 to 100 bytes.
@@ -79,7 +77,7 @@ pub(crate) struct NewPatient {
 }
 
 /// A change of master data: what is absent stays.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatientPatch {
     /// The version that was read; another one by now is a 409.
@@ -160,10 +158,7 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
     State(app): State<App>,
 ) -> Result<Json<Page<PatientSummary>>, Problem> {
-    let limit = query.limit.unwrap_or(PAGE.0);
-    if !(1..=PAGE.1).contains(&limit) {
-        return Err(Problem::bad_request("limit"));
-    }
+    let limit = super::limit(query.limit)?;
     let after = query.cursor.as_deref().map(str::parse).transpose().map_err(|_| Problem::bad_request("cursor"))?;
     let q = query.q.unwrap_or_default();
     if q.len() > MAX_SEARCH {

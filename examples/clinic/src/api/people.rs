@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tower_ward::{
     access::Grant,
-    axum::{Json, Path},
+    axum::{Json, Path, Query},
     db::Db,
     field::Encrypted,
     id::{RowId, SubjectId, UserId},
@@ -14,14 +14,14 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-use super::{failed, time};
+use super::{Page, failed, time};
 use crate::model::{
     ReadPayroll, ReadStaff,
     staff::{AccountNumber, JobTitle, NiNumber, Salary, SortCode, StaffEmail, StaffName},
 };
 
 /// Somebody who works here.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct StaffView {
     id: Uuid,
     user: Uuid,
@@ -35,7 +35,7 @@ pub(crate) struct StaffView {
 }
 
 /// What payroll knows of an employee.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct PayrollView {
     id: Uuid,
     ni_number: String,
@@ -69,13 +69,29 @@ struct PayrollRow {
     test: bool,
 }
 
-pub(super) async fn staff(grant: Grant<ReadStaff>, State(db): State<Db>) -> Result<Json<Vec<StaffView>>, Problem> {
+/// Which page.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct After {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+pub(super) async fn staff(
+    grant: Grant<ReadStaff>,
+    Query(after): Query<After>,
+    State(db): State<Db>,
+) -> Result<Json<Page<StaffView>>, Problem> {
+    let limit = super::limit(after.limit)?;
+    let cursor = after.cursor.as_deref().map(str::parse).transpose().map_err(|_| Problem::bad_request("cursor"))?;
     let clinic = grant.clinic().await?;
     let mut tx = db.read(&clinic).await?;
     let rows: Vec<StaffRow> = sqlx::query_as(
         "select s.id, s.user, s.role, s.name, s.job_title, s.email, e.id as employee, s.test
-         from staff s left join employees e on e.staff = s.id order by s.role, s.id limit 500",
+         from staff s left join employees e on e.staff = s.id where s.id > ? order by s.id limit ?",
     )
+    .bind(cursor.unwrap_or(RowId::from_bytes([0; 16])))
+    .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
     .fetch_all(tx.conn())
     .await
     .map_err(failed)?;
@@ -91,7 +107,9 @@ pub(super) async fn staff(grant: Grant<ReadStaff>, State(db): State<Db>) -> Resu
             test: row.test,
         })
     };
-    rows.into_iter().map(view).collect::<Result<_, Problem>>().map(Json)
+    let next = rows.get(limit).and_then(|_| rows.get(limit - 1)).map(|row| row.id.to_string());
+    let items = rows.into_iter().take(limit).map(view).collect::<Result<_, Problem>>()?;
+    Ok(Json(Page { items, next }))
 }
 
 pub(super) async fn payroll(

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tower_ward::{
     access::Grant,
-    audit::{Ledger, Record},
+    audit::Record,
     axum::{Json, Path},
     db::Db,
     id::SubjectId,
@@ -63,16 +63,9 @@ pub(super) async fn timeline(
     grant: Grant<ReadTimeline>,
     Path(patient): Path<SubjectId>,
     State(db): State<Db>,
-    State(ledger): State<Ledger>,
 ) -> Result<Json<Vec<Entry>>, Problem> {
     // Reading it is recorded like any other door, and shows in the next reading.
     let chart = grant.subject(patient).await?;
     must_be_patient(db.read(&chart).await?.conn(), patient).await?;
-    let tenant = chart.tenant().clone();
-    let records = tokio::task::spawn_blocking(move || ledger.timeline(&tenant, patient, MOST))
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .ok_or_else(|| Problem::unavailable().with_reason("the ledger cannot be read"))?;
-    Ok(Json(records.iter().map(Entry::from).collect()))
+    Ok(Json(chart.timeline(MOST).await?.iter().map(Entry::from).collect()))
 }

@@ -4,6 +4,8 @@
 mod canary;
 mod certs;
 mod contract;
+mod crash;
+mod disk;
 mod files;
 mod fixtures;
 mod harness;
@@ -12,6 +14,7 @@ mod hosts;
 mod isolation;
 mod matrix;
 mod openapi;
+mod process;
 mod roles;
 mod serve;
 mod session;

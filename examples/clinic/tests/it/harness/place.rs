@@ -186,7 +186,6 @@ impl Site {
     pub(crate) fn router(&self) -> Router {
         let app = App {
             identity: self.ward.identity().clone(),
-            ledger: self.ward.ledger().clone(),
             db: Db::open(self.path().join("clinics"), model::SCHEMA).unwrap(),
             clock: Arc::clone(self.ward.clock()),
         };

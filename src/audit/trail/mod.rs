@@ -1,5 +1,9 @@
 //! The trail of one request: the doors it opened, and its end.
 
+mod attempt;
+mod error;
+mod facts;
+
 use std::{
     fmt,
     net::IpAddr,
@@ -10,93 +14,18 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use attempt::Attempt;
+pub use error::TrailError;
+pub use facts::RequestFacts;
+
 use super::{
-    ledger::{Ledger, Slot, Unsettled, Wait, lock},
+    ledger::{Ledger, Slot, Wait, lock},
     record::{
         Action, Actor, AttemptId, Change, Door, End, Event, Kind, MAX_NAME, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method,
-        Outcome, Record, Refusal, Stream,
+        Record, Refusal, Stream,
     },
 };
-use crate::id::TrailId;
-
-/// What is known of a request before anything is decided.
-#[derive(Debug, Clone, Default)]
-#[must_use]
-pub struct RequestFacts {
-    peer: Option<IpAddr>,
-    request_id: Option<Arc<str>>,
-    method: Option<Method>,
-    route: Option<Arc<str>>,
-}
-
-impl RequestFacts {
-    /// Nothing known.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The peer, behind the hops that are trusted.
-    pub fn with_peer(mut self, peer: IpAddr) -> Self {
-        self.peer = Some(peer);
-        self
-    }
-
-    /// The request's id: 1 to 64 of `a-z A-Z 0-9 - _ . : /`. Anything else is left out, since it is a stranger's text.
-    pub fn with_request_id(mut self, id: &str) -> Self {
-        let good = (1..=MAX_NAME).contains(&id.len())
-            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/'));
-        self.request_id = good.then(|| id.into());
-        self
-    }
-
-    /// The method.
-    pub fn with_method(mut self, method: &http::Method) -> Self {
-        self.method = Some(method.into());
-        self
-    }
-
-    /// The route's template (`/patients/{id}`), never the path. At most 256 bytes; a longer one is left out.
-    pub fn with_route(mut self, template: &str) -> Self {
-        self.route = (template.len() <= MAX_TEXT).then(|| template.into());
-        self
-    }
-}
-
-/// A record that could not be made, so what it was for must not happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrailError {
-    /// The request has ended.
-    #[error("the request of this trail has ended: start background work from a job of its own")]
-    Closed,
-    /// The trail is older than its deadline.
-    #[error("the trail is older than `trail_deadline`: start a new request")]
-    Expired,
-    /// The queue has no room.
-    #[error("the ledger's queue is full: try again later, or raise `queue`")]
-    Full,
-    /// The ledger cannot write.
-    #[error("the ledger cannot write: check the disk's space and health")]
-    Unavailable,
-    /// Nobody has been identified.
-    #[error("a door needs an actor: identify the caller first")]
-    Anonymous,
-    /// A text is longer than its field.
-    #[error("`{field}` is longer than a record holds")]
-    TooLong {
-        /// The field.
-        field: &'static str,
-    },
-    /// Too many people in one record.
-    #[error("a record lists at most {MAX_SUBJECTS} subjects: ask for fewer at a time")]
-    TooManySubjects,
-    /// One more tenant than the setting allows.
-    #[error("the ledger keeps no more tenants: raise `tenants`")]
-    TooManyTenants,
-    /// There is no such unsettled change.
-    #[error("no change without an outcome has this id")]
-    UnknownAttempt,
-}
+use crate::id::{TenantId, TrailId};
 
 /// The trail of one request (or job). Cheap to clone.
 #[derive(Clone)]
@@ -177,6 +106,10 @@ impl Trail {
         let mut state = lock(&self.0.state);
         self.live()?;
         let record = self.event_record(&state, event)?;
+        if state.actor.is_none() {
+            // The end belongs into the chain of what was done.
+            state.stream = record.stream.clone();
+        }
         self.enter(&mut state, record)
     }
 
@@ -204,6 +137,7 @@ impl Trail {
         }
         record.action = Some(event.action);
         record.user = event.user.or(record.user);
+        record.about = event.about;
         record.role = event.role.or(record.role);
         record.session = event.session.or(record.session);
         record.entity = event.entity;
@@ -214,16 +148,42 @@ impl Trail {
         Ok(record)
     }
 
-    /// Says who acts. Records made before this stand without an actor.
-    pub(crate) fn set_actor(&self, actor: Actor) {
+    /// Says who acts, once: `false` if somebody else acts already, and goes on acting. Records made before this stand
+    /// without an actor.
+    pub(crate) fn set_actor(&self, actor: Actor) -> bool {
         let mut state = lock(&self.0.state);
-        state.stream = actor.tenant.clone().into();
-        state.actor = Some(Arc::new(actor));
+        match state.actor.as_deref().filter(|before| before.is_somebody()) {
+            Some(before) => before.is(&actor),
+            None => {
+                state.stream = actor.tenant.clone().into();
+                state.actor = Some(Arc::new(actor));
+                true
+            }
+        }
+    }
+
+    /// Whether it is known who acts.
+    pub(crate) fn has_actor(&self) -> bool {
+        lock(&self.0.state).actor.as_ref().is_some_and(|actor| actor.is_somebody())
+    }
+
+    /// Whether whoever acts may act in this clinic: somebody has to, and not from another one.
+    pub(crate) fn acts_in(&self, tenant: &TenantId) -> Result<(), TrailError> {
+        let state = lock(&self.0.state);
+        let actor = state.actor.as_ref().filter(|actor| actor.is_somebody()).ok_or(TrailError::Anonymous)?;
+        if actor.tenant.as_ref().is_some_and(|own| own != tenant) {
+            return Err(TrailError::OtherActor);
+        }
+        Ok(())
     }
 
     /// Says by which template the request was routed.
     pub(crate) fn set_route(&self, template: &str) {
         lock(&self.0.state).route = (template.len() <= MAX_TEXT).then(|| template.into());
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
     }
 
     /// Whether the request asked for no body.
@@ -245,21 +205,22 @@ impl Trail {
 
     /// Announces a change. Keeps a place for its outcome, which may follow the end of the request.
     pub(crate) fn attempt(&self, change: Change<'_>) -> Result<Attempt, TrailError> {
-        let Change { action, permission, entity, subjects, row, purpose, why } = change;
+        let Change { action, about, permission, entity, subjects, row, purpose, why } = change;
         let mut state = lock(&self.0.state);
         let mut record =
             self.door_record(&state, Kind::Attempt, Door { action, permission, entity, subjects, row, purpose, why })?;
         let id = AttemptId::generate(&**self.0.ledger.clock());
         record.attempt = Some(id);
+        record.about = about;
         let slot = self.0.ledger.reserve()?;
         let outcome = record.clone();
         self.enter(&mut state, record)?;
-        Ok(Attempt { id, trail: self.clone(), kept: Some((slot, outcome)) })
+        Ok(Attempt { id, trail: self.clone(), kept: Some((slot, outcome)), sent: false })
     }
 
     fn door_record(&self, state: &State, kind: Kind, door: Door<'_>) -> Result<Box<Record>, TrailError> {
         self.live()?;
-        if state.actor.as_ref().is_none_or(|actor| actor.user.is_none() && actor.role.is_none()) {
+        if !state.actor.as_ref().is_some_and(|actor| actor.is_somebody()) {
             return Err(TrailError::Anonymous);
         }
         for (field, length, most) in [
@@ -288,26 +249,33 @@ impl Trail {
     /// Records that the request was refused. Never fails and is not waited for: a refusal that finds no room is counted.
     ///
     /// Before anybody is identified refusals are counted per peer and minute, so that a stranger cannot fill the ledger.
+    /// One that is about an account is written down all the same: the caller bounds how many there can be.
     pub(crate) fn refuse(&self, refusal: Refusal<'_>) {
         let state = lock(&self.0.state);
-        let known = state.actor.as_ref().is_some_and(|actor| actor.user.is_some());
-        let room = known && self.0.ledger.admit(&state.stream).is_ok() && refusal.subjects.len() <= MAX_SUBJECTS;
+        let fits = |name: &&'static str| name.len() <= MAX_NAME;
+        let reason = if refusal.reason.len() <= MAX_TEXT { refusal.reason } else { "refused" };
+        let known = refusal.about.is_some() || state.actor.as_ref().is_some_and(|actor| actor.user.is_some());
+        let stream = refusal.tenant.map_or_else(|| state.stream.clone(), |tenant| Stream::Tenant(tenant.clone()));
+        let room = known && self.0.ledger.admit(&stream).is_ok() && refusal.subjects.len() <= MAX_SUBJECTS;
         let slot = if room { self.0.ledger.reserve().ok() } else { None };
         let Some(slot) = slot else {
-            return self.0.ledger.count_refusal(self.0.peer, refusal.reason, refusal.status);
+            return self.0.ledger.count_refusal(self.0.peer, reason, refusal.status);
         };
         let mut record = self.draft(&state, Kind::Refused);
+        record.stream = stream;
         record.action = Some(Action::Denied);
-        record.permission = refusal.permission.map(Into::into);
-        record.entity = refusal.entity.map(Into::into);
+        record.about = refusal.about;
+        record.permission = refusal.permission.filter(fits).map(Into::into);
+        record.entity = refusal.entity.filter(fits).map(Into::into);
         record.subjects = refusal.subjects.to_vec();
         record.row = refusal.row;
-        record.reason = Some(refusal.reason.into());
+        record.reason = Some(reason.into());
         record.status = refusal.status;
         self.0.ledger.submit(slot, record);
     }
 
     /// Whether the records of all doors opened so far are durable.
+    #[cfg(test)]
     pub(crate) fn is_settled(&self) -> bool {
         self.0.ledger.is_durable(self.0.last.load(Ordering::Acquire))
     }
@@ -419,63 +387,5 @@ impl Drop for Closer {
             Some(_) => End::Aborted,
             None => End::Cancelled,
         });
-    }
-}
-
-/// A change that was announced. Dropped without a word, it was rolled back.
-#[must_use = "dropping it records that the change was rolled back"]
-pub(crate) struct Attempt {
-    id: AttemptId,
-    trail: Trail,
-    /// The place in the queue, and what the attempt's record said.
-    kept: Option<(Slot, Box<Record>)>,
-}
-
-impl fmt::Debug for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempt").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-impl Attempt {
-    /// The id to write in the change's own transaction.
-    pub(crate) fn id(&self) -> AttemptId {
-        self.id
-    }
-
-    /// The transaction was committed.
-    pub(crate) fn committed(mut self) {
-        self.end(Outcome::Committed);
-    }
-
-    /// The transaction was rolled back.
-    pub(crate) fn rolled_back(mut self) {
-        self.end(Outcome::RolledBack);
-    }
-
-    /// The commit was sent and its answer lost: it is settled from the database later.
-    pub(crate) fn unknown(mut self) {
-        if let Some((_, record)) = &self.kept
-            && let Some(unsettled) = Unsettled::of(record)
-        {
-            self.trail.0.ledger.remember(unsettled);
-        }
-        self.end(Outcome::Unknown);
-    }
-
-    fn end(&mut self, outcome: Outcome) {
-        let Some((slot, mut record)) = self.kept.take() else { return };
-        let clock = self.trail.0.ledger.clock();
-        record.kind = Kind::Outcome;
-        record.outcome = Some(outcome);
-        record.at = clock.now();
-        record.monotonic_ns = u64::try_from(clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
-        self.trail.0.ledger.submit(slot, record);
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        self.end(Outcome::RolledBack);
     }
 }
