@@ -70,7 +70,7 @@
 //! # Modules
 //!
 //! What a request meets, in order: [`headers`], [`audit`], [`rate_limit`], [`tenant`], [`identity`], [`access`], and in
-//! the handler [`db`] and [`field`]. [`stack`] puts them together and [`axum`](crate::axum) routes. Underneath: [`keys`],
+//! the handler [`db`] and [`field`]. [`stack`] puts them together and [`axum`] routes. Underneath: [`keys`],
 //! [`store`], [`quota`], [`clock`], [`entropy`], [`id`], [`secret`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // A build of everything still warns of what nobody calls.

@@ -15,7 +15,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// If the grant itself cannot be recorded now.
+/// If the grant itself cannot be recorded now, or somebody else acts in this request already.
 ///
 /// # Security
 ///
@@ -29,12 +29,11 @@ pub fn danger_grant<P: Permission>(
     tenant: TenantId,
     reason: &'static str,
 ) -> Result<Grant<P>, TrailError> {
-    trail.set_actor(Actor {
-        user: Some(user),
-        role: Some("application".into()),
-        session: None,
-        tenant: Some(tenant.clone()),
-    });
+    let actor =
+        Actor { user: Some(user), role: Some("application".into()), session: None, tenant: Some(tenant.clone()) };
+    if !trail.set_actor(actor) {
+        return Err(TrailError::OtherActor);
+    }
     trail.record(Event::new(Action::Configuration).with_entity(P::ID).with_reason(reason))?;
     let relations: Arc<dyn RelationSource> = Arc::new(super::NoRelations);
     let doors = Arc::new(Doors { keyring: keyring.clone(), relations, clock: Arc::clone(clock) });

@@ -31,6 +31,8 @@ pin_project! {
         // Bytes that complete the body, if that is known.
         expected: Option<u64>,
         sent: u64,
+        // What failed sends nothing more, however often it is asked.
+        failed: bool,
     }
 }
 
@@ -43,7 +45,7 @@ impl<B: Body + std::fmt::Debug> std::fmt::Debug for TrailBody<B> {
 impl<B: Body> TrailBody<B> {
     /// A body outside every trail: the answer to a failure.
     pub(crate) fn bare(inner: B) -> Self {
-        Self { inner, closer: None, held: None, expected: None, sent: 0 }
+        Self { inner, closer: None, held: None, expected: None, sent: 0, failed: false }
     }
 
     /// The body of `response`, whose trail `closer` ends. Ends it at once if no byte of it will be sent.
@@ -56,7 +58,7 @@ impl<B: Body> TrailBody<B> {
         // A server stops polling at the declared length, and asks nothing more.
         let declared = || parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         let expected = inner.size_hint().exact().or_else(declared);
-        let mut body = Self { inner, closer: Some(closer), held: None, expected, sent: 0 };
+        let mut body = Self { inner, closer: Some(closer), held: None, expected, sent: 0, failed: false };
         if bodiless || expected == Some(0) || body.inner.is_end_stream() {
             body.end(End::Completed);
         }
@@ -83,10 +85,14 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
+        if *this.failed {
+            return Poll::Ready(None);
+        }
         let frame = if let Some((fired, _)) = this.held {
             let durable = ready!(Pin::new(fired).poll(context)).is_ok();
             let frame = this.held.take().map(|(_, frame)| frame);
             if !durable {
+                *this.failed = true;
                 finish(this.closer, End::Failed);
                 return Poll::Ready(Some(Err(Unrecorded.into())));
             }
@@ -95,18 +101,21 @@ where
             match ready!(this.inner.as_mut().poll_frame(context)) {
                 None => None,
                 Some(Err(error)) => {
+                    *this.failed = true;
                     finish(this.closer, End::Failed);
                     return Poll::Ready(Some(Err(error.into())));
                 }
                 Some(Ok(frame)) => match this.closer.as_ref().map_or(Wait::Durable, |closer| closer.trail().wait()) {
                     Wait::Durable => Some(frame),
                     Wait::Unavailable => {
+                        *this.failed = true;
                         finish(this.closer, End::Failed);
                         return Poll::Ready(Some(Err(Unrecorded.into())));
                     }
                     Wait::Later(mut fired) => match Pin::new(&mut fired).poll(context) {
                         Poll::Ready(Ok(())) => Some(frame),
                         Poll::Ready(Err(_)) => {
+                            *this.failed = true;
                             finish(this.closer, End::Failed);
                             return Poll::Ready(Some(Err(Unrecorded.into())));
                         }

@@ -157,7 +157,15 @@ impl Db {
         for attempt in &open {
             // A change of data is always some clinic's.
             let Some(tenant) = attempt.tenant() else { continue };
-            let file = self.file(tenant).await?;
+            let file = match self.file(tenant).await {
+                Ok(file) => file,
+                // The clinic is gone and its file with it: nobody can tell any more, and the others must start.
+                Err(DbError::Missing(_)) => {
+                    ledger.settle(attempt.attempt(), Outcome::Unknown).await.map_err(|_| DbError::Ledger)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let found = sqlx::query("select 1 from ward_attempts where id = ?")
                 .bind(attempt.attempt().as_bytes().to_vec())
                 .fetch_optional(&file.readers)

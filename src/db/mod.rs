@@ -15,12 +15,51 @@
 //!    file, or put something temporary before the clinic's tables, makes [`TenantTx::commit`] roll back.
 //! 6. After a crash, [`Db::settle`] looks each open attempt up in its clinic's file: found is committed, not found is
 //!    rolled back. Nothing is guessed.
-//! 7. A file knows its clinic. One that was copied or renamed to another clinic's name does not open.
+//! 7. Who may be related to whom is a change like any other, and its record names both: [`Change::assign`].
+//! 8. A file knows its clinic. One that was copied or renamed to another clinic's name does not open.
 //!
 //! # Deployment caveat
 //!
 //! The folder must be on a local file system: SQLite's write-ahead log needs shared memory. `synchronous` is `FULL`,
 //! since `NORMAL` loses committed rows in a power cut.
+//!
+//! # Example
+//!
+//! ```
+//! use tower_ward::{access::{Grant, SubjectGrant}, db::{Change, Db, Schema, TxError}, field::Encrypted, id::RowId};
+//!
+//! tower_ward::classes! { pub Clinical = "clinical"; }
+//! tower_ward::permissions! { pub WriteNotes = "notes.write" opens Clinical; }
+//! tower_ward::columns! { pub NoteText: String = "notes"."text" as Clinical; }
+//!
+//! static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("tests/it/support/migrations");
+//! const SCHEMA: Schema = Schema::new(&MIGRATIONS, &[COLUMNS]);
+//!
+//! async fn write(db: &Db, chart: &SubjectGrant<WriteNotes>, row: RowId, text: &String) -> Result<(), TxError> {
+//!     let mut tx = db.change(chart, Change::create("notes", row)).await?; // the attempt is on its way to the ledger
+//!     let sealed = Encrypted::<NoteText>::seal(text, chart, row).expect("the request goes on");
+//!     sqlx::query("insert into notes (id, patient, text) values (?, ?, ?)")
+//!         .bind(row).bind(chart.subject()).bind(sealed).execute(tx.conn()).await?;
+//!     tx.commit().await                                                   // durable first, then committed
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let db = Db::open(folder.path().join("clinics"), SCHEMA)?;
+//! // Two declarations of one column would be two types for one value: they do not open.
+//! assert!(Db::open(folder.path(), Schema::new(&MIGRATIONS, &[COLUMNS, COLUMNS])).is_err());
+//! # Ok(()) }
+//! ```
+//!
+//! What begins no transaction is a grant for which no door was opened:
+//!
+//! ```compile_fail,E0277
+//! # use tower_ward::{access::Grant, db::Db};
+//! # tower_ward::permissions! { pub ReadNotes = "notes.read"; }
+//! async fn read(db: &Db, grant: &Grant<ReadNotes>) {
+//!     let _ = db.read(grant).await; // open a door first: `grant.subject(patient).await?`
+//! }
+//! ```
 //!
 //! # Security
 //!

@@ -42,7 +42,8 @@ pub enum TxError {
     /// The commit was refused by the database; the change was rolled back.
     #[error("the database refused the commit; nothing was changed")]
     RolledBack,
-    /// Whether the commit took effect is not known. The ledger says so, and the next start settles it.
+    /// Whether the commit took effect is not known: the disk failed in the middle of it. The ledger says so, and the next
+    /// start settles it.
     #[error("it is not known whether the change took effect; it will be settled from the database")]
     Unknown,
 }
@@ -166,12 +167,12 @@ impl Db {
         };
         let attempt = facts.trail.attempt(audit::Change {
             action: change.action,
-            about: None,
             permission: by.permission(),
             entity: change.entity,
             subjects: subject.as_slice(),
             row: change.row,
             purpose: None,
+            about: change.relation.map(|(user, _)| user),
             why: by.why().to_owned(),
         })?;
         sqlx::query("insert into main.ward_attempts (id) values (?)")
@@ -233,10 +234,10 @@ impl TenantTx {
             let lifted = latch.lift();
             let committed = tx.commit().await;
             drop(lifted);
-            if committed.is_ok() {
+            let Err(error) = committed else {
                 attempt.committed();
                 return Ok(());
-            }
+            };
             let found = sqlx::query("select 1 from ward_attempts where id = ?")
                 .bind(attempt.id().as_bytes().to_vec())
                 .fetch_optional(&readers)
@@ -246,11 +247,11 @@ impl TenantTx {
                     attempt.committed();
                     Ok(())
                 }
-                Ok(None) => {
+                Ok(None) if is_undone(&error) => {
                     attempt.rolled_back();
                     Err(TxError::RolledBack)
                 }
-                Err(_) => {
+                _ => {
                     attempt.unknown();
                     Err(TxError::Unknown)
                 }
@@ -258,4 +259,18 @@ impl TenantTx {
         });
         commit.await.unwrap_or(Err(TxError::Unknown))
     }
+}
+
+/// Whether a commit that failed so leaves nothing in the write-ahead log that a crash could bring back.
+///
+/// One whose sync failed stands in the log whole. SQLite shows it to nobody, and writes the next commit over it; but a
+/// process that dies before that leaves it to the next start, which takes it for committed.
+fn is_undone(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    const FULL: u32 = 13;
+    const CONSTRAINT: u32 = 19;
+    let code = error.as_database_error().and_then(|error| error.code());
+    // The primary code is the lowest byte: https://www.sqlite.org/rescode.html#extrc
+    let code = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
+    matches!(code, Some(BUSY | FULL | CONSTRAINT))
 }

@@ -24,7 +24,7 @@ use tower_ward::{
 
 use crate::support::{
     Bench, CANARY, Setup, User, get,
-    model::{Audit, Digest, Letters, ReadNotes, ReadStaff, Remind, Undeclared, notes_of},
+    model::{AdmitPatients, Audit, Digest, Letters, ReadNotes, ReadStaff, Remind, Undeclared, notes_of},
     of_kind,
 };
 
@@ -408,7 +408,10 @@ async fn an_envelope_is_worth_what_its_issuer_may_do_when_it_runs() {
     assert!(matches!(refused::<Remind>(&bench, &third).await, JobError::Withdrawn));
     bench.ward.hosts().register(bench.harbour.clone()).expect("room");
     // Its issuer is no more.
-    bench.ward.identity().set_disabled(&bench.harbour, doctor.id, true).await.expect("disabled");
+    let (trail, mut closer) = bench.trail();
+    let _operator = bench.danger::<AdmitPatients>(&trail, &bench.harbour);
+    bench.ward.identity().set_disabled(&trail, &bench.harbour, doctor.id, true).await.expect("disabled");
+    closer.finish(End::Completed);
     assert!(matches!(refused::<Remind>(&bench, &third).await, JobError::Withdrawn));
 }
 

@@ -7,6 +7,7 @@ mod audit;
 mod db;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod doors;
+#[cfg(feature = "access")]
 mod field;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod guard;
@@ -29,4 +30,5 @@ mod store;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod support;
 mod threats;
+#[cfg(feature = "access")]
 mod ui;

@@ -51,6 +51,7 @@
 //! stop, choose a lower version of TLS or send early data that could be replayed.
 
 mod conn;
+mod peers;
 
 use std::{
     convert::Infallible, error::Error as StdError, fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration,
@@ -68,6 +69,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
+
+use self::peers::Peers;
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +114,8 @@ pub struct Limits {
     /// Connections that are open at a time, handshakes included. Default: 512, which with the
     /// files of the stores stays below the 1024 open files that most systems allow.
     pub connections: usize,
+    /// Connections that one address has open at a time; a further one is closed unanswered. Default: 64.
+    pub per_peer: usize,
     /// For the TLS handshake. Default: 10 s.
     pub handshake: Duration,
     /// For the head of each request in HTTP/1.1, and for the first request in any. Default: 10 s.
@@ -125,6 +130,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
+            per_peer: 64,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
@@ -219,6 +225,7 @@ where
 {
     let Listener { socket, tls } = listener;
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let peers = Peers::new(limits.per_peer);
     let graceful = GracefulShutdown::new();
     let (stop, stopping) = watch::channel(());
     let mut tasks = JoinSet::new();
@@ -232,6 +239,10 @@ where
                 continue;
             }
             accepted = accept(&socket, &slots) => accepted,
+        };
+        let Some(counted) = peers.admit(peer.ip()) else {
+            tracing::debug!(%peer, "the address has as many connections as it may");
+            continue;
         };
         let (tls, service, extension, limits) = (tls.clone(), service.clone(), extension.clone(), limits.clone());
         let (watcher, mut stopping) = (graceful.watcher(), stopping.clone());
@@ -247,7 +258,7 @@ where
                 }
                 Err(refused) => tracing::debug!(%peer, %refused, "connection refused"),
             }
-            drop(slot);
+            drop((slot, counted));
         });
     }
     // No backlog of strangers while the last answers are written.

@@ -12,12 +12,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tempfile::TempDir;
 
 use super::{
-    ledger::{Ledger, LedgerOptions, Slot},
+    ledger::{Ledger, LedgerOptions},
     record::{Action, Actor, Change, Door, Record},
     trail::{RequestFacts, Trail},
 };
 use crate::{
-    clock::{ManualClock, SharedClock},
+    clock::ManualClock,
     id::{SubjectId, TenantId, UserId},
 };
 

@@ -9,7 +9,7 @@ use tower_ward::{
     problem::Problem,
 };
 
-use super::{exists, patients::row_of};
+use super::patients::must_be_patient;
 use crate::model::Assign;
 
 pub(super) async fn assign(
@@ -19,7 +19,7 @@ pub(super) async fn assign(
 ) -> Result<StatusCode, Problem> {
     let chart = grant.subject(patient).await?;
     let mut tx = db.change(&chart, Change::assign(user, Relations::ASSIGNED)).await?;
-    exists(tx.conn(), "patients", row_of(patient)).await?;
+    must_be_patient(tx.conn(), patient).await?;
     works_here(tx.conn(), user).await?;
     tx.relate(None).await?;
     tx.commit().await?;

@@ -15,7 +15,7 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-use super::{App, Page, exists, failed, line, patients::row_of, text, time};
+use super::{App, Page, failed, line, patients::must_be_patient, text, time};
 use crate::model::{
     Clinical, ReadEncounters, ReadNotes, ReadPrescriptions, ReadResults, WriteNote, WritePrescription,
     patients::{Dose, Drug, EncounterReason, Instructions, NoteText, ResultBody as ResultColumn},
@@ -197,16 +197,18 @@ pub(super) async fn notes(
     let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
-    exists(tx.conn(), "patients", row_of(patient)).await?;
-    let rows: Vec<NoteRow> =
-        sqlx::query_as("select id, author, at, text, test from notes where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?")
-            .bind(patient)
-            .bind(window.before.0)
+    must_be_patient(tx.conn(), patient).await?;
+    let rows: Vec<NoteRow> = sqlx::query_as(
+        "select id, author, at, text, test from notes
+         where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
+    )
+    .bind(patient)
+    .bind(window.before.0)
     .bind(window.before.1)
     .bind(window.fetch())
-            .fetch_all(tx.conn())
-            .await
-            .map_err(failed)?;
+    .fetch_all(tx.conn())
+    .await
+    .map_err(failed)?;
     let view = |row: NoteRow| {
         Ok(NoteView {
             id: row.id.into(),
@@ -228,13 +230,18 @@ pub(super) async fn write_note(
     text("text", &new.text, 65_536)?;
     let author = grant.user().ok_or_else(Problem::forbidden)?;
     let chart = grant.subject(patient).await?;
-    let (id, at) = (RowId::generate(&*app.clock), app.clock.now());
+    let (id, at) = (RowId::generate(&*app.clock), now(&app));
     let mut tx = app.db.change(&chart, Change::create("notes", id)).await?;
-    exists(tx.conn(), "patients", row_of(patient)).await?;
+    must_be_patient(tx.conn(), patient).await?;
     insert_note(tx.conn(), &chart, patient, id, author, at, &new.text, false).await?;
     tx.commit().await?;
     let view = NoteView { id: id.into(), author: author.into(), at, text: new.text, test: false };
     Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// The time as a column keeps it, so that what is answered now is what is read later.
+fn now(app: &App) -> Timestamp {
+    time(app.clock.now().as_millisecond())
 }
 
 #[expect(clippy::too_many_arguments, reason = "the columns of a row")]
@@ -282,7 +289,7 @@ pub(super) async fn prescriptions(
     let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
-    exists(tx.conn(), "patients", row_of(patient)).await?;
+    must_be_patient(tx.conn(), patient).await?;
     let rows: Vec<PrescriptionRow> = sqlx::query_as(
         "select id, prescriber, at, drug, dose, instructions, status, test from prescriptions
          where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
@@ -320,9 +327,9 @@ pub(super) async fn prescribe(
     text("instructions", &new.instructions, 4096)?;
     let prescriber = grant.user().ok_or_else(Problem::forbidden)?;
     let chart = grant.subject(patient).await?;
-    let (id, at) = (RowId::generate(&*app.clock), app.clock.now());
+    let (id, at) = (RowId::generate(&*app.clock), now(&app));
     let mut tx = app.db.change(&chart, Change::create("prescriptions", id)).await?;
-    exists(tx.conn(), "patients", row_of(patient)).await?;
+    must_be_patient(tx.conn(), patient).await?;
     let row = PrescriptionRow {
         id,
         prescriber,
@@ -417,16 +424,18 @@ pub(super) async fn results(
     let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
-    exists(tx.conn(), "patients", row_of(patient)).await?;
-    let rows: Vec<ResultRow> =
-        sqlx::query_as("select id, at, body, test from results where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?")
-            .bind(patient)
-            .bind(window.before.0)
+    must_be_patient(tx.conn(), patient).await?;
+    let rows: Vec<ResultRow> = sqlx::query_as(
+        "select id, at, body, test from results
+         where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
+    )
+    .bind(patient)
+    .bind(window.before.0)
     .bind(window.before.1)
     .bind(window.fetch())
-            .fetch_all(tx.conn())
-            .await
-            .map_err(failed)?;
+    .fetch_all(tx.conn())
+    .await
+    .map_err(failed)?;
     let view = |row: ResultRow| {
         let body = row.body.open(&chart, row.id)?.disclose().into_inner();
         Ok(ResultView { id: row.id.into(), at: time(row.at), body, test: row.test })
@@ -453,7 +462,7 @@ pub(super) async fn encounters(
     let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
-    exists(tx.conn(), "patients", row_of(patient)).await?;
+    must_be_patient(tx.conn(), patient).await?;
     let rows: Vec<EncounterRow> = sqlx::query_as(
         "select id, clinician, at, kind, reason, test from encounters where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
     )

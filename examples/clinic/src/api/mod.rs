@@ -179,20 +179,6 @@ fn failed(_: sqlx::Error) -> Problem {
     Problem::unavailable().with_reason("the clinic's file")
 }
 
-/// A person who has no such row is as absent as one whom nobody knows: an employee is no patient.
-async fn exists(
-    conn: &mut sqlx::SqliteConnection,
-    table: &'static str,
-    row: tower_ward::id::RowId,
-) -> Result<(), Problem> {
-    let mut query = sqlx::QueryBuilder::new("select 1 from ");
-    query.push(table).push(" where id = ").push_bind(row);
-    match query.build().fetch_optional(conn).await.map_err(failed)? {
-        Some(_) => Ok(()),
-        None => Err(Problem::not_found().with_reason("a person without such a row")),
-    }
-}
-
 fn time(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or_default()
 }

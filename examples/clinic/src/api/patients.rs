@@ -340,6 +340,16 @@ impl NewPatient {
     }
 }
 
+/// Refuses a person who is known to the clinic but not as a patient: an employee, say.
+pub(super) async fn must_be_patient(conn: &mut SqliteConnection, person: SubjectId) -> Result<(), Problem> {
+    let found = sqlx::query("select 1 from patients where id = ?").bind(person).fetch_optional(conn).await;
+    found.map_err(failed)?.map(|_| ()).ok_or_else(not_a_patient)
+}
+
+fn not_a_patient() -> Problem {
+    Problem::not_found().with_reason("a person without a patient's row")
+}
+
 async fn fetch(conn: &mut SqliteConnection, patient: SubjectId) -> Result<PatientRow, Problem> {
     sqlx::query_as(
         "select given, family, birth_date, sex, phone, email, address, nhs_number, version, test
@@ -349,7 +359,7 @@ async fn fetch(conn: &mut SqliteConnection, patient: SubjectId) -> Result<Patien
     .fetch_optional(conn)
     .await
     .map_err(failed)?
-    .ok_or_else(|| Problem::not_found().with_reason("a person without a patient's row"))
+    .ok_or_else(not_a_patient)
 }
 
 fn view<G: Opener<Identity>>(row: &PatientRow, chart: &G, patient: SubjectId) -> Result<PatientView, Problem> {

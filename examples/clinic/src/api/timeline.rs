@@ -1,5 +1,6 @@
 //! Who opened or changed a patient's record, from the ledger.
 
+use axum::extract::State;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -7,11 +8,13 @@ use tower_ward::{
     access::Grant,
     audit::Record,
     axum::{Json, Path},
+    db::Db,
     id::SubjectId,
     problem::Problem,
 };
 use uuid::Uuid;
 
+use super::patients::must_be_patient;
 use crate::model::ReadTimeline;
 
 /// The most entries that one request shows: the newest.
@@ -59,8 +62,10 @@ impl From<&Record> for Entry {
 pub(super) async fn timeline(
     grant: Grant<ReadTimeline>,
     Path(patient): Path<SubjectId>,
+    State(db): State<Db>,
 ) -> Result<Json<Vec<Entry>>, Problem> {
     // Reading it is recorded like any other door, and shows in the next reading.
     let chart = grant.subject(patient).await?;
+    must_be_patient(db.read(&chart).await?.conn(), patient).await?;
     Ok(Json(chart.timeline(MOST).await?.iter().map(Entry::from).collect()))
 }

@@ -1,0 +1,485 @@
+//! The clinic as a process of its own, on a copy of one data folder: started, spoken to, killed, and read from outside.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
+    net::SocketAddr,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use clinic::app::Demo;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tower_ward::audit::{Kind, Outcome, Record};
+use uuid::Uuid;
+
+/// Longer than anything here takes: what waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The suite whose long form was asked for.
+pub(crate) fn is_long(suite: &str) -> bool {
+    std::env::var("TOWER_WARD_LONG").is_ok_and(|asked| asked == suite)
+}
+
+/// Numbers that look random and come again with the same seed (SplitMix64).
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// From `TOWER_WARD_SEED`, or at random; prints which, so that a failure can be had again.
+    pub(crate) fn printed() -> Self {
+        let seed = std::env::var("TOWER_WARD_SEED")
+            .map_or_else(|_| u64::from_be_bytes(tower_ward::entropy::array()), |seed| seed.parse().unwrap());
+        println!("again with TOWER_WARD_SEED={seed}");
+        Self(seed)
+    }
+
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub(crate) fn of<'a, T>(&mut self, several: &'a [T]) -> &'a T {
+        let place = usize::try_from(self.below(several.len() as u64)).unwrap();
+        &several[place]
+    }
+
+    pub(crate) fn millis(&mut self, end: u64) -> Duration {
+        Duration::from_micros(self.below(end * 1_000))
+    }
+}
+
+/// A data folder of its own, with the demo in it.
+pub(crate) fn data_folder() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    copy(&template(), dir.path());
+    dir
+}
+
+/// The folder that the others are copies of, laid out once for each build of the server.
+fn template() -> PathBuf {
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let server = fs::metadata(env!("CARGO_BIN_EXE_clinic")).unwrap();
+    let ready = tmp.join(format!("clinic-{}-{}-{}", server.len(), server.mtime(), server.mtime_nsec()));
+    // Tests run in several processes.
+    let lock = File::create(tmp.join("clinic.lock")).unwrap();
+    lock.lock().unwrap();
+    if !ready.exists() {
+        for old in fs::read_dir(tmp).unwrap().map(|entry| entry.unwrap().path()) {
+            if old.is_dir() && old.file_name().unwrap().to_str().is_some_and(|name| name.starts_with("clinic-")) {
+                fs::remove_dir_all(old).unwrap();
+            }
+        }
+        let dir = TempDir::new_in(tmp).unwrap();
+        let data = dir.path().join("data");
+        Clinic::start(&data).kill();
+        fs::rename(data, &ready).unwrap();
+    }
+    ready
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The command that starts the server on this folder.
+pub(crate) fn command(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clinic"));
+    command
+        .args(["--plain-http", "--listen", "127.0.0.1:0", "--peer-quota", "1000000", "--user-quota", "1000000"])
+        .arg("--data")
+        .arg(data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// A running server. Dropped, it is killed.
+pub(crate) struct Clinic {
+    child: Child,
+    // Whoever prints into a closed pipe is killed.
+    _out: BufReader<ChildStdout>,
+    pub(crate) address: SocketAddr,
+    pub(crate) demo: Demo,
+}
+
+impl Drop for Clinic {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Clinic {
+    /// Starts the server, and returns when it answers.
+    pub(crate) fn start(data: &Path) -> Self {
+        Self::start_by(command(data), data)
+    }
+
+    /// The same with a command that ends in starting the server.
+    pub(crate) fn start_by(mut command: Command, data: &Path) -> Self {
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        // The last line of the greeting.
+        while !line.contains("All logins") {
+            line.clear();
+            assert!(out.read_line(&mut line).unwrap() > 0, "the server ended: {:?}", child.wait());
+        }
+        let demo: Demo = serde_json::from_slice(&fs::read(data.join("demo.json")).unwrap()).unwrap();
+        Self { child, _out: out, address: demo.listen, demo }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let sent = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        within(async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+    }
+
+    /// A client of the first user with this role in the first clinic but `clinic`, not yet connected.
+    pub(crate) async fn login(&self, clinic: usize, role: &str) -> Client {
+        let clinic = &self.demo.clinics[clinic];
+        let user = clinic.users.iter().find(|user| user.role == role).unwrap();
+        let mut client = Client { host: clinic.host.clone(), address: self.address, token: None, connection: None };
+        let login = json!({ "username": user.username, "password": user.password });
+        let answer = client.send(&Method::POST, "/api/login", Some(&login)).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        client.token = Some(answer.json()["access_token"].as_str().unwrap().to_owned());
+        client
+    }
+}
+
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("this took too long")
+}
+
+/// A client with one connection at a time.
+pub(crate) struct Client {
+    pub(crate) host: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) token: Option<String>,
+    connection: Option<http1::SendRequest<Full<Bytes>>>,
+}
+
+impl Clone for Client {
+    /// The same user on a connection of its own.
+    fn clone(&self) -> Self {
+        Self { host: self.host.clone(), address: self.address, token: self.token.clone(), connection: None }
+    }
+}
+
+/// A response whose head arrived.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) request_id: String,
+    pub(crate) content_type: String,
+    /// Nothing if it was cut off.
+    pub(crate) body: Option<Bytes>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(self.body.as_ref().expect("the body was cut off")).unwrap()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.as_ref().expect("the body was cut off").to_vec()).unwrap()
+    }
+}
+
+impl Client {
+    /// Nothing if the connection broke before the head of an answer.
+    pub(crate) async fn send(&mut self, method: &Method, path: &str, body: Option<&Value>) -> Option<Answer> {
+        let mut connection = match self.connection.take() {
+            Some(open) if open.is_ready() => open,
+            _ => {
+                let tcp = TcpStream::connect(self.address).await.ok()?;
+                let (open, driver) = http1::handshake(TokioIo::new(tcp)).await.ok()?;
+                tokio::spawn(driver);
+                open
+            }
+        };
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.host);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::from(body)).unwrap();
+        let (head, body) = within(connection.send_request(request)).await.ok()?.into_parts();
+        let text = |name: &str| head.headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
+        let (request_id, content_type) = (text("x-request-id"), text("content-type"));
+        let body = within(body.collect()).await.ok().map(|whole| whole.to_bytes());
+        // The driver needs a moment until it takes another request.
+        if body.is_some() && connection.ready().await.is_ok() {
+            self.connection = Some(connection);
+        }
+        Some(Answer { status: head.status, request_id, content_type, body })
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Option<Answer> {
+        self.send(&Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, body: &Value) -> Option<Answer> {
+        self.send(&Method::POST, path, Some(body)).await
+    }
+
+    /// The patients that this user may see.
+    pub(crate) async fn patients(&mut self) -> Vec<String> {
+        let answer = self.get("/api/patients?limit=100").await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        let items = answer.json();
+        items["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Somebody who may be registered.
+pub(crate) fn somebody(family: &str) -> Value {
+    json!({ "given": "Crash", "family": family, "birth_date": "1980-02-29", "sex": "other" })
+}
+
+/// Something that may be prescribed.
+pub(crate) fn drug(name: &str) -> Value {
+    json!({ "drug": name, "dose": "1 tablet", "instructions": "once daily" })
+}
+
+/// The records of a ledger, read from its files by their documented layout and not by the code that wrote them.
+pub(crate) struct Records {
+    ledger: PathBuf,
+    segment: u32,
+    offset: u64,
+    pub(crate) all: Vec<Record>,
+}
+
+/// `docs/ledger.md`: the bytes of a segment's header, of a batch's header and of a frame's.
+const HEADER: u64 = 128;
+const BATCH: usize = 64;
+const FRAME: usize = 8;
+
+impl Records {
+    pub(crate) fn of(ledger: &Path) -> Self {
+        Self { ledger: ledger.to_owned(), segment: 0, offset: HEADER, all: Vec::new() }
+    }
+
+    /// Reads what was written since. Returns the records after the first `n`, as there were before.
+    pub(crate) fn read_on(&mut self) -> &[Record] {
+        let before = self.all.len();
+        loop {
+            let mut file = File::open(self.path(self.segment)).unwrap();
+            while let Some(batch) = self.batch(&mut file) {
+                let mut frames = &batch[..];
+                while let Some((head, rest)) = frames.split_first_chunk::<FRAME>() {
+                    let (record, rest) = rest.split_at(u32_at(head, 0) as usize);
+                    self.all.push(Record::from_bytes(record).unwrap());
+                    assert_eq!(self.all.len() as u64, self.all[self.all.len() - 1].index() + 1);
+                    frames = rest;
+                }
+                self.offset += (BATCH + batch.len()) as u64;
+            }
+            if !self.path(self.segment + 1).exists() {
+                return &self.all[before..];
+            }
+            (self.segment, self.offset) = (self.segment + 1, HEADER);
+        }
+    }
+
+    /// Waits until each change has an outcome, while the server runs.
+    pub(crate) async fn until_settled(&mut self) {
+        within(async {
+            loop {
+                self.read_on();
+                let count = |kind| self.all.iter().filter(|record| record.kind() == kind).count();
+                if count(Kind::Attempt) == count(Kind::Outcome) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+
+    fn path(&self, segment: u32) -> PathBuf {
+        self.ledger.join(format!("ledger-{segment:06}.seg"))
+    }
+
+    /// The frames of the next batch, if it is there and whole.
+    fn batch(&self, file: &mut File) -> Option<Vec<u8>> {
+        file.seek(SeekFrom::Start(self.offset)).unwrap();
+        let mut head = [0; BATCH];
+        file.read_exact(&mut head).ok()?;
+        let crc = |bytes: &[u8]| crc(&[bytes]);
+        let good = head.starts_with(&[0xf7, b'T', b'W', 0xff]) && crc(&head[..60]) == u32_at(&head, 60);
+        // What a failed write left before the next segment is void.
+        if !good || u64_at(&head, 12) != self.all.len() as u64 {
+            return None;
+        }
+        let mut frames = vec![0; u32_at(&head, 24) as usize];
+        file.read_exact(&mut frames).ok()?;
+        let mut rest = &frames[..];
+        while let Some((frame, after)) = rest.split_first_chunk::<FRAME>() {
+            let (record, after) = after.split_at_checked(u32_at(frame, 0) as usize)?;
+            if self::crc(&[&frame[..4], record]) != u32_at(frame, 4) {
+                return None;
+            }
+            rest = after;
+        }
+        Some(frames)
+    }
+
+    /// Bytes of the newest segment that are used.
+    pub(crate) fn used(&self) -> u64 {
+        self.offset
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// CRC-32 (IEEE 802.3).
+fn crc(parts: &[&[u8]]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    parts.iter().for_each(|part| crc.update(part));
+    crc.sum()
+}
+
+/// What became of the changes that a ledger announces.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Changes {
+    pub(crate) committed: usize,
+    pub(crate) rolled_back: usize,
+}
+
+/// Checks that each change in the ledger has one outcome, and that the clinics' files agree with it.
+pub(crate) async fn check_changes(data: &Path, records: &[Record]) -> Changes {
+    let mut outcomes: HashMap<_, Outcome> = HashMap::new();
+    for record in records.iter().filter(|record| record.kind() == Kind::Outcome) {
+        let outcome = record.outcome().unwrap();
+        let attempt = record.attempt().unwrap();
+        if outcome != Outcome::Unknown {
+            assert_eq!(outcomes.insert(attempt, outcome), None, "a second outcome: {record:?}");
+        }
+    }
+    let mut files: HashMap<&str, Rows> = HashMap::new();
+    let mut changes = Changes::default();
+    for record in records.iter().filter(|record| record.kind() == Kind::Attempt) {
+        let attempt = record.attempt().unwrap();
+        let outcome = outcomes.remove(&attempt).unwrap_or_else(|| panic!("no outcome: {record:?}"));
+        let tenant = record.tenant().unwrap().as_str();
+        if !files.contains_key(tenant) {
+            files.insert(tenant, Rows::read(data, tenant).await);
+        }
+        let rows = &files[tenant];
+        let committed = outcome == Outcome::Committed;
+        assert_eq!(rows.attempts.contains(attempt.as_bytes()), committed, "{outcome:?} says {record:?}");
+        if record.action().unwrap().as_str() == "create"
+            && let Some(row) = record.row()
+        {
+            let there = rows.rows[record.entity().unwrap()].contains(row.as_bytes());
+            assert_eq!(there, committed, "{outcome:?} says {record:?}");
+        }
+        *(if committed { &mut changes.committed } else { &mut changes.rolled_back }) += 1;
+    }
+    assert!(outcomes.is_empty(), "outcomes of nothing: {outcomes:?}");
+    changes
+}
+
+/// Every table whose rows have an id.
+const TABLES: [(&str, &str); 8] = [
+    ("patients", "select id from patients"),
+    ("encounters", "select id from encounters"),
+    ("notes", "select id from notes"),
+    ("prescriptions", "select id from prescriptions"),
+    ("results", "select id from results"),
+    ("appointments", "select id from appointments"),
+    ("staff", "select id from staff"),
+    ("employees", "select id from employees"),
+];
+
+/// The ids in one clinic's file.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Rows {
+    attempts: HashSet<[u8; 16]>,
+    pub(crate) rows: HashMap<&'static str, HashSet<[u8; 16]>>,
+}
+
+impl Rows {
+    pub(crate) async fn read(data: &Path, tenant: &str) -> Self {
+        let file = data.join("clinics").join(format!("{tenant}.sqlite"));
+        let options = SqliteConnectOptions::new().filename(file).read_only(true);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        let sound: String = sqlx::query_scalar("pragma quick_check").fetch_one(&pool).await.unwrap();
+        assert_eq!(sound, "ok");
+        let ids = async |sql: &'static str| -> HashSet<[u8; 16]> {
+            let ids: Vec<Vec<u8>> = sqlx::query_scalar(sql).fetch_all(&pool).await.unwrap();
+            ids.into_iter().map(|id| id.try_into().unwrap()).collect()
+        };
+        let attempts = ids("select id from ward_attempts").await;
+        let mut rows = HashMap::new();
+        for (table, sql) in TABLES {
+            rows.insert(table, ids(sql).await);
+        }
+        pool.close().await;
+        Self { attempts, rows }
+    }
+
+    pub(crate) fn holds(&self, table: &str, id: &str) -> bool {
+        self.rows[table].contains(id.parse::<Uuid>().unwrap().as_bytes())
+    }
+}
