@@ -125,7 +125,8 @@ pub(crate) struct Changes {
     pub(crate) rolled_back: usize,
 }
 
-/// Checks that each change in the ledger has one outcome, and that the clinics' files agree with it.
+/// Checks that each change in the ledger has one outcome, that the clinics' files agree with it, and that they hold no
+/// change that the ledger does not announce. `records` are all that there are.
 pub(crate) async fn check_changes(data: &Path, records: &[Record]) -> Changes {
     let mut outcomes: HashMap<_, Outcome> = HashMap::new();
     for record in records.iter().filter(|record| record.kind() == Kind::Outcome) {
@@ -144,9 +145,9 @@ pub(crate) async fn check_changes(data: &Path, records: &[Record]) -> Changes {
         if !files.contains_key(tenant) {
             files.insert(tenant, Rows::read(data, tenant).await);
         }
-        let rows = &files[tenant];
+        let rows = files.get_mut(tenant).unwrap();
         let committed = outcome == Outcome::Committed;
-        assert_eq!(rows.attempts.contains(attempt.as_bytes()), committed, "{outcome:?} says {record:?}");
+        assert_eq!(rows.attempts.remove(attempt.as_bytes()), committed, "{outcome:?} says {record:?}");
         if record.action().unwrap().as_str() == "create"
             && let Some(row) = record.row()
         {
@@ -156,6 +157,9 @@ pub(crate) async fn check_changes(data: &Path, records: &[Record]) -> Changes {
         *(if committed { &mut changes.committed } else { &mut changes.rolled_back }) += 1;
     }
     assert!(outcomes.is_empty(), "outcomes of nothing: {outcomes:?}");
+    for (tenant, rows) in files {
+        assert!(rows.attempts.is_empty(), "changes of {tenant} that no record announces: {:?}", rows.attempts);
+    }
     changes
 }
 
