@@ -1,5 +1,7 @@
 //! A name and a note that must not be found anywhere but where they were asked for.
 
+use std::path::Path;
+
 use http::{Method, header};
 use serde_json::json;
 
@@ -161,6 +163,12 @@ async fn what_was_written_is_in_no_file_no_log_no_error_and_no_document() {
     assert_eq!(canaries.found_in(err.as_bytes()).map(|f| (f, line(f))), None, "on stderr");
     let passwords = Needles::new(passwords);
     assert_eq!(passwords.found_in(err.as_bytes()), None, "a password on stderr");
+    // What was written is among these files, under the id that it was given.
+    let id: uuid::Uuid = id.parse().unwrap();
+    let holds_row = |dir: &Path| {
+        files(&dir.join("clinics")).iter().filter_map(|file| read(file)).any(|bytes| find(&bytes, id.as_bytes()))
+    };
+    assert!(holds_row(running.path()) && holds_row(dir.path()));
     for folder in [running.path(), dir.path()] {
         for file in files(folder) {
             let Some(bytes) = read(&file) else { continue };

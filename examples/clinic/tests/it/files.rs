@@ -247,7 +247,7 @@ async fn ciphertext_that_was_moved_or_changed_does_not_open_anywhere() {
     for case in &cases {
         let reply = owner.get(&case.path).await;
         assert_eq!(reply.status, 500, "{}: {} {reply:?}", case.name, case.path);
-        reply.expect_problem(500, &["PLAINTEXT"]);
+        crate::headers::check(case.name, reply.expect_problem(500, &["PLAINTEXT"]));
         assert_eq!(needles.found_in(&reply.body), None, "{}", case.name);
         seen.insert(reply.fingerprint(), case.name);
     }
