@@ -258,7 +258,7 @@ impl Jobs {
         let grant = Grant::new(Arc::new(facts), allowed);
         let output = work(JobGrant { grant, subject: envelope.subject, _task: PhantomData }).await;
         let settled = trail.settled().await;
-        closer.finish(End::Completed);
+        closer.finish(if settled.is_ok() { End::Completed } else { End::Failed });
         settled.map_err(|_| JobError::Record)?;
         Ok(output)
     }

@@ -7,7 +7,8 @@
 //!    comes from it, and so does the file; no caller names either.
 //! 2. [`Db::read`] hands out a connection that was opened read-only: a handler that forgets to say that it changes
 //!    something fails at its first statement.
-//! 3. [`Db::change`] takes a door that was opened, never a scope. It enqueues the record of the attempt first and writes the attempt's id in the transaction itself.
+//! 3. [`Db::change`] takes a door that was opened, never a scope. It enqueues the record of the attempt first and writes
+//!    the attempt's id in the transaction itself.
 //! 4. [`TenantTx::commit`] waits until the records are durable, and then commits in a task of its own, so that a client
 //!    who hangs up cannot cut it in half. What became of it is recorded as the outcome.
 //! 5. Nothing else commits: a statement that ends the transaction by itself rolls it back, and one that attached another

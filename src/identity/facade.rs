@@ -20,7 +20,7 @@ use super::{
 use crate::{
     audit::{Event, Trail},
     clock::SharedClock,
-    id::{TenantId, UserId},
+    id::TenantId,
     keys::Keyring,
     secret::SecretString,
     store::Durable,
@@ -140,24 +140,6 @@ impl Identity {
         inner.check(&verified)?;
         inner.warm.keep(token, &verified);
         Ok(verified.principal)
-    }
-
-    /// Whether what was issued to a user at this second, in this epoch of their account, has been revoked since: what
-    /// [`verify`](Self::verify) asks of a token, without a session. Reads no store.
-    ///
-    /// # Security
-    ///
-    /// A revocation is kept no longer than a token can live, 16 minutes. Of what lives longer ask
-    /// [`role_now`](Self::role_now) as well, which reads the account.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what is issued under a principal and used later"))]
-    pub(crate) fn check_user(
-        &self,
-        tenant: &TenantId,
-        user: UserId,
-        epoch: u64,
-        issued_at: i64,
-    ) -> Result<(), TokenError> {
-        self.0.revocations.check_user(tenant, user, epoch, issued_at)
     }
 
     /// Logs a user in to a clinic.

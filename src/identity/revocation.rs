@@ -178,18 +178,6 @@ impl Revocations {
             table.check_user(tenant, user, epoch, issued_at)
         }
     }
-
-    /// The same without a session.
-    pub(crate) fn check_user(
-        &self,
-        tenant: &TenantId,
-        user: UserId,
-        epoch: u64,
-        issued_at: i64,
-    ) -> Result<(), TokenError> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.check_user(tenant, user, epoch, issued_at)
-    }
 }
 
 impl Table {

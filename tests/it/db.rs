@@ -655,7 +655,7 @@ async fn a_handler_that_asks_for_a_reading_transaction_and_writes_fails_and_says
                 let mut tx = db.read(&chart).await?;
                 let written = sqlx::query("update notes set author = ?").bind(CANARY).execute(tx.conn()).await;
                 *kept.lock().unwrap() = written.as_ref().err().map(ToString::to_string);
-                written.map_err(|e| TxError::from(e)).map_err(Problem::from)?;
+                written.map_err(TxError::from).map_err(Problem::from)?;
                 Ok::<_, Problem>(Json(()))
             }
         })

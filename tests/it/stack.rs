@@ -22,8 +22,9 @@ use tokio::sync::mpsc;
 use tower::{Service, ServiceExt, service_fn};
 use tower_ward::{
     access::{Grant, danger_grant},
-    audit::{End, Kind, LedgerOptions, Record, verify},
+    audit::{End, Kind, LedgerOptions, Outcome, Record, verify},
     axum::Path,
+    db::Change,
     id::{SubjectId, UserId},
     problem::Problem,
     quota::Quota,
@@ -481,6 +482,32 @@ async fn a_request_that_is_dropped_half_way_closes_its_record() {
     // Never polled: nothing was opened, and nothing is written.
     let ((), records) = bench.records_of(async { drop(service.clone().call(slow())) }).await;
     assert!(records.is_empty(), "{records:?}");
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_deadline_is_503_and_its_transaction_rolls_back() {
+    let bench = Bench::with(Setup { deadline: Duration::from_millis(300), ..Setup::default() }).await;
+    let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let db = bench.db.clone();
+    let service = bench.serve(|router| {
+        router.get("/slow/{id}", move |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| {
+            let db = db.clone();
+            async move {
+                let chart = grant.subject(id).await?;
+                let _tx = db.change(&chart, Change::import("notes")).await?;
+                std::future::pending::<Result<&'static str, Problem>>().await
+            }
+        })
+    });
+    let (reply, records) = bench.records_of(get(&service, &owner, &format!("/slow/{patient}"))).await;
+    reply.is_problem(503);
+    assert_eq!(the_end(&records), End::Cancelled);
+    let outcomes: Vec<_> = of_kind(&records, Kind::Outcome).iter().map(|record| record.outcome()).collect();
+    assert_eq!(outcomes, [Some(Outcome::RolledBack)]);
+    // The one connection that writes is free again.
+    let reply = post(&service, &owner, &format!("/patients/{patient}/notes"), "\"next\"").await;
+    assert_eq!(reply.status, 201);
 }
 
 #[tokio::test]

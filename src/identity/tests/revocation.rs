@@ -205,18 +205,3 @@ async fn a_change_whose_caller_goes_away_half_way_still_revokes() {
         assert_eq!(after.err(), Some(TokenError::Revoked), "{calls}: after a restart");
     }
 }
-
-#[tokio::test]
-async fn what_was_issued_to_a_user_is_judged_without_a_session() {
-    let world = World::new().await;
-    let tokens = world.login().await;
-    let (who, now) = (tokens.principal(), world.clock.now().as_second());
-    let judge = |epoch| world.identity.check_user(&world.clinic, world.user, epoch, now);
-    assert_eq!((who.epoch(), judge(1)), (1, Ok(())));
-    world.identity.logout(&world.trail(), who).await.expect("out");
-    assert_eq!(judge(1), Ok(()), "one session's end is not the user's");
-    world.identity.set_role(&world.admin(), &world.clinic, world.user, "owner").await.expect("changed");
-    assert_eq!((judge(1), judge(2)), (Err(TokenError::Revoked), Ok(())));
-    let next = world.login().await;
-    assert_eq!((next.principal().epoch(), world.verify(&next).expect("valid").epoch()), (2, 2));
-}
