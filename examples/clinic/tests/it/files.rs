@@ -79,7 +79,7 @@ fn cover(bytes: &mut [u8], text: &[u8]) {
 async fn no_file_holds_a_word_of_anybodys_record() {
     let needles = everything_personal();
     assert!(needles.len() > 1500, "{}", needles.len());
-    // The search finds what is there: every one of them, in the fixtures themselves.
+    // The search finds what is there.
     let fixtures = format!("{:?}", data());
     assert!(needles.found_in(fixtures.as_bytes()).is_some());
 
