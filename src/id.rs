@@ -72,6 +72,17 @@ impl FromStr for TenantId {
     }
 }
 
+/// The one rule for names of roles and permissions.
+#[cfg(feature = "identity")]
+pub(crate) const NAME_RULE: &str = "1 to 64 of a-z, 0-9 and `_`: one word, or up to three joined by dots";
+
+/// Whether a role or a permission may be called so: see [`NAME_RULE`].
+#[cfg(feature = "identity")]
+pub(crate) fn is_name(name: &str) -> bool {
+    let word = |w: &str| !w.is_empty() && w.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    name.len() <= 64 && name.split('.').count() <= 3 && name.split('.').all(word)
+}
+
 macro_rules! uuid_ids {
     ($($(#[$meta:meta])* $name:ident, $kind:literal;)+) => { $(
         $(#[$meta])*
@@ -219,6 +230,17 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "A", "9a", "a.b", "a:b", "a/b", "../a", "a%2e", "é", "platform", &"a".repeat(64)] {
             assert!(TenantId::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[cfg(feature = "identity")]
+    #[test]
+    fn a_name_is_at_most_three_words() {
+        for good in ["a", "clinic_admin", "9", "notes.read", "a.b.c", &"a".repeat(64)] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", ".", "a.", ".a", "a..b", "a.b.c.d", "A", "a-b", "a b", "é", "a\n", &"a".repeat(65)] {
+            assert!(!is_name(bad), "{bad}");
         }
     }
 

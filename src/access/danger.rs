@@ -15,12 +15,13 @@ use crate::{
 ///
 /// # Errors
 ///
-/// If the grant itself cannot be recorded now.
+/// If the grant itself cannot be recorded now, or somebody else acts in this request already.
 ///
 /// # Security
 ///
 /// Everything that the guard would have checked is the caller's to check: who the user is, whose clinic it is, and
-/// whether he may. `reason` is a fixed sentence of the application's, and must hold nothing about a person.
+/// whether he may. `trail` MUST be the request's own: a response waits for the records on its own trail and no other.
+/// `reason` is a fixed sentence of the application's, and must hold nothing about a person.
 pub fn danger_grant<P: Permission>(
     trail: &Trail,
     keyring: &Keyring,
@@ -29,12 +30,11 @@ pub fn danger_grant<P: Permission>(
     tenant: TenantId,
     reason: &'static str,
 ) -> Result<Grant<P>, TrailError> {
-    trail.set_actor(Actor {
-        user: Some(user),
-        role: Some("application".into()),
-        session: None,
-        tenant: Some(tenant.clone()),
-    });
+    let actor =
+        Actor { user: Some(user), role: Some("application".into()), session: None, tenant: Some(tenant.clone()) };
+    if !trail.set_actor(actor) {
+        return Err(TrailError::OtherActor);
+    }
     trail.record(Event::new(Action::Configuration).with_entity(P::ID).with_reason(reason))?;
     let relations: Arc<dyn RelationSource> = Arc::new(super::NoRelations);
     let doors = Arc::new(Doors { keyring: keyring.clone(), relations, clock: Arc::clone(clock) });

@@ -385,7 +385,13 @@ mod sealed {
     impl<P> Sealed for super::Scope<P> {}
 }
 
-/// What a transaction may be begun with: a door that was opened, or the scope of a cohort's query.
+/// What a transaction that reads may be begun with: a door that was opened, or the scope of a cohort's query.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no opened door",
+    label = "this opens no data yet",
+    note = "open a door first: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person",
+    note = "inside a `CohortQuery`, the query's `Scope` does as well"
+)]
 pub trait Authority: sealed::Sealed {
     #[doc(hidden)]
     #[expect(private_interfaces, reason = "the trait is sealed; only the transactions call this")]
@@ -402,11 +408,6 @@ pub trait Authority: sealed::Sealed {
     #[doc(hidden)]
     fn subject_id(&self) -> Option<SubjectId> {
         None
-    }
-    /// Whether this is the scope of a query, which opens no data.
-    #[doc(hidden)]
-    fn is_scope(&self) -> bool {
-        false
     }
 }
 
@@ -449,13 +450,26 @@ impl<P: Permission> Authority for Scope<P> {
     fn permission(&self) -> &'static str {
         P::ID
     }
-
-    fn is_scope(&self) -> bool {
-        true
-    }
 }
 
+/// A door that was opened: what changes data, or hands work on, needs one. The [`Scope`] of a query is none: it reads.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no opened door, so it changes nothing and hands nothing on",
+    label = "this opens no data",
+    note = "open a door first: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person"
+)]
+pub trait OpenDoor: Authority {}
+
+impl<P: Permission> OpenDoor for SubjectGrant<P> {}
+
+impl<P: Permission> OpenDoor for ClinicGrant<P> {}
+
 /// What seals and opens columns of class `K`: a [`SubjectGrant`] or a [`ClinicGrant`] of a permission that opens `K`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` neither seals nor opens `{K}` data",
+    label = "this is no opened door",
+    note = "open a door first: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person"
+)]
 pub trait Opener<K: DataClass>: sealed::Sealed {
     /// What the seal is made of. Fails once the request has ended.
     #[doc(hidden)]
@@ -502,6 +516,12 @@ impl<K: DataClass, P: Opens<K>> Opener<K> for ClinicGrant<P> {
 }
 
 /// What computes the blind index of a column of class `K`: anything that opens `K`, and the [`Scope`] of a search.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` computes no blind index of `{K}` data",
+    label = "this is neither an opened door nor the scope of a search",
+    note = "open a door first: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person",
+    note = "inside a `CohortQuery`, the query's `Scope` does as well"
+)]
 pub trait Indexer<K: DataClass>: sealed::Sealed {
     /// The key that the index is made with. Fails once the request has ended.
     #[doc(hidden)]

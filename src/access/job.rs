@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::{Authority, Closed, DoorError, Doors, Facts, Grant, Permission, Policy, Relations, Who};
+use super::{Closed, DoorError, Doors, Facts, Grant, OpenDoor, Permission, Policy, Relations, Who};
 use crate::{
     audit::{Action, Actor, End, Event, Ledger, RequestFacts},
     clock::Timestamp,
@@ -185,10 +185,10 @@ impl Jobs {
     /// [`JobError::Life`] if `life` is zero or longer than [`MAX_JOB_LIFE`]; [`JobError::Undeclared`] for a task that
     /// the builder was not told of; [`JobError::Invalid`] if the door was opened for another permission than the
     /// task's, or by a job; [`JobError::Record`] if the issue cannot be recorded.
-    pub async fn issue<T: Task>(&self, by: &impl Authority, life: Duration) -> Result<String, JobError> {
+    pub async fn issue<T: Task>(&self, by: &impl OpenDoor, life: Duration) -> Result<String, JobError> {
         let facts = by.facts();
         let Who::Principal(principal) = &facts.who else { return Err(JobError::Invalid) };
-        if by.permission() != T::Permission::ID || by.is_scope() {
+        if by.permission() != T::Permission::ID {
             return Err(JobError::Invalid);
         }
         if facts.trail.is_closed() {
@@ -258,7 +258,7 @@ impl Jobs {
         let grant = Grant::new(Arc::new(facts), allowed);
         let output = work(JobGrant { grant, subject: envelope.subject, _task: PhantomData }).await;
         let settled = trail.settled().await;
-        closer.finish(End::Completed);
+        closer.finish(if settled.is_ok() { End::Completed } else { End::Failed });
         settled.map_err(|_| JobError::Record)?;
         Ok(output)
     }

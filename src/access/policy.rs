@@ -257,12 +257,7 @@ impl PermissionInfo {
 }
 
 fn check_name(name: &str) -> Result<(), PolicyError> {
-    let word = |w: &str| !w.is_empty() && w.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if name.len() <= 64 && name.split('.').count() <= 3 && name.split('.').all(word) {
-        Ok(())
-    } else {
-        Err(PolicyError::Name(name.chars().take(64).collect()))
-    }
+    if crate::id::is_name(name) { Ok(()) } else { Err(PolicyError::Name(name.chars().take(64).collect())) }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
+use super::latch::Latch;
 use crate::{
     audit::{Ledger, Outcome},
     field::{ColumnInfo, check_columns},
@@ -119,6 +120,8 @@ struct Inner {
 pub(super) struct File {
     pub(super) readers: SqlitePool,
     pub(super) writer: SqlitePool,
+    /// Of the one that writes.
+    pub(super) latch: Latch,
 }
 
 impl Db {
@@ -206,20 +209,25 @@ impl Inner {
             .pragma("secure_delete", "ON")
             .pragma("trusted_schema", "OFF");
         let pool = |most: u32| SqlitePoolOptions::new().max_connections(most).acquire_timeout(Duration::from_secs(5));
-        let writer = pool(1).connect_with(options.clone()).await?;
-        sqlx::raw_sql(OWN_TABLES).execute(&writer).await?;
-        let owner: Option<String> = sqlx::query_scalar("select id from ward_tenant").fetch_optional(&writer).await?;
+        // Before the latch is set, since migrations commit by themselves.
+        let setup = pool(1).connect_with(options.clone()).await?;
+        sqlx::raw_sql(OWN_TABLES).execute(&setup).await?;
+        let owner: Option<String> = sqlx::query_scalar("select id from ward_tenant").fetch_optional(&setup).await?;
         match owner {
             Some(owner) if owner == tenant.as_str() => {}
             Some(_) => return Err(DbError::Foreign(tenant.clone())),
             None => {
-                sqlx::query("insert into ward_tenant (id) values (?)").bind(tenant.as_str()).execute(&writer).await?;
+                sqlx::query("insert into ward_tenant (id) values (?)").bind(tenant.as_str()).execute(&setup).await?;
             }
         }
-        self.schema.migrations.run(&writer).await.map_err(|e| DbError::Migrate(tenant.clone(), e))?;
-        self.check_schema(&writer).await?;
-        let readers = pool(4).connect_with(options.read_only(true).create_if_missing(false)).await?;
-        Ok(File { readers, writer })
+        self.schema.migrations.run(&setup).await.map_err(|e| DbError::Migrate(tenant.clone(), e))?;
+        self.check_schema(&setup).await?;
+        setup.close().await;
+        let latch = Latch::default();
+        let writer = latch.guard(pool(1)).connect_with(options.clone()).await?;
+        let options = options.read_only(true).create_if_missing(false);
+        let readers = Latch::default().guard(pool(4)).connect_with(options).await?;
+        Ok(File { readers, writer, latch })
     }
 
     async fn check_schema(&self, pool: &SqlitePool) -> Result<(), DbError> {

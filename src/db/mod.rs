@@ -7,13 +7,16 @@
 //!    comes from it, and so does the file; no caller names either.
 //! 2. [`Db::read`] hands out a connection that was opened read-only: a handler that forgets to say that it changes
 //!    something fails at its first statement.
-//! 3. [`Db::change`] enqueues the record of the attempt first and writes the attempt's id in the transaction itself.
+//! 3. [`Db::change`] takes a door that was opened, never a scope. It enqueues the record of the attempt first and writes
+//!    the attempt's id in the transaction itself.
 //! 4. [`TenantTx::commit`] waits until the records are durable, and then commits in a task of its own, so that a client
 //!    who hangs up cannot cut it in half. What became of it is recorded as the outcome.
-//! 5. After a crash, [`Db::settle`] looks each open attempt up in its clinic's file: found is committed, not found is
+//! 5. Nothing else commits: a statement that ends the transaction by itself rolls it back, and one that attached another
+//!    file, or put something temporary before the clinic's tables, makes [`TenantTx::commit`] roll back.
+//! 6. After a crash, [`Db::settle`] looks each open attempt up in its clinic's file: found is committed, not found is
 //!    rolled back. Nothing is guessed.
-//! 6. Who may be related to whom is a change like any other, and its record names both: [`Change::assign`].
-//! 7. A file knows its clinic. One that was copied or renamed to another clinic's name does not open.
+//! 7. Who may be related to whom is a change like any other, and its record names both: [`Change::assign`].
+//! 8. A file knows its clinic. One that was copied or renamed to another clinic's name does not open.
 //!
 //! # Deployment caveat
 //!
@@ -65,6 +68,7 @@
 //! do not reach.
 
 mod files;
+mod latch;
 mod relations;
 mod tx;
 

@@ -2,9 +2,13 @@
 
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
-use super::{Db, DbError, relations};
+use super::{
+    Db, DbError,
+    latch::{self, Latch},
+    relations,
+};
 use crate::{
-    access::{Authority, Relations},
+    access::{Authority, OpenDoor, Relations},
     audit::{self, Action, Attempt, Trail, TrailError},
     clock::Timestamp,
     id::{RowId, SubjectId, UserId},
@@ -38,7 +42,8 @@ pub enum TxError {
     /// The commit was refused by the database; the change was rolled back.
     #[error("the database refused the commit; nothing was changed")]
     RolledBack,
-    /// Whether the commit took effect is not known. The ledger says so, and the next start settles it.
+    /// Whether the commit took effect is not known: the disk failed in the middle of it. The ledger says so, and the next
+    /// start settles it.
     #[error("it is not known whether the change took effect; it will be settled from the database")]
     Unknown,
 }
@@ -121,6 +126,7 @@ pub struct TenantTx {
     attempt: Attempt,
     trail: Trail,
     readers: sqlx::SqlitePool,
+    latch: Latch,
     /// Whose relation this transaction was begun to change, to whom.
     relation: Option<(SubjectId, UserId, Relations)>,
 }
@@ -146,7 +152,7 @@ impl Db {
     /// # Errors
     ///
     /// [`TxError::Trail`] if no record can be made now; [`TxError::Db`] if the clinic's file cannot be written.
-    pub async fn change(&self, by: &impl Authority, change: Change) -> Result<TenantTx, TxError> {
+    pub async fn change(&self, by: &impl OpenDoor, change: Change) -> Result<TenantTx, TxError> {
         let facts = by.facts();
         if facts.trail.is_closed() {
             return Err(TrailError::Closed.into());
@@ -169,11 +175,12 @@ impl Db {
             about: change.relation.map(|(user, _)| user),
             why: by.why().to_owned(),
         })?;
-        sqlx::query("insert into ward_attempts (id) values (?)")
+        sqlx::query("insert into main.ward_attempts (id) values (?)")
             .bind(attempt.id().as_bytes().to_vec())
             .execute(&mut *tx)
             .await?;
-        Ok(TenantTx { tx, attempt, trail: facts.trail.clone(), readers: file.readers.clone(), relation })
+        let (trail, readers, latch) = (facts.trail.clone(), file.readers.clone(), file.latch.clone());
+        Ok(TenantTx { tx, attempt, trail, readers, latch, relation })
     }
 }
 
@@ -215,14 +222,22 @@ impl TenantTx {
             return Err(TrailError::Closed.into());
         }
         self.trail.settled().await?;
-        let Self { tx, mut attempt, readers, .. } = self;
+        let Self { mut tx, mut attempt, readers, latch, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.
         let commit = tokio::spawn(async move {
+            if !matches!(latch::is_whole(&mut tx, attempt.id()).await, Ok(true)) {
+                let _ = tx.rollback().await;
+                attempt.rolled_back();
+                return Err(TxError::RolledBack);
+            }
             attempt.sent();
-            if tx.commit().await.is_ok() {
+            let lifted = latch.lift();
+            let committed = tx.commit().await;
+            drop(lifted);
+            let Err(error) = committed else {
                 attempt.committed();
                 return Ok(());
-            }
+            };
             let found = sqlx::query("select 1 from ward_attempts where id = ?")
                 .bind(attempt.id().as_bytes().to_vec())
                 .fetch_optional(&readers)
@@ -232,11 +247,11 @@ impl TenantTx {
                     attempt.committed();
                     Ok(())
                 }
-                Ok(None) => {
+                Ok(None) if is_undone(&error) => {
                     attempt.rolled_back();
                     Err(TxError::RolledBack)
                 }
-                Err(_) => {
+                _ => {
                     attempt.unknown();
                     Err(TxError::Unknown)
                 }
@@ -244,4 +259,18 @@ impl TenantTx {
         });
         commit.await.unwrap_or(Err(TxError::Unknown))
     }
+}
+
+/// Whether a commit that failed so leaves nothing in the write-ahead log that a crash could bring back.
+///
+/// One whose sync failed stands in the log whole. SQLite shows it to nobody, and writes the next commit over it; but a
+/// process that dies before that leaves it to the next start, which takes it for committed.
+fn is_undone(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    const FULL: u32 = 13;
+    const CONSTRAINT: u32 = 19;
+    let code = error.as_database_error().and_then(|error| error.code());
+    // The primary code is the lowest byte: https://www.sqlite.org/rescode.html#extrc
+    let code = code.and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
+    matches!(code, Some(BUSY | FULL | CONSTRAINT))
 }

@@ -142,9 +142,14 @@ fn plaintext_in_the_column_does_not_open() {
 // attack: a task keeps its grant and goes on after the request has ended.
 #[test]
 fn nothing_is_sealed_or_opened_once_the_request_has_ended() {
-    let error = Encrypted::<NoteText>::seal_under(&CANARY.to_owned(), Err(Closed), row(1)).unwrap_err();
+    let kept = chart("clinic-a", 1, 1);
+    let note = sealed(CANARY, &kept);
+    assert!(note.open(&kept, row(1)).is_ok(), "while the request goes on");
+    kept.end_request();
+    let error = Encrypted::<NoteText>::seal(&CANARY.to_owned(), &kept, row(1)).unwrap_err();
     assert_eq!(error.kind(), SealErrorKind::Closed(Closed));
-    let note = sealed(CANARY, &chart("clinic-a", 1, 1));
+    assert!(note.open(&kept, row(1)).is_err());
+    // The reason that the trace gives.
     assert_eq!(note.open_under(Err(Closed), row(1)).err(), Some(Defect::Closed));
 
     let chart = chart("clinic-a", 1, 1);

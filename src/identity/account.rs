@@ -156,13 +156,6 @@ pub(crate) fn is_username(name: &str) -> bool {
         && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'@'))
 }
 
-/// Whether a role name keeps the rule: 1 to 64 of `a-z 0-9 _ -`, a letter first.
-pub(crate) fn is_role(name: &str) -> bool {
-    name.len() <= 64
-        && matches!(name.as_bytes(), [b'a'..=b'z', rest @ ..]
-            if rest.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-')))
-}
-
 /// The accounts in the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Accounts {

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    account::{Account, Accounts, NewAccount, Stored, is_role, is_username},
-    error::{AccountError, Fault, IdentityError, LoginError, RefreshError, TokenError},
+    account::Accounts,
+    error::{Fault, IdentityError, LoginError, RefreshError, TokenError},
     flow::Inner,
     lockout::{Lockout, Refused},
     options::IdentityOptions,
@@ -18,9 +18,9 @@ use super::{
     warm::Warm,
 };
 use crate::{
-    audit::Trail,
+    audit::{Event, Trail},
     clock::SharedClock,
-    id::{TenantId, UserId},
+    id::TenantId,
     keys::Keyring,
     secret::SecretString,
     store::Durable,
@@ -31,7 +31,7 @@ use crate::{
 ///
 /// See the [module](super) for what it decides and in which order.
 #[derive(Clone)]
-pub struct Identity(Arc<Inner>);
+pub struct Identity(pub(super) Arc<Inner>);
 
 /// What a login or a refresh gives.
 #[derive(Debug)]
@@ -90,8 +90,16 @@ impl Identity {
         Ok(Self(Arc::new(Inner {
             issuer: Issuer::new(&options, &keys)?,
             pool: Pool::open(&options.passwords).await?,
-            revocations: Revocations::open(Arc::clone(&store), Arc::clone(&clock), options.revocations).await?,
-            sessions: Sessions::new(Arc::clone(&store), keyring, options.idle, options.absolute)?,
+            revocations: Arc::new(
+                Revocations::open(Arc::clone(&store), Arc::clone(&clock), options.revocations).await?,
+            ),
+            sessions: Sessions::new(
+                Arc::clone(&store),
+                keyring,
+                options.idle,
+                options.absolute,
+                options.sessions_per_user,
+            )?,
             accounts: Accounts::new(store),
             lockout: Lockout::new(Arc::clone(&clock), options.lockouts),
             warm: Warm::new(options.warm_tokens),
@@ -175,7 +183,8 @@ impl Identity {
             Err(error) => {
                 attempt.not_made();
                 trace::event!(warn, error = %error, "a login could not be decided");
-                record::refused(trail, tenant, known, "login_unavailable", 503);
+                // Lockout does not bound these, so they are counted, and not written down for each account.
+                record::refused(trail, tenant, None, "login_unavailable", 503);
             }
         }
         result
@@ -192,10 +201,11 @@ impl Identity {
     /// A token that has been used before ends its session at once: one of the two who used it has stolen it. A client
     /// that sends two refreshes at the same time does that to itself.
     pub async fn refresh(&self, trail: &Trail, tenant: &TenantId, refresh_token: &str) -> Result<Tokens, RefreshError> {
-        let result = self.0.refresh(trail, tenant, refresh_token).await;
+        let mut known = None;
+        let result = self.0.refresh(trail, tenant, refresh_token, &mut known).await;
         match &result {
             Ok(_) => {}
-            Err(RefreshError::Invalid) => record::refused(trail, tenant, None, "refresh_invalid", 401),
+            Err(RefreshError::Invalid) => record::refused(trail, tenant, known, "refresh_invalid", 401),
             Err(error) => {
                 trace::event!(warn, error = %error, "a refresh could not be decided");
                 record::refused(trail, tenant, None, "refresh_unavailable", 503);
@@ -212,100 +222,8 @@ impl Identity {
     /// after a restart, may not. Log out again.
     pub async fn logout(&self, trail: &Trail, principal: &Principal) -> Result<(), Fault> {
         let actor = record::actor(principal.tenant(), principal.user(), principal.role(), principal.session());
-        let event = record::ended(actor, "logout");
+        let event = record::session(trail, Event::logout, actor, principal.user()).with_reason("logout");
         self.0.end(trail, principal.tenant(), principal.session(), event).await
-    }
-
-    /// Ends all sessions of a user: their access tokens and refresh tokens are refused from now on.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such account, or the store fails: then try again, for after a restart the access tokens might be
-    /// taken until they expire.
-    pub async fn end_sessions(&self, tenant: &TenantId, user: UserId) -> Result<(), AccountError> {
-        self.0.change(tenant, user, |_| {}).await
-    }
-
-    /// Makes an account.
-    ///
-    /// # Errors
-    ///
-    /// If a field breaks its rule (name: 1 to 64 of `a-z 0-9 . _ - @`; password: 15 characters to 1,024 bytes; role: 1
-    /// to 64 of `a-z 0-9 _ -`, a letter first), the name is taken, or the store fails.
-    pub async fn create_account(&self, tenant: &TenantId, new: NewAccount) -> Result<UserId, AccountError> {
-        let inner = &*self.0;
-        if !is_username(&new.username) {
-            return Err(AccountError::Field { field: "username", rule: "1 to 64 of a-z, 0-9, `.`, `_`, `-` and `@`" });
-        }
-        check_role(&new.role)?;
-        let hash = inner.hash(new.password.clone()).await?;
-        let user = UserId::generate(&*inner.clock);
-        let stored = Stored::new(user, new, hash, inner.clock.now());
-        inner.accounts.insert(tenant, &stored).await?;
-        Ok(user)
-    }
-
-    /// The accounts of a clinic in the order of their names, after this name, at most `limit` and at most 1,000.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails.
-    pub async fn accounts(&self, tenant: &TenantId, after: Option<&str>, limit: usize) -> Result<Vec<Account>, Fault> {
-        self.0.accounts.list(tenant, after, limit.min(1000)).await
-    }
-
-    /// Disables an account, which ends its sessions, or enables it.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such account, or the store fails.
-    pub async fn set_disabled(&self, tenant: &TenantId, user: UserId, disabled: bool) -> Result<(), AccountError> {
-        self.0.change(tenant, user, |account| account.disabled = disabled).await
-    }
-
-    /// Gives an account another role, which ends its sessions: no token keeps the old one.
-    ///
-    /// # Errors
-    ///
-    /// If the role's name breaks its rule, there is no such account, or the store fails.
-    pub async fn set_role(&self, tenant: &TenantId, user: UserId, role: &str) -> Result<(), AccountError> {
-        check_role(role)?;
-        self.0.change(tenant, user, |account| role.clone_into(&mut account.role)).await
-    }
-
-    /// Gives an account another password, which ends its sessions.
-    ///
-    /// # Errors
-    ///
-    /// If the password breaks its rule, there is no such account, or the store fails.
-    pub async fn set_password(
-        &self,
-        tenant: &TenantId,
-        user: UserId,
-        password: SecretString,
-    ) -> Result<(), AccountError> {
-        let hash = self.0.hash(password).await?;
-        self.0.change(tenant, user, |account| account.password.clone_from(&hash)).await
-    }
-
-    /// Removes an account and ends its sessions.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such account, or the store fails.
-    pub async fn remove_account(&self, tenant: &TenantId, user: UserId) -> Result<(), AccountError> {
-        self.0.change(tenant, user, |account| account.disabled = true).await?;
-        self.0.accounts.remove(tenant, user).await
-    }
-
-    /// Whether any clinic has an account that is marked as a demo. A server that listens to more than the loopback
-    /// refuses to start while one exists.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails. Take that for a yes.
-    pub async fn has_demo_accounts(&self) -> Result<bool, Fault> {
-        self.0.accounts.any_demo().await
     }
 
     #[cfg(test)]
@@ -317,13 +235,6 @@ impl Identity {
     pub(crate) fn decoy(&self) -> &str {
         self.0.pool.decoy()
     }
-}
-
-fn check_role(role: &str) -> Result<(), AccountError> {
-    if is_role(role) {
-        return Ok(());
-    }
-    Err(AccountError::Field { field: "role", rule: "1 to 64 of a-z, 0-9, `_` and `-`, a letter first" })
 }
 
 impl fmt::Debug for Identity {

@@ -1,5 +1,7 @@
 //! A login, a refresh and the ends of a session, step by step.
 
+use std::sync::Arc;
+
 use super::{
     account::{Accounts, Stored, is_username},
     error::{AccountError, Fault, LoginError, RefreshError, TokenError},
@@ -20,13 +22,16 @@ use crate::{
     trace,
 };
 
+/// How often a login tries again when another of the same user was faster.
+const TRIES: usize = 16;
+
 /// What [`Identity`](super::Identity) is made of.
 pub(super) struct Inner {
     pub(super) clock: SharedClock,
     pub(super) min_password: usize,
     pub(super) accounts: Accounts,
     pub(super) sessions: Sessions,
-    pub(super) revocations: Revocations,
+    pub(super) revocations: Arc<Revocations>,
     pub(super) lockout: Lockout,
     pub(super) pool: Pool,
     pub(super) issuer: Issuer,
@@ -38,7 +43,7 @@ impl Inner {
     pub(super) fn check(&self, token: &Verified) -> Result<(), TokenError> {
         self.issuer.check_time(token, self.clock.now())?;
         let who = &token.principal;
-        self.revocations.check(who.tenant(), who.session(), who.user(), token.epoch, token.issued_at)
+        self.revocations.check(who.tenant(), who.session(), who.user(), who.epoch(), token.issued_at)
     }
 
     pub(super) async fn login(
@@ -63,25 +68,60 @@ impl Inner {
 
         let id = SessionId::generate(&*self.clock);
         let actor = record::actor(tenant, account.user, &account.role, id);
-        trail.set_actor(actor.clone());
-        trail.event(Event::login(actor))?;
+        trail.event(record::session(trail, Event::login, actor.clone(), account.user))?;
         trail.settled().await?;
 
         // The time is taken before the account is read again, so what was revoked later than it is either seen there or
         // refuses this token by its time.
         let now = self.clock.now();
         let (session, refresh) = self.sessions.start(tenant, id, &account, now).await?;
+        self.make_room(trail, tenant, &account, id, &session, now).await?;
         if !self.is_still(tenant, &account).await? {
             self.sessions.remove(tenant, id).await?;
             return Err(LoginError::Invalid);
         }
+        // Where somebody else acts already, they go on acting.
+        let _ = trail.set_actor(actor);
         if let (true, Some(password)) = (verified.outdated, password) {
             self.rehash(tenant, &account, version, password).await;
         }
         Ok(self.mint(tenant, id, &session, &account, refresh, now)?)
     }
 
-    pub(super) async fn refresh(&self, trail: &Trail, tenant: &TenantId, text: &str) -> Result<Tokens, RefreshError> {
+    /// Ends the oldest sessions of an account that has too many with the new one. Until this has returned, nobody has the
+    /// new one's tokens.
+    async fn make_room(
+        &self,
+        trail: &Trail,
+        tenant: &TenantId,
+        account: &Stored,
+        new: SessionId,
+        session: &Session,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        for _ in 0..TRIES {
+            let (mut sessions, version) = self.sessions.others(tenant, account, new, now).await?;
+            // They end before they leave the list: what is cut short in between leaves none behind that is not counted.
+            for oldest in sessions.drain(..self.sessions.too_many(sessions.len())) {
+                let actor = record::actor(tenant, account.user, &account.role, oldest);
+                let event = record::session(trail, Event::logout, actor, account.user);
+                self.end(trail, tenant, oldest, event.with_reason("too_many_sessions")).await?;
+            }
+            sessions.push(new);
+            if self.sessions.keep(tenant, account.user, sessions, version, session.ends).await? {
+                return Ok(());
+            }
+        }
+        Err(Fault::Contended { what: "list of sessions" })
+    }
+
+    pub(super) async fn refresh(
+        &self,
+        trail: &Trail,
+        tenant: &TenantId,
+        text: &str,
+        known: &mut Option<UserId>,
+    ) -> Result<Tokens, RefreshError> {
         let Some(token) = self.sessions.read(tenant, text) else {
             return Err(RefreshError::Invalid);
         };
@@ -89,6 +129,7 @@ impl Inner {
         let Some((session, version)) = self.sessions.find(tenant, id).await? else {
             return Err(RefreshError::Invalid);
         };
+        *known = Some(session.user);
         // Before the account is read: see `login`.
         let now = self.clock.now();
         // Where a logout could not remove the session, memory still knows of it.
@@ -117,12 +158,14 @@ impl Inner {
         };
 
         let actor = record::actor(tenant, account.user, &account.role, id);
-        trail.set_actor(actor.clone());
-        trail.event(Event::refresh(actor))?;
+        trail.event(record::session(trail, Event::refresh, actor.clone(), account.user))?;
         trail.settled().await?;
 
         match self.sessions.rotate(tenant, id, (session.clone(), version), now).await? {
-            Some(refresh) => Ok(self.mint(tenant, id, &session, &account, refresh, now)?),
+            Some(refresh) => {
+                let _ = trail.set_actor(actor);
+                Ok(self.mint(tenant, id, &session, &account, refresh, now)?)
+            }
             None => Err(self.end_reused(trail, tenant, id, &session).await?),
         }
     }
@@ -145,6 +188,7 @@ impl Inner {
             subject: account.subject,
             epoch: account.epoch,
             authenticated_at: session.started,
+            factors: &session.factors,
         };
         let (access, expires_in) = self.issuer.mint(&subject, now, session.ends)?;
         Ok(Tokens::new(access, refresh, expires_in, subject.principal()))
@@ -164,10 +208,10 @@ impl Inner {
         id: SessionId,
         session: &Session,
     ) -> Result<RefreshError, RefreshError> {
-        // The role is not in the session, and who this is nobody knows.
-        let actor =
-            Actor { user: Some(session.user), session: Some(id), tenant: Some(tenant.clone()), ..Actor::default() };
-        self.end(trail, tenant, id, record::ended(actor, "refresh_token_reused")).await?;
+        // Who this is nobody knows: the user, or the thief.
+        let nobody = Actor { session: Some(id), tenant: Some(tenant.clone()), ..Actor::default() };
+        let event = Event::logout(nobody).with_about(session.user).with_reason("refresh_token_reused");
+        self.end(trail, tenant, id, event).await?;
         Ok(RefreshError::Invalid)
     }
 
@@ -176,8 +220,12 @@ impl Inner {
         let what = What::Session(id);
         self.revocations.remember(tenant, what);
         let recorded = trail.event(event);
-        self.revocations.write(tenant, what).await?;
-        self.sessions.remove(tenant, id).await?;
+        let (revocations, sessions, tenant) = (self.revocations.clone(), self.sessions.clone(), tenant.clone());
+        to_its_end(async move {
+            revocations.write(&tenant, what).await?;
+            sessions.remove(&tenant, id).await
+        })
+        .await?;
         Ok(recorded?)
     }
 
@@ -195,6 +243,13 @@ impl Inner {
         let what = What::User(user, changed.await?.epoch);
         self.revocations.remember(tenant, what);
         Ok(self.revocations.write(tenant, what).await?)
+    }
+
+    /// Removes an account, which by then has no session any more.
+    pub(super) async fn remove(&self, tenant: &TenantId, user: UserId) -> Result<(), AccountError> {
+        self.change(tenant, user, |account| account.disabled = true).await?;
+        self.accounts.remove(tenant, user).await?;
+        Ok(self.sessions.forget(tenant, user).await?)
     }
 
     pub(super) async fn hash(&self, password: SecretString) -> Result<String, AccountError> {
@@ -216,4 +271,14 @@ impl Inner {
             trace::event!(warn, error = %error, "a password could not be hashed again");
         }
     }
+}
+
+/// Runs what must not stop half-way in a task of its own: whoever waits for it may go away.
+pub(super) async fn to_its_end<T, E>(task: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Fault> + Send + 'static,
+{
+    let failed = Fault::Worker { what: "task that changes an account or a session" };
+    tokio::spawn(task).await.unwrap_or_else(|_| Err(failed.into()))
 }

@@ -5,6 +5,7 @@ mod error;
 mod facade;
 mod flow;
 mod lockout;
+mod manage;
 mod options;
 mod password;
 mod principal;
@@ -24,7 +25,7 @@ pub use error::{AccountError, Fault, IdentityError, LoginError, RefreshError, To
 pub use facade::{Identity, Tokens};
 pub use options::IdentityOptions;
 pub use password::{PasswordHashing, generate_password};
-pub use principal::Principal;
+pub use principal::{Factor, Principal};
 
 /// For the fuzz target: whether this token, or this header and these claims once signed, are accepted.
 #[cfg(fuzzing)]

@@ -19,6 +19,7 @@ pub(crate) const REVOCATION_HOLD: Duration = Duration::from_secs(15 * 60 + 30 + 
 /// | `leeway` | 5 s | to 30 s, and below `access_ttl` |
 /// | `idle` | 15 min | from `access_ttl` to `absolute` |
 /// | `absolute` | 8 h | to 7 days |
+/// | `sessions_per_user` | 16 | to 256; a login beyond ends the oldest |
 /// | `min_password` | 15 characters | from 15 |
 /// | `passwords` | argon2id, 19 MiB, 2 passes, 1 lane | the floor of [`PasswordHashing`] |
 /// | `revocations`, `lockouts`, `warm_tokens` | 65,536; 65,536; 10,000 | entries |
@@ -30,6 +31,7 @@ pub struct IdentityOptions {
     pub(crate) leeway: Duration,
     pub(crate) idle: Duration,
     pub(crate) absolute: Duration,
+    pub(crate) sessions_per_user: NonZeroUsize,
     pub(crate) min_password: usize,
     pub(crate) passwords: PasswordHashing,
     pub(crate) revocations: NonZeroUsize,
@@ -49,6 +51,7 @@ impl IdentityOptions {
             leeway: Duration::from_secs(5),
             idle: Duration::from_secs(15 * 60),
             absolute: Duration::from_secs(8 * 60 * 60),
+            sessions_per_user: SESSIONS,
             min_password: 15,
             passwords: PasswordHashing::default(),
             revocations: LARGE,
@@ -89,6 +92,13 @@ impl IdentityOptions {
     #[must_use]
     pub fn with_absolute(mut self, absolute: Duration) -> Self {
         self.absolute = absolute;
+        self
+    }
+
+    /// Replaces how many sessions an account has at once. A login beyond ends the oldest. At most 256.
+    #[must_use]
+    pub fn with_sessions_per_user(mut self, sessions: NonZeroUsize) -> Self {
+        self.sessions_per_user = sessions;
         self
     }
 
@@ -149,6 +159,7 @@ impl IdentityOptions {
                 "idle",
                 "has to be at least `access_ttl` and at most `absolute`",
             ),
+            (self.sessions_per_user.get() <= 256, "sessions_per_user", "has to be at most 256"),
             (self.absolute <= Duration::from_secs(7 * 24 * 60 * 60), "absolute", "has to be at most 7 days"),
             (
                 (15..=super::password::MAX_BYTES / 4).contains(&self.min_password),
@@ -163,5 +174,6 @@ impl IdentityOptions {
     }
 }
 
+const SESSIONS: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
 const LARGE: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 const MEDIUM: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");

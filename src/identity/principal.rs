@@ -2,10 +2,36 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     clock::Timestamp,
     id::{SessionId, SubjectId, TenantId, UserId},
 };
+
+/// How somebody proved who they are: a value of the claim `amr` (RFC 8176 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Factor {
+    /// `pwd`: a password.
+    #[serde(rename = "pwd")]
+    Password,
+}
+
+impl Factor {
+    /// The value of the claim.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "pwd",
+        }
+    }
+
+    /// At least one, and each once: a doubled factor is no second one.
+    pub(crate) fn are_good(factors: &[Self]) -> bool {
+        !factors.is_empty() && factors.iter().enumerate().all(|(n, factor)| !factors[..n].contains(factor))
+    }
+}
 
 /// Proof that a request carries a valid access token, and whose.
 ///
@@ -24,6 +50,8 @@ pub(crate) struct Parts {
     pub(crate) tenant: TenantId,
     pub(crate) session: SessionId,
     pub(crate) subject: Option<SubjectId>,
+    pub(crate) epoch: u64,
+    pub(crate) factors: Box<[Factor]>,
     pub(crate) authenticated_at: Timestamp,
 }
 
@@ -42,6 +70,8 @@ impl Principal {
             tenant: tenant.clone(),
             session: SessionId::generate(&clock),
             subject,
+            epoch: 1,
+            factors: [Factor::Password].into(),
             authenticated_at: crate::clock::Clock::now(&clock),
         })
     }
@@ -74,6 +104,17 @@ impl Principal {
     #[must_use]
     pub fn subject(&self) -> Option<SubjectId> {
         self.0.subject
+    }
+
+    /// By which factors the user proved who they are, at least one. A refresh does not change them.
+    #[must_use]
+    pub fn factors(&self) -> &[Factor] {
+        &self.0.factors
+    }
+
+    /// The epoch of the user's account that the token was issued in: what ends all of a user's sessions raises it.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.epoch
     }
 
     /// When the user last proved who they are. A refresh does not change it.

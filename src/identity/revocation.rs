@@ -172,15 +172,22 @@ impl Revocations {
         issued_at: i64,
     ) -> Result<(), TokenError> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let revoked = table.sessions.contains_key(&session)
-            || table.users.get(&user).is_some_and(|(least, _)| epoch < *least)
-            || table.tenants.get(tenant).is_some_and(|(up_to, _)| issued_at <= *up_to)
-            || table.everyone.is_some_and(|up_to| issued_at <= up_to);
-        if revoked { Err(TokenError::Revoked) } else { Ok(()) }
+        if table.sessions.contains_key(&session) {
+            Err(TokenError::Revoked)
+        } else {
+            table.check_user(tenant, user, epoch, issued_at)
+        }
     }
 }
 
 impl Table {
+    fn check_user(&self, tenant: &TenantId, user: UserId, epoch: u64, issued_at: i64) -> Result<(), TokenError> {
+        let revoked = self.users.get(&user).is_some_and(|(least, _)| epoch < *least)
+            || self.tenants.get(tenant).is_some_and(|(up_to, _)| issued_at <= *up_to)
+            || self.everyone.is_some_and(|up_to| issued_at <= up_to);
+        if revoked { Err(TokenError::Revoked) } else { Ok(()) }
+    }
+
     fn is_full(&self, what: What, capacity: usize) -> bool {
         match what {
             What::Session(session) => self.sessions.len() >= capacity && !self.sessions.contains_key(&session),

@@ -13,7 +13,7 @@
 //!
 //! The session's times are checked on use, at both edges, whatever the store does with expired entries.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use super::{
     account::{Stored as Account, encode, load},
     error::Fault,
+    principal::Factor,
 };
 use crate::{
     clock::Timestamp,
@@ -36,6 +37,7 @@ use crate::{
 
 const VERSION: u8 = 1;
 const KIND: &str = "session";
+const STARTED: &str = "user-sessions";
 const TAG_LABEL: &str = "tower-ward/v1/refresh-token-tag";
 const RANDOM: usize = 32;
 const TAG: usize = 16;
@@ -56,6 +58,16 @@ pub(crate) struct Session {
     pub(crate) started: Timestamp,
     used: Timestamp,
     pub(crate) ends: Timestamp,
+    /// By which factors it was started.
+    pub(crate) factors: Vec<Factor>,
+}
+
+/// The sessions that were started for an account, the oldest first, some of which may be over.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Started {
+    v: u8,
+    sessions: Vec<SessionId>,
 }
 
 /// A refresh token that this server issued: whether it is still good, its session tells.
@@ -79,6 +91,7 @@ pub(crate) struct Sessions {
     tag: Hmac<Sha256>,
     idle: Duration,
     absolute: Duration,
+    per_user: usize,
 }
 
 impl Sessions {
@@ -87,10 +100,11 @@ impl Sessions {
         keyring: &Keyring,
         idle: Duration,
         absolute: Duration,
+        per_user: NonZeroUsize,
     ) -> Result<Self, Fault> {
         let tag = Hmac::new_from_slice(keyring.derive(TAG_LABEL).as_ref())
             .map_err(|_| Fault::Worker { what: "tagger of refresh tokens" })?;
-        Ok(Self { store, tag, idle, absolute })
+        Ok(Self { store, tag, idle, absolute, per_user: per_user.get() })
     }
 
     /// Starts a session. Returns it with its first refresh token.
@@ -111,6 +125,7 @@ impl Sessions {
             started: now,
             used: now,
             ends: now.checked_add(self.absolute).unwrap_or(Timestamp::MAX),
+            factors: vec![Factor::Password],
         };
         let name = name(tenant, id)?;
         let inserted = self.store.insert_new(&name, &encode(&session, KIND)?, Some(self.over_at(&session))).await?;
@@ -174,6 +189,66 @@ impl Sessions {
         Ok(self.store.remove(&name(tenant, id)?).await?)
     }
 
+    /// The sessions of an account that are not over, the oldest first, without the one that has just been started, and
+    /// what they are to be written back with.
+    pub(crate) async fn others(
+        &self,
+        tenant: &TenantId,
+        account: &Account,
+        new: SessionId,
+        now: Timestamp,
+    ) -> Result<(Vec<SessionId>, Option<u64>), Fault> {
+        let Some((started, version)) =
+            load::<Started>(&*self.store, &started_name(tenant, account.user)?, STARTED).await?
+        else {
+            return Ok((Vec::new(), None));
+        };
+        if started.v != VERSION {
+            return Err(Fault::Corrupt { what: STARTED });
+        }
+        if started.sessions.len() < self.per_user {
+            // There is room even if none is over.
+            return Ok((started.sessions, Some(version)));
+        }
+        let mut live = Vec::with_capacity(started.sessions.len());
+        for id in started.sessions {
+            let found = if id == new { None } else { self.find(tenant, id).await? };
+            if found.is_some_and(|(session, _)| session.epoch == account.epoch && now < self.over_at(&session)) {
+                live.push(id);
+            }
+        }
+        Ok((live, Some(version)))
+    }
+
+    /// How many of so many sessions have to end before another may start.
+    pub(crate) fn too_many(&self, others: usize) -> usize {
+        (others + 1).saturating_sub(self.per_user)
+    }
+
+    /// Writes the sessions of an account; `false` if another login was faster.
+    pub(crate) async fn keep(
+        &self,
+        tenant: &TenantId,
+        user: UserId,
+        sessions: Vec<SessionId>,
+        version: Option<u64>,
+        ends: Timestamp,
+    ) -> Result<bool, Fault> {
+        let name = started_name(tenant, user)?;
+        let value = encode(&Started { v: VERSION, sessions }, STARTED)?;
+        // The last one ends last.
+        Ok(match version {
+            Some(version) => self.store.compare_and_swap(&name, version, &value, Some(ends)).await?,
+            None => self.store.insert_new(&name, &value, Some(ends)).await?,
+        })
+    }
+
+    /// Forgets which sessions an account had.
+    pub(crate) async fn forget(&self, tenant: &TenantId, user: UserId) -> Result<(), Fault> {
+        self.store.remove(&started_name(tenant, user)?).await?;
+        Ok(())
+    }
+
     fn over_at(&self, session: &Session) -> Timestamp {
         session.used.checked_add(self.idle).unwrap_or(Timestamp::MAX).min(session.ends)
     }
@@ -207,6 +282,10 @@ impl Sessions {
 
 fn name(tenant: &TenantId, id: SessionId) -> Result<ObjectName, Fault> {
     Ok(ObjectName::tenant(tenant, KIND, &id.to_string())?)
+}
+
+fn started_name(tenant: &TenantId, user: UserId) -> Result<ObjectName, Fault> {
+    Ok(ObjectName::tenant(tenant, STARTED, &user.to_string())?)
 }
 
 fn digest(secret: &[u8]) -> [u8; 32] {

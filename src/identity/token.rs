@@ -12,6 +12,9 @@
 //!    than the ceiling;
 //! 7. neither its session nor its user's epoch has been revoked.
 //!
+//! `cv` is the version of the claims: a new claim raises it, so that a server that does not know the claim refuses the
+//! token for its version and does not ignore what it says. A new value of `amr` does not.
+//!
 //! Steps 6 and 7 are done again each time a token is found warm. Of RFC 9068 the claim `client_id` is missing: users log
 //! in to the clinic itself, and there is no client to name.
 
@@ -21,29 +24,31 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, erro
 use serde::{Deserialize, Serialize};
 
 use super::{
-    account::is_role,
     error::{Fault, TokenError},
     options::{ACCESS_TTL_CEILING, IdentityOptions},
-    principal::{Parts, Principal},
+    principal::{Factor, Parts, Principal},
     signing_key::SigningKey,
 };
 use crate::{
     clock::Timestamp,
     codec::{base64url, unbase64url},
     entropy,
-    id::{SessionId, SubjectId, TenantId, UserId},
+    id::{SessionId, SubjectId, TenantId, UserId, is_name},
     secret::SecretString,
 };
 
 /// The longest token.
 pub(crate) const MAX_BYTES: usize = 16 * 1024;
 const ALGORITHM: Algorithm = Algorithm::EdDSA;
+/// The version of the claims. A new claim raises it.
+const CLAIMS_VERSION: u32 = 1;
 const TYPE: &str = "at+jwt";
 
 /// The claims, all of them, and no others.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claims {
+    cv: u32,
     iss: String,
     aud: String,
     sub: UserId,
@@ -52,6 +57,7 @@ struct Claims {
     iat: i64,
     jti: String,
     auth_time: i64,
+    amr: Vec<Factor>,
     tenant: TenantId,
     sid: SessionId,
     role: String,
@@ -81,6 +87,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) subject: Option<SubjectId>,
     pub(crate) epoch: u64,
     pub(crate) authenticated_at: Timestamp,
+    pub(crate) factors: &'a [Factor],
 }
 
 impl Subject<'_> {
@@ -92,6 +99,8 @@ impl Subject<'_> {
             tenant: self.tenant.clone(),
             session: self.session,
             subject: self.subject,
+            epoch: self.epoch,
+            factors: self.factors.into(),
             // As precise as the claim.
             authenticated_at: Timestamp::from_second(self.authenticated_at.as_second()).unwrap_or(Timestamp::MIN),
         })
@@ -103,7 +112,6 @@ impl Subject<'_> {
 #[derive(Clone)]
 pub(crate) struct Verified {
     pub(crate) principal: Principal,
-    pub(crate) epoch: u64,
     pub(crate) issued_at: i64,
     not_before: i64,
     expires: i64,
@@ -158,6 +166,7 @@ impl Issuer {
         let iat = now.as_second();
         let exp = (iat + whole_seconds(self.ttl)).min(session_ends.as_second());
         let claims = Claims {
+            cv: CLAIMS_VERSION,
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
             sub: subject.user,
@@ -166,6 +175,7 @@ impl Issuer {
             iat,
             jti: base64url(&entropy::array::<16>()),
             auth_time: subject.authenticated_at.as_second(),
+            amr: subject.factors.to_vec(),
             tenant: subject.tenant.clone(),
             sid: subject.session,
             role: subject.role.to_owned(),
@@ -197,7 +207,10 @@ impl Issuer {
         if !object {
             return Err(TokenError::Claims);
         }
-        if !is_role(&claims.role) || claims.jti.len() != 22 || claims.nbf > claims.exp || claims.iat > claims.exp {
+        if claims.cv != CLAIMS_VERSION || !Factor::are_good(&claims.amr) {
+            return Err(TokenError::Claims);
+        }
+        if !is_name(&claims.role) || claims.jti.len() != 22 || claims.nbf > claims.exp || claims.iat > claims.exp {
             return Err(TokenError::Claims);
         }
         // Saturates where a wrong clock or a wrong key has signed nonsense.
@@ -206,7 +219,6 @@ impl Issuer {
         }
         let authenticated_at = Timestamp::from_second(claims.auth_time).map_err(|_| TokenError::Claims)?;
         Ok(Verified {
-            epoch: claims.epoch,
             issued_at: claims.iat,
             not_before: claims.nbf.max(claims.iat),
             expires: claims.exp,
@@ -216,6 +228,8 @@ impl Issuer {
                 tenant: claims.tenant,
                 session: claims.sid,
                 subject: claims.subject,
+                epoch: claims.epoch,
+                factors: claims.amr.into(),
                 authenticated_at,
             }),
         })

@@ -312,6 +312,61 @@ async fn a_statement_that_commits_by_itself_changes_nothing() {
     assert_eq!(post(&service, &owner, &format!("/patients/{patient}/notes"), "\"next\"").await.status, 201);
 }
 
+/// An injected statement that reaches for the neighbour's file, or leaves something behind for whoever comes next.
+#[tokio::test]
+async fn a_change_that_reaches_beyond_its_own_tables_is_rolled_back_and_leaves_nothing_behind() {
+    let bench = Bench::new().await;
+    let patient = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let _ = bench.patient(&bench.meadow, "Max", "a cold").await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let service = bench.serve(|router| router);
+    let meadow = bench.clinic_file(&bench.meadow).display().to_string();
+    for (name, sql) in [
+        ("another clinic's file", format!("attach '{meadow}' as other; delete from other.notes")),
+        (
+            "another clinic's file, autocommitted",
+            format!("rollback; attach '{meadow}' as other; delete from other.notes"),
+        ),
+        ("a table before the table", "create temp table notes (id, patient, text)".to_owned()),
+        ("a view before the table", "create temp view patients as select 1".to_owned()),
+        ("a table before the attempts", "create temp table ward_attempts (id)".to_owned()),
+        ("a trigger", "create temp trigger t after insert on notes begin delete from notes; end".to_owned()),
+    ] {
+        let (trail, mut closer) = bench.trail();
+        let chart = bench.danger::<WriteNotes>(&trail, &bench.harbour).subject(patient).await.expect("open");
+        let (committed, records) = bench
+            .records_of(async {
+                let mut tx = bench.db.change(&chart, Change::import("notes")).await.expect("begun");
+                let _ = sqlx::raw_sql(AssertSqlSafe(sql.as_str())).execute(tx.conn()).await;
+                let committed = tx.commit().await;
+                closer.finish(End::Completed);
+                committed
+            })
+            .await;
+        assert!(matches!(committed, Err(TxError::RolledBack)), "{name}: {committed:?}");
+        assert_eq!(outcomes(&records), [Outcome::RolledBack], "{name}");
+        assert_eq!(raw(&bench.clinic_file(&bench.meadow), "select id from notes").await.len(), 1, "{name}");
+        let before = count(&bench, "select count(*) from notes").await;
+        assert_eq!(
+            post(&service, &owner, &format!("/patients/{patient}/notes"), "\"next\"").await.status,
+            201,
+            "{name}"
+        );
+        assert_eq!(count(&bench, "select count(*) from notes").await, before + 1, "{name}");
+    }
+    // The same of a connection that reads.
+    let (trail, _closer) = bench.trail();
+    let chart = bench.danger::<ReadNotes>(&trail, &bench.harbour).subject(patient).await.expect("open");
+    for _ in 0..8 {
+        let mut tx = bench.db.read(&chart).await.expect("begun");
+        let sql = "create temp table notes (id, patient, text); commit; create temp view patients as select 1";
+        let _ = sqlx::raw_sql(sql).execute(tx.conn()).await;
+    }
+    for _ in 0..8 {
+        assert!(get(&service, &owner, &format!("/patients/{patient}/notes")).await.body.contains("a cough"));
+    }
+}
+
 #[tokio::test]
 async fn many_changes_at_once_take_their_turns() {
     let bench = Bench::new().await;
@@ -600,7 +655,7 @@ async fn a_handler_that_asks_for_a_reading_transaction_and_writes_fails_and_says
                 let mut tx = db.read(&chart).await?;
                 let written = sqlx::query("update notes set author = ?").bind(CANARY).execute(tx.conn()).await;
                 *kept.lock().unwrap() = written.as_ref().err().map(ToString::to_string);
-                written.map_err(|e| TxError::from(e)).map_err(Problem::from)?;
+                written.map_err(TxError::from).map_err(Problem::from)?;
                 Ok::<_, Problem>(Json(()))
             }
         })

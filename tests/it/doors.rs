@@ -351,7 +351,7 @@ async fn one_record_lists_everybody_whom_a_list_returned_once() {
     assert_eq!((reply.status, reply.body.as_str()), (200, "3"));
     let opened = of_kind(&records, Kind::Opened);
     assert_eq!(opened.len(), 1, "{records:?}");
-    let mut people = vec![ada, eve];
+    let mut people = [ada, eve];
     people.sort_unstable();
     assert_eq!((opened[0].action(), opened[0].subjects()), (Some(Action::Search), &people[..]));
     // A list of nobody is a search all the same.

@@ -3,9 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use tower_ward::{
+    access::danger_grant,
     audit::{Ledger, LedgerOptions, RequestFacts},
     clock::{ManualClock, SharedClock},
-    id::TenantId,
+    id::{TenantId, UserId},
     identity::{Identity, IdentityOptions, LoginError, NewAccount, RefreshError, TokenError},
     keys::{Keyring, RootKey},
     secret::ExposeSecret,
@@ -13,6 +14,14 @@ use tower_ward::{
 };
 
 const PASSWORD: &str = "correct horse battery staple";
+
+tower_ward::permissions! { Hire = "accounts.write"; }
+
+async fn keyring(dir: &Path, root: &str, clock: &SharedClock) -> Keyring {
+    let store =
+        Arc::new(SqliteStore::open_with_clock(dir.join("identity.sqlite"), Arc::clone(clock)).await.expect("a store"));
+    Keyring::open(RootKey::decode(root, "the test").expect("a root key"), store).await.expect("a keyring")
+}
 
 async fn open(dir: &Path, root: &str, clock: &SharedClock) -> Identity {
     let store =
@@ -35,7 +44,15 @@ async fn accounts_sessions_keys_and_revocations_survive_a_restart() {
     let clinic = TenantId::new("northgate").expect("a tenant's id");
 
     let before = open(dir.path(), root.expose_secret(), &clock).await;
-    before.create_account(&clinic, NewAccount::new("dr.adeyemi", PASSWORD.into(), "doctor")).await.expect("an account");
+    let (hired, _closed) = ledger.begin(RequestFacts::new());
+    let admin = UserId::generate(&*clock);
+    let keyring = keyring(dir.path(), root.expose_secret(), &clock).await;
+    let grant = danger_grant::<Hire>(&hired, &keyring, &clock, admin, clinic.clone(), "the test's own rules");
+    let grant = grant.expect("granted");
+    before
+        .create_account(grant.trail(), &clinic, NewAccount::new("dr.adeyemi", PASSWORD.into(), "doctor"))
+        .await
+        .expect("an account");
     let login = |identity: Identity| {
         let (trail, clinic) = (trail.clone(), clinic.clone());
         async move { identity.login(&trail, &clinic, "dr.adeyemi", PASSWORD.into()).await.expect("in") }

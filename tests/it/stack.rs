@@ -22,8 +22,9 @@ use tokio::sync::mpsc;
 use tower::{Service, ServiceExt, service_fn};
 use tower_ward::{
     access::{Grant, danger_grant},
-    audit::{End, Kind, LedgerOptions, Record, verify},
+    audit::{End, Kind, LedgerOptions, Outcome, Record, verify},
     axum::Path,
+    db::Change,
     id::{SubjectId, UserId},
     problem::Problem,
     quota::Quota,
@@ -288,12 +289,54 @@ async fn a_principal_beyond_its_quota_is_429_from_every_address_and_nobody_else_
     let (reply, records) = bench.records_of(send(&service, from(3))).await;
     reply.is_problem(429);
     assert_eq!(reply.header("retry-after"), Some("30"));
-    assert_eq!((records[0].reason(), records[0].user()), (Some("principal_quota"), Some(greedy.id)));
+    // Counted and not written one by one: a user must not be able to fill the ledger with what he is refused.
+    assert!(records.is_empty());
     assert_eq!(get(&service, &other, "/patients").await.status, 200);
     assert_eq!(get(&service, &neighbour, "/patients").await.status, 200);
 }
 
 // ── What must not go out ───────────────────────────────────────────────────────────────────────────────────────────
+
+// Invariant 2, for what leaves by another way than the response.
+#[tokio::test]
+async fn an_outbound_call_is_not_made_before_the_record_of_what_it_sends_is_durable() {
+    let bench = Bench::with(small_segments()).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let service = bench.serve(|router| {
+        router.post("/send/{id}", move |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| {
+            let counted = Arc::clone(&counted);
+            async move {
+                let _chart = grant.subject(id).await?;
+                grant.trail().settled().await?;
+                counted.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, Problem>("sent")
+            }
+        })
+    });
+    let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let path = format!("/send/{patient}");
+    let opened_before = opened_of(&bench.records().await, patient);
+    let blocked = bench.block_ledger().await;
+    let mut sent = 0;
+    loop {
+        let reply = post(&service, &owner, &path, "").await;
+        if reply.status != 200 {
+            reply.is_problem(503);
+            break;
+        }
+        sent += 1;
+        assert!(sent < 1_000, "the segment never ran full");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), sent, "who was refused has sent nothing");
+    blocked.unblock(bench.ward.ledger()).await;
+    assert!(opened_of(&bench.records().await, patient) - opened_before >= sent, "each call has its record");
+}
+
+fn opened_of(records: &[tower_ward::audit::Record], patient: SubjectId) -> usize {
+    records.iter().filter(|r| r.kind() == tower_ward::audit::Kind::Opened && r.subjects().contains(&patient)).count()
+}
 
 // proves CLA-17, and "no byte leaves before its record is durable"
 #[tokio::test]
@@ -318,18 +361,26 @@ async fn while_the_ledger_cannot_write_nothing_that_a_handler_opened_is_sent() {
     let desk = bench.user(&bench.harbour, "receptionist").await;
     let path = format!("/read/{patient}");
     assert_eq!(get(&service, &owner, &path).await.body, CANARY);
-    let blocked = bench.block_ledger().await;
-    let (mut sent, before) = (0, opened.load(Ordering::SeqCst));
-    let withheld = loop {
-        let reply = get(&service, &owner, &path).await;
-        if reply.status != 200 {
-            break reply;
+    // The record that finds the segment full is a door's or, as often, the one that closes a request: then the next
+    // door refuses already, and it is tried again.
+    let (blocked, before, sent) = loop {
+        let blocked = bench.block_ledger().await;
+        let (mut sent, before) = (0, opened.load(Ordering::SeqCst));
+        let withheld = loop {
+            let reply = get(&service, &owner, &path).await;
+            if reply.status != 200 {
+                break reply;
+            }
+            sent += 1;
+            assert!(sent < 1_000, "the segment never ran full");
+        };
+        withheld.is_problem(503);
+        if opened.load(Ordering::SeqCst) - before == sent + 1 {
+            break (blocked, before, sent);
         }
-        sent += 1;
-        assert!(sent < 1_000, "the segment never ran full");
+        assert_eq!(opened.load(Ordering::SeqCst) - before, sent, "nobody reads more than what is sent and one");
+        blocked.unblock(bench.ward.ledger()).await;
     };
-    withheld.is_problem(503);
-    assert_eq!(opened.load(Ordering::SeqCst) - before, sent + 1, "its handler had opened and read the notes");
     // From now on the door itself refuses, and what opens none waits for no disk.
     get(&service, &owner, &path).await.is_problem(503);
     assert_eq!(opened.load(Ordering::SeqCst) - before, sent + 1);
@@ -472,6 +523,32 @@ async fn a_request_that_is_dropped_half_way_closes_its_record() {
     // Never polled: nothing was opened, and nothing is written.
     let ((), records) = bench.records_of(async { drop(service.clone().call(slow())) }).await;
     assert!(records.is_empty(), "{records:?}");
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_deadline_is_503_and_its_transaction_rolls_back() {
+    let bench = Bench::with(Setup { deadline: Duration::from_millis(300), ..Setup::default() }).await;
+    let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let db = bench.db.clone();
+    let service = bench.serve(|router| {
+        router.get("/slow/{id}", move |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| {
+            let db = db.clone();
+            async move {
+                let chart = grant.subject(id).await?;
+                let _tx = db.change(&chart, Change::import("notes")).await?;
+                std::future::pending::<Result<&'static str, Problem>>().await
+            }
+        })
+    });
+    let (reply, records) = bench.records_of(get(&service, &owner, &format!("/slow/{patient}"))).await;
+    reply.is_problem(503);
+    assert_eq!(the_end(&records), End::Cancelled);
+    let outcomes: Vec<_> = of_kind(&records, Kind::Outcome).iter().map(|record| record.outcome()).collect();
+    assert_eq!(outcomes, [Some(Outcome::RolledBack)]);
+    // The one connection that writes is free again.
+    let reply = post(&service, &owner, &format!("/patients/{patient}/notes"), "\"next\"").await;
+    assert_eq!(reply.status, 201);
 }
 
 #[tokio::test]

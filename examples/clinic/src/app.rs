@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
 use tower_ward::{
     access::Policy,
     audit::{Ledger, LedgerOptions},
@@ -71,9 +72,18 @@ struct Parts {
 /// Whatever is wrong, before the first request is answered.
 pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let clock = SystemClock::shared();
-    let folder = Folder::open(&args.data, args.fresh)?;
+    let folder = Folder::find(&args.data, args.fresh)?;
     let data = demo_data::load()?;
-    let parts = open(args, &folder, &clock).await?;
+    // What speaks against the start is found before the folder is made, or emptied.
+    let public = !args.listen.ip().to_canonical().is_loopback();
+    if public && folder.is_new() {
+        return Err(LOOPBACK_ONLY.into());
+    }
+    let source = args.key.clone().transpose().map_err(|e| format!("--key: {e}"))?;
+    let root = source.as_ref().map(RootKey::load).transpose()?;
+    let socket = if public { None } else { Some(bind(args.listen).await?) };
+    folder.make()?;
+    let parts = open(root, args, &folder, &clock).await?;
     let mut tenants = Vec::new();
     for clinic in &data.clinics {
         let tenant = TenantId::new(&clinic.tenant)?;
@@ -87,16 +97,13 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     }
     let router = api::routes(&parts.ward, parts.app.clone());
     let service = router.into_service()?;
-    if !args.listen.ip().to_canonical().is_loopback()
-        && (folder.is_new() || parts.app.identity.has_demo_accounts().await?)
-    {
-        return Err(
-            "demo accounts exist, so only a loopback address is listened on: use --listen 127.0.0.1:8443".into()
-        );
+    if public && parts.app.identity.has_demo_accounts().await? {
+        return Err(LOOPBACK_ONLY.into());
     }
-    let socket = tokio::net::TcpListener::bind(args.listen)
-        .await
-        .map_err(|e| format!("cannot listen on `{}`: {e}; name another address with --listen", args.listen))?;
+    let socket = match socket {
+        Some(socket) => socket,
+        None => bind(args.listen).await?,
+    };
     let listen = socket.local_addr()?;
     let hosts: Vec<String> =
         tenants.iter().map(|t| parts.ward.hosts().host_of(t)).chain(["localhost".into()]).collect();
@@ -115,17 +122,24 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     Ok(Server { service, ward: parts.ward, demo, listener, plain: args.plain_http })
 }
 
-async fn open(args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Parts, Error> {
-    let source = match &args.key {
-        Some(source) => source.clone(),
+const LOOPBACK_ONLY: &str =
+    "demo accounts exist, so only a loopback address is listened on: use --listen 127.0.0.1:8443";
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let socket = TcpListener::bind(address).await;
+    socket.map_err(|e| format!("cannot listen on `{address}`: {e}; name another address with --listen"))
+}
+
+async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Parts, Error> {
+    let root = match root {
+        Some(root) => root,
         None => {
             if folder.is_new() {
                 RootKey::generate().write_new_file(&folder.root_key())?;
             }
-            KeySource::File(folder.root_key())
+            RootKey::load(&KeySource::File(folder.root_key()))?
         }
     };
-    let root = RootKey::load(&source)?;
     let keys: Arc<dyn Durable> = Arc::new(SqliteStore::open_with_clock(folder.keys(), Arc::clone(clock)).await?);
     let accounts: Arc<dyn Durable> =
         Arc::new(SqliteStore::open_with_clock(folder.accounts(), Arc::clone(clock)).await?);

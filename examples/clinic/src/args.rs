@@ -1,9 +1,9 @@
 //! The command line.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::{convert::Infallible, net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::Parser;
-use tower_ward::keys::KeySource;
+use tower_ward::keys::{KeySource, KeySourceError};
 
 /// A multi-tenant clinic server on demo data. With no arguments it lays out its data folder, issues itself a
 /// certificate and answers at https://{clinic}.localhost:8443.
@@ -24,12 +24,18 @@ pub struct Args {
     pub fresh: bool,
     /// Where the root key is: env:NAME, file:PATH or credential:NAME. Default: `root.key` in the data folder, which a
     /// new folder gets at random.
-    #[arg(long, value_name = "SOURCE")]
-    pub key: Option<KeySource>,
+    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    pub key: Option<Result<KeySource, KeySourceError>>,
     /// Requests that one address may make in a minute.
     #[arg(long, value_name = "N", default_value = "1200")]
     pub peer_quota: NonZeroU32,
     /// Requests that one user may make in a minute.
     #[arg(long, value_name = "N", default_value = "600")]
     pub user_quota: NonZeroU32,
+}
+
+/// A parser's refusal would be printed next to the text that was refused, which may be a key: so it refuses nothing.
+#[expect(clippy::unnecessary_wraps, reason = "the form of a parser")]
+fn source(text: &str) -> Result<Result<KeySource, KeySourceError>, Infallible> {
+    Ok(text.parse())
 }

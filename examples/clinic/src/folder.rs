@@ -42,39 +42,52 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens a demo's folder, or makes one where there is nothing.
+    /// Looks at a folder, and changes nothing: it is a demo's, or there is nothing yet.
     ///
     /// # Errors
     ///
     /// [`FolderError`], naming what stands in the way.
-    pub fn open(path: &Path, fresh: bool) -> Result<Self, FolderError> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |source| FolderError::Io { path, source }
+    pub fn find(path: &Path, fresh: bool) -> Result<Self, FolderError> {
+        let mut entries = match fs::read_dir(path) {
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(FolderError::Io { path: path.to_owned(), source }),
         };
-        let mark = path.join(MARK);
-        if fresh && mark.exists() {
-            if in_use(path) {
-                return Err(FolderError::InUse(path.to_owned()));
-            }
-            fs::remove_dir_all(path).map_err(at(path))?;
+        let mut folder = Self { path: path.to_owned(), new: true };
+        if entries.as_mut().is_none_or(|entries| entries.next().is_none()) {
+            return Ok(folder);
         }
-        let new = match fs::read_dir(path) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => return Err(at(path)(error)),
-        };
-        if !new && !mark.exists() {
+        // Its text counts, not its name: somebody else's folder may well hold something called so.
+        if fs::read(path.join(MARK)).is_ok_and(|text| text == MARK_TEXT.as_bytes()) {
+            folder.new = fresh;
+        } else {
             return Err(FolderError::Foreign(path.to_owned()));
         }
-        let folder = Self { path: path.to_owned(), new };
-        if new {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))?;
-            folder.write_private(MARK, MARK_TEXT.as_bytes())?;
-        } else if !folder.demo_json().exists() {
+        if folder.new && in_use(path) {
+            return Err(FolderError::InUse(path.to_owned()));
+        }
+        if !folder.new && !folder.demo_json().exists() {
             return Err(FolderError::Incomplete(path.to_owned()));
         }
         Ok(folder)
+    }
+
+    /// Makes a folder that is [new](Self::is_new), empty and marked. To be called once nothing else speaks against the
+    /// start, since from here on only a demo that was laid out to its end is taken for one.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::Io`] with the path at fault.
+    pub fn make(&self) -> Result<(), FolderError> {
+        if !self.new {
+            return Ok(());
+        }
+        let at = |source| FolderError::Io { path: self.path.clone(), source };
+        if self.path.join(MARK).exists() {
+            fs::remove_dir_all(&self.path).map_err(at)?;
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(at)?;
+        self.write_private(MARK, MARK_TEXT.as_bytes())
     }
 
     /// Whether it is to be laid out.

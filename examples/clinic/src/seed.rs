@@ -8,7 +8,7 @@ use tower_ward::{
     access::{JobGrant, Relations, SubjectGrant, Task},
     db::Change,
     field::{Encrypted, Json},
-    id::{RowId, SubjectId, TenantId, UserId},
+    id::{RowId, SubjectId, UserId},
     identity::{NewAccount, generate_password},
     problem::Problem,
     secret::ExposeSecret,
@@ -102,13 +102,13 @@ macro_rules! written {
 /// Makes the accounts of everybody who works at the clinic: they come first, since records name them.
 async fn staff_accounts(
     app: &App,
-    tenant: &TenantId,
+    grant: &JobGrant<Seed>,
     clinic: &Clinic,
     users: &mut Vec<DemoUser>,
 ) -> Result<HashMap<String, UserId>, SeedError> {
     let mut ids = HashMap::new();
     for member in &clinic.staff {
-        let id = account(app, tenant, users, &member.email, role(member.role), None).await?;
+        let id = account(app, grant, users, &member.email, role(member.role), None).await?;
         ids.insert(member.id.clone(), id);
     }
     Ok(ids)
@@ -127,7 +127,7 @@ fn role(role: demo_data::Role) -> &'static str {
 /// Makes an account whose name is what stands before the `@` of an address.
 async fn account(
     app: &App,
-    tenant: &TenantId,
+    grant: &JobGrant<Seed>,
     users: &mut Vec<DemoUser>,
     email: &str,
     role: &str,
@@ -139,7 +139,7 @@ async fn account(
     if let Some(subject) = subject {
         new = new.with_subject(subject);
     }
-    let id = app.identity.create_account(tenant, new).await?;
+    let id = app.identity.create_account(grant.trail(), grant.tenant(), new).await?;
     users.push(DemoUser {
         username,
         password: password.expose_secret().to_owned(),
@@ -168,7 +168,7 @@ pub async fn fill(app: &App, grant: &JobGrant<Seed>, clinic: &Clinic, host: Stri
     let tenant = grant.tenant().clone();
     let days = Days(app.clock.now().to_zoned(TimeZone::UTC));
     let mut users = Vec::new();
-    let staff = staff_accounts(app, &tenant, clinic, &mut users).await?;
+    let staff = staff_accounts(app, grant, clinic, &mut users).await?;
     directory(app, grant, clinic, &staff, &days).await?;
     let mut patients = HashMap::new();
     let mut order = Vec::new();
@@ -179,7 +179,7 @@ pub async fn fill(app: &App, grant: &JobGrant<Seed>, clinic: &Clinic, host: Stri
     }
     for patient in clinic.patients.iter().take(2) {
         let subject = patients[patient.id.as_str()];
-        account(app, &tenant, &mut users, &patient.email, "patient", Some(subject)).await?;
+        account(app, grant, &mut users, &patient.email, "patient", Some(subject)).await?;
     }
     family(app, grant, clinic, &patients, &mut users).await?;
     Ok(DemoClinic { tenant: tenant.to_string(), host, users, patients: order })
@@ -358,7 +358,7 @@ async fn family(
     users: &mut Vec<DemoUser>,
 ) -> Result<(), SeedError> {
     for member in &clinic.family {
-        let user = account(app, grant.tenant(), users, &member.email, "family_member", None).await?;
+        let user = account(app, grant, users, &member.email, "family_member", None).await?;
         for membership in &member.members_of {
             let subject = *patients.get(membership.patient.as_str()).ok_or(SeedError::Reference("patient"))?;
             let chart = written!(grant.subject(subject).await);

@@ -14,6 +14,18 @@ pub(crate) struct Actor {
     pub(crate) tenant: Option<TenantId>,
 }
 
+impl Actor {
+    /// Whether it names anybody.
+    pub(crate) fn is_somebody(&self) -> bool {
+        self.user.is_some() || self.role.is_some()
+    }
+
+    /// Whether both are the same user of the same clinic, in whatever session.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.tenant == other.tenant && self.user == other.user && (self.user.is_some() || self.role == other.role)
+    }
+}
+
 /// A door about to be opened.
 #[derive(Debug)]
 pub(crate) struct Door<'a> {
@@ -50,6 +62,8 @@ pub(crate) struct Refusal<'a> {
     pub(crate) status: Option<u16>,
     /// The account it was aimed at: never the one who acts.
     pub(crate) about: Option<UserId>,
+    /// That account's clinic. Default: the request's own.
+    pub(crate) tenant: Option<&'a TenantId>,
     pub(crate) permission: Option<&'static str>,
     pub(crate) entity: Option<&'static str>,
     pub(crate) subjects: &'a [SubjectId],

@@ -165,6 +165,38 @@ async fn what_does_not_fit_into_a_record_is_refused() {
     assert_eq!(records(dir.path()).len(), 4);
 }
 
+#[tokio::test]
+async fn who_acts_in_a_request_is_said_once() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let (trail, closer) = trail(&ledger, "clinic-a");
+    let other = UserId::from_bytes([7; 16]);
+    assert!(trail.set_actor(actor("clinic-a")), "the same again is no other");
+    assert!(!trail.set_actor(Actor { user: Some(other), ..actor("clinic-a") }), "another user");
+    assert!(!trail.set_actor(actor("clinic-b")), "the same user of another clinic");
+    assert!(!trail.set_actor(Actor::default()), "nobody");
+    trail.door(door(&[])).unwrap();
+    drop(closer);
+    ledger.shutdown().await;
+    for record in records(dir.path()) {
+        assert_eq!((record.user(), record.tenant()), (actor("clinic-a").user, Some(&tenant("clinic-a"))));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_about_an_account_is_no_doing_of_its_user() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let (stranger, _closer) = ledger.begin(RequestFacts::new());
+    let (victim, clinic) = (UserId::from_bytes([7; 16]), tenant("clinic-a"));
+    let (about, tenant) = (Some(victim), Some(&clinic));
+    stranger.refuse(Refusal { reason: "login_invalid", about, tenant, ..Refusal::default() });
+    ledger.shutdown().await;
+    let found = records(dir.path());
+    assert_eq!((found.len(), found[0].user(), found[0].about()), (1, None, about));
+    assert_eq!((found[0].tenant(), found[0].count()), (tenant, None));
+}
+
 /// A record that cannot be read back would stop the next start.
 #[tokio::test]
 async fn no_name_however_long_makes_a_record_that_cannot_be_read() {

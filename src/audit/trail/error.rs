@@ -19,8 +19,11 @@ pub enum TrailError {
     #[error("the ledger cannot write: check the disk's space and health")]
     Unavailable,
     /// Nobody has been identified.
-    #[error("a door needs an actor: identify the caller first")]
+    #[error("this needs an actor: identify the caller first")]
     Anonymous,
+    /// Another user, or another clinic's, acts in this request.
+    #[error("somebody else acts in this request: one request is one user's, in one clinic")]
+    OtherActor,
     /// A text is longer than its field.
     #[error("`{field}` is longer than a record holds")]
     TooLong {

@@ -25,7 +25,7 @@ use super::{
         Record, Refusal, Stream,
     },
 };
-use crate::id::TrailId;
+use crate::id::{TenantId, TrailId};
 
 /// The trail of one request (or job). Cheap to clone.
 #[derive(Clone)]
@@ -148,11 +148,33 @@ impl Trail {
         Ok(record)
     }
 
-    /// Says who acts. Records made before this stand without an actor.
-    pub(crate) fn set_actor(&self, actor: Actor) {
+    /// Says who acts, once: `false` if somebody else acts already, and goes on acting. Records made before this stand
+    /// without an actor.
+    pub(crate) fn set_actor(&self, actor: Actor) -> bool {
         let mut state = lock(&self.0.state);
-        state.stream = actor.tenant.clone().into();
-        state.actor = Some(Arc::new(actor));
+        match state.actor.as_deref().filter(|before| before.is_somebody()) {
+            Some(before) => before.is(&actor),
+            None => {
+                state.stream = actor.tenant.clone().into();
+                state.actor = Some(Arc::new(actor));
+                true
+            }
+        }
+    }
+
+    /// Whether it is known who acts.
+    pub(crate) fn has_actor(&self) -> bool {
+        lock(&self.0.state).actor.as_ref().is_some_and(|actor| actor.is_somebody())
+    }
+
+    /// Whether whoever acts may act in this clinic: somebody has to, and not from another one.
+    pub(crate) fn acts_in(&self, tenant: &TenantId) -> Result<(), TrailError> {
+        let state = lock(&self.0.state);
+        let actor = state.actor.as_ref().filter(|actor| actor.is_somebody()).ok_or(TrailError::Anonymous)?;
+        if actor.tenant.as_ref().is_some_and(|own| own != tenant) {
+            return Err(TrailError::OtherActor);
+        }
+        Ok(())
     }
 
     /// Says by which template the request was routed.
@@ -198,7 +220,7 @@ impl Trail {
 
     fn door_record(&self, state: &State, kind: Kind, door: Door<'_>) -> Result<Box<Record>, TrailError> {
         self.live()?;
-        if state.actor.as_ref().is_none_or(|actor| actor.user.is_none() && actor.role.is_none()) {
+        if !state.actor.as_ref().is_some_and(|actor| actor.is_somebody()) {
             return Err(TrailError::Anonymous);
         }
         for (field, length, most) in [
@@ -227,17 +249,20 @@ impl Trail {
     /// Records that the request was refused. Never fails and is not waited for: a refusal that finds no room is counted.
     ///
     /// Before anybody is identified refusals are counted per peer and minute, so that a stranger cannot fill the ledger.
+    /// One that is about an account is written down all the same: the caller bounds how many there can be.
     pub(crate) fn refuse(&self, refusal: Refusal<'_>) {
         let state = lock(&self.0.state);
         let fits = |name: &&'static str| name.len() <= MAX_NAME;
         let reason = if refusal.reason.len() <= MAX_TEXT { refusal.reason } else { "refused" };
-        let known = state.actor.as_ref().is_some_and(|actor| actor.user.is_some());
-        let room = known && self.0.ledger.admit(&state.stream).is_ok() && refusal.subjects.len() <= MAX_SUBJECTS;
+        let known = refusal.about.is_some() || state.actor.as_ref().is_some_and(|actor| actor.user.is_some());
+        let stream = refusal.tenant.map_or_else(|| state.stream.clone(), |tenant| Stream::Tenant(tenant.clone()));
+        let room = known && self.0.ledger.admit(&stream).is_ok() && refusal.subjects.len() <= MAX_SUBJECTS;
         let slot = if room { self.0.ledger.reserve().ok() } else { None };
         let Some(slot) = slot else {
             return self.0.ledger.count_refusal(self.0.peer, reason, refusal.status);
         };
         let mut record = self.draft(&state, Kind::Refused);
+        record.stream = stream;
         record.action = Some(Action::Denied);
         record.about = refusal.about;
         record.permission = refusal.permission.filter(fits).map(Into::into);

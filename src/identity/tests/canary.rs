@@ -44,7 +44,7 @@ async fn passwords_and_tokens_are_in_no_output() {
     let wrong = "wrong-password-canary";
     print(&NewAccount::new("x", PASSWORD.into(), "doctor"));
     let short = NewAccount::new("x", "short-canary".into(), "doctor");
-    print(&world.identity.create_account(&world.clinic, short).await);
+    print(&world.identity.create_account(&world.admin(), &world.clinic, short).await);
     print(&world.try_login("dr.adeyemi", wrong).await);
     print(&world.try_login("nobody", wrong).await);
     let tokens = world.login().await;

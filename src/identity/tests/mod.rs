@@ -1,6 +1,7 @@
 //! Attacks on logins, tokens and sessions, and the edges of every time.
 
 mod account;
+mod actor;
 mod canary;
 mod lockout;
 mod login;
@@ -20,7 +21,7 @@ use std::{
 
 use super::{Identity, IdentityOptions, NewAccount, Tokens};
 use crate::{
-    audit::{Closer, Ledger, LedgerOptions, RequestFacts, Trail},
+    audit::{Actor, Closer, Ledger, LedgerOptions, Record, RequestFacts, Trail},
     clock::{Clock, ManualClock, Timestamp},
     id::{TenantId, UserId},
     keys::{Keyring, RootKey},
@@ -37,6 +38,10 @@ struct Watched {
     inner: Arc<dyn Durable>,
     calls: AtomicU64,
     broken: AtomicBool,
+    /// Calls from now on wait until there are as many permits; none is ever given back.
+    gate: tokio::sync::Semaphore,
+    /// Calls that came, the waiting ones included.
+    arrived: AtomicU64,
     /// All bytes that were ever written.
     written: Mutex<Vec<u8>>,
 }
@@ -50,6 +55,20 @@ impl Watched {
         self.broken.store(broken, Ordering::SeqCst);
     }
 
+    fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::SeqCst)
+    }
+
+    /// Stops after so many more calls.
+    fn pauses_after(&self, calls: usize) {
+        self.gate.forget_permits(usize::MAX);
+        self.gate.add_permits(calls);
+    }
+
+    fn goes_on(&self) {
+        self.gate.add_permits(1 << 20);
+    }
+
     fn written(&self) -> Vec<u8> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -57,6 +76,8 @@ impl Watched {
     async fn call(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
         // Somebody else may always come in between.
         tokio::task::yield_now().await;
+        self.arrived.fetch_add(1, Ordering::SeqCst);
+        self.gate.acquire().await.expect("not closed").forget();
         self.calls.fetch_add(1, Ordering::SeqCst);
         if self.broken.load(Ordering::SeqCst) {
             return Err(StoreError::Full);
@@ -152,13 +173,15 @@ impl World {
             inner,
             calls: AtomicU64::new(0),
             broken: AtomicBool::new(false),
+            arrived: AtomicU64::new(0),
+            gate: tokio::sync::Semaphore::new(tokio::sync::Semaphore::MAX_PERMITS),
             written: Mutex::default(),
         });
         let keyring = Keyring::open(RootKey::generate(), store.clone()).await.expect("a keyring");
         let identity = Identity::open(store.clone(), &keyring, clock.shared(), options.clone()).await.expect("opens");
         let clinic = tenant("northgate");
-        let user = identity.create_account(&clinic, account("dr.adeyemi")).await.expect("an account");
         let trails = Trails::new(&clock);
+        let user = identity.create_account(&trails.admin(), &clinic, account("dr.adeyemi")).await.expect("an account");
         Self { clock, store, keyring, options, identity, trails, clinic, user }
     }
 
@@ -170,6 +193,29 @@ impl World {
 
     fn trail(&self) -> Trail {
         self.trails.begin()
+    }
+
+    /// The trail of somebody who may change accounts.
+    fn admin(&self) -> Trail {
+        self.trails.admin()
+    }
+
+    /// The trail of a request that carried this token.
+    fn trail_of(&self, tokens: &Tokens) -> Trail {
+        let (trail, who) = (self.trail(), tokens.principal());
+        assert!(trail.set_actor(super::record::actor(who.tenant(), who.user(), who.role(), who.session())));
+        trail
+    }
+
+    /// Ends all requests; returns the records of the ledger.
+    async fn records(&self) -> Vec<Record> {
+        let text = self.trails.recorded().await;
+        // No record here has a brace inside.
+        let ends = |line: &str| line.find('}').map(|end| format!("{{\"v\":1,{}", &line[..=end]));
+        text.split("{\"v\":1,")
+            .skip(1)
+            .map(|line| Record::from_bytes(ends(line).expect("whole").as_bytes()).expect("a record"))
+            .collect()
     }
 
     async fn login(&self) -> Tokens {
@@ -215,6 +261,12 @@ impl Trails {
     fn begin(&self) -> Trail {
         let (trail, closer) = self.ledger.begin(RequestFacts::new());
         self.open.lock().expect("not poisoned").push(closer);
+        trail
+    }
+
+    fn admin(&self) -> Trail {
+        let trail = self.begin();
+        assert!(trail.set_actor(Actor { role: Some("admin".into()), ..Actor::default() }));
         trail
     }
 

@@ -36,7 +36,7 @@ async fn a_logout_is_felt_at_once_and_no_request_reads_the_store() {
 #[tokio::test]
 async fn whatever_changes_a_user_ends_all_their_sessions_and_nobody_elses() {
     let world = World::new().await;
-    let other = world.identity.create_account(&world.clinic, account("nurse")).await.expect("made");
+    let other = world.identity.create_account(&world.admin(), &world.clinic, account("nurse")).await.expect("made");
     let nurse = world.try_login("nurse", PASSWORD).await.expect("in");
     assert_eq!(nurse.principal().user(), other);
     for change in ["end_sessions", "set_role", "set_password", "set_disabled"] {
@@ -44,17 +44,19 @@ async fn whatever_changes_a_user_ends_all_their_sessions_and_nobody_elses() {
         let (clinic, user) = (&world.clinic, world.user);
         assert!(world.verify(&one).is_ok(), "{change}");
         match change {
-            "end_sessions" => world.identity.end_sessions(clinic, user).await.expect(change),
-            "set_role" => world.identity.set_role(clinic, user, "owner").await.expect(change),
-            "set_password" => world.identity.set_password(clinic, user, PASSWORD.into()).await.expect(change),
-            _ => world.identity.set_disabled(clinic, user, true).await.expect(change),
+            "end_sessions" => world.identity.end_sessions(&world.admin(), clinic, user).await.expect(change),
+            "set_role" => world.identity.set_role(&world.admin(), clinic, user, "owner").await.expect(change),
+            "set_password" => {
+                world.identity.set_password(&world.admin(), clinic, user, PASSWORD.into()).await.expect(change)
+            }
+            _ => world.identity.set_disabled(&world.admin(), clinic, user, true).await.expect(change),
         }
         assert_eq!(world.verify(&one).err(), Some(TokenError::Revoked), "{change}, warm");
         assert_eq!(world.verify(&two).err(), Some(TokenError::Revoked), "{change}, cold");
         assert!(world.refresh(one.refresh_token()).await.is_err(), "{change}");
         assert!(world.verify(&nurse).is_ok(), "{change}: another user");
     }
-    world.identity.set_disabled(&world.clinic, world.user, false).await.expect("enabled");
+    world.identity.set_disabled(&world.admin(), &world.clinic, world.user, false).await.expect("enabled");
     assert!(world.verify(&world.login().await).is_ok(), "a new login is of the new epoch");
 }
 
@@ -67,8 +69,8 @@ async fn a_restart_forgets_no_revocation() {
     let second = world.restarted().await;
     assert_eq!(second.verify(out.access_token().expose_secret()).err(), Some(TokenError::Revoked));
     assert!(second.verify(ended.access_token().expose_secret()).is_ok());
-    world.identity.end_sessions(&world.clinic, world.user).await.expect("ended");
-    world.identity.end_sessions(&world.clinic, world.user).await.expect("twice");
+    world.identity.end_sessions(&world.admin(), &world.clinic, world.user).await.expect("ended");
+    world.identity.end_sessions(&world.admin(), &world.clinic, world.user).await.expect("twice");
     let third = world.restarted().await;
     assert_eq!(third.verify(ended.access_token().expose_secret()).err(), Some(TokenError::Revoked));
 }
@@ -165,5 +167,41 @@ async fn more_revocations_in_the_store_than_fit_fail_closed_after_a_restart() {
     let restarted = world.restarted().await;
     for tokens in [&first, &second, &third] {
         assert_eq!(restarted.verify(tokens.access_token().expose_secret()).err(), Some(TokenError::Revoked));
+    }
+}
+
+#[tokio::test]
+async fn a_change_whose_caller_goes_away_half_way_still_revokes() {
+    // The account's pointer, the account, the swap, the revocation: the caller goes away before each.
+    for calls in 0..4 {
+        let world = World::new().await;
+        let tokens = world.login().await;
+        assert!(world.verify(&tokens).is_ok());
+        let admin = world.admin();
+        world.store.pauses_after(calls);
+        let before = world.store.arrived();
+        let mut change = Box::pin(world.identity.set_disabled(&admin, &world.clinic, world.user, true));
+        while world.store.arrived() < before + calls as u64 + 1 {
+            let polled = std::future::poll_fn(|context| std::task::Poll::Ready(change.as_mut().poll(context))).await;
+            assert!(polled.is_pending(), "{calls}");
+            tokio::task::yield_now().await;
+        }
+        drop(change);
+        world.store.goes_on();
+        let holds = async {
+            while world.verify(&tokens).is_ok() {
+                tokio::task::yield_now().await;
+            }
+            // The revocation is written down last.
+            while !String::from_utf8_lossy(&world.store.written()).contains("p:revoked:user-") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), holds).await.unwrap_or_else(|_| panic!("{calls}: never"));
+        assert_eq!(world.verify(&tokens).err(), Some(TokenError::Revoked), "{calls}");
+        assert!(world.try_login("dr.adeyemi", PASSWORD).await.is_err(), "{calls}: disabled");
+        let restarted = world.restarted().await;
+        let after = restarted.verify(tokens.access_token().expose_secret());
+        assert_eq!(after.err(), Some(TokenError::Revoked), "{calls}: after a restart");
     }
 }

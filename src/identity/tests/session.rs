@@ -1,6 +1,6 @@
 //! Refresh tokens: rotation, reuse, and the ends of a session.
 
-use super::{PASSWORD, World, tenant};
+use super::{PASSWORD, World, account, tenant};
 use crate::{
     identity::{IdentityOptions, RefreshError, TokenError},
     secret::ExposeSecret,
@@ -188,11 +188,76 @@ async fn an_outage_of_the_store_costs_no_session() {
 async fn a_refresh_sees_what_has_become_of_the_account() {
     let world = World::with(IdentityOptions::new(super::ISSUER)).await;
     let tokens = world.login().await;
-    world.identity.set_role(&world.clinic, world.user, "owner").await.expect("changed");
+    world.identity.set_role(&world.admin(), &world.clinic, world.user, "owner").await.expect("changed");
     assert!(invalid(&world.refresh(tokens.refresh_token()).await), "a new role needs a new login");
     let tokens = world.login().await;
     assert_eq!(tokens.principal().role(), "owner");
-    world.identity.set_disabled(&world.clinic, world.user, true).await.expect("changed");
+    world.identity.set_disabled(&world.admin(), &world.clinic, world.user, true).await.expect("changed");
     assert!(invalid(&world.refresh(tokens.refresh_token()).await));
     assert!(world.try_login("dr.adeyemi", PASSWORD).await.is_err());
+}
+
+#[tokio::test]
+async fn a_login_beyond_the_bound_ends_the_oldest_session_and_no_other() {
+    let world = World::new().await;
+    let other = world.identity.create_account(&world.admin(), &world.clinic, account("nurse")).await.expect("made");
+    let nurse = world.try_login("nurse", PASSWORD).await.expect("in");
+    let mut sessions = Vec::new();
+    for _ in 0..16 {
+        sessions.push(world.login().await);
+    }
+    for tokens in &sessions {
+        assert!(world.verify(tokens).is_ok(), "sixteen are allowed");
+    }
+    sessions.push(world.login().await);
+    assert_eq!(world.verify(&sessions[0]).err(), Some(TokenError::Revoked));
+    assert!(invalid(&world.refresh(sessions[0].refresh_token()).await));
+    for tokens in &sessions[1..] {
+        assert!(world.verify(tokens).is_ok());
+    }
+    assert!(world.verify(&nurse).is_ok(), "another user's are not counted");
+    // One that ended by itself makes room: nobody else has to go.
+    world.identity.logout(&world.trail(), sessions[8].principal()).await.expect("out");
+    sessions.push(world.login().await);
+    assert!(world.verify(&sessions[1]).is_ok());
+    let ended: Vec<_> = world.records().await.into_iter().filter(|r| r.reason() == Some("too_many_sessions")).collect();
+    assert_eq!(ended.len(), 1);
+    assert_eq!((ended[0].about(), ended[0].session()), (Some(world.user), Some(sessions[0].principal().session())));
+    assert_ne!(other, world.user);
+}
+
+#[tokio::test]
+async fn sessions_that_are_over_are_not_counted() {
+    let one = std::num::NonZeroUsize::new(2).expect("not zero");
+    let world = World::with(IdentityOptions::new(super::ISSUER).with_sessions_per_user(one)).await;
+    let idle = world.login().await;
+    world.advance(15 * 60);
+    let stays = world.login().await;
+    let newest = world.login().await;
+    assert!(world.verify(&idle).is_err());
+    assert!(world.verify(&stays).is_ok() && world.verify(&newest).is_ok());
+    // Nor those of an earlier epoch.
+    world.identity.end_sessions(&world.admin(), &world.clinic, world.user).await.expect("ended");
+    let (first, second) = (world.login().await, world.login().await);
+    assert!(world.verify(&first).is_ok() && world.verify(&second).is_ok());
+    let third = world.login().await;
+    assert!(world.verify(&first).is_err() && world.verify(&second).is_ok() && world.verify(&third).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn parallel_logins_do_not_get_past_the_bound() {
+    let two = std::num::NonZeroUsize::new(2).expect("not zero");
+    let world = std::sync::Arc::new(World::with(IdentityOptions::new(super::ISSUER).with_sessions_per_user(two)).await);
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move { world.login().await })
+        })
+        .collect();
+    let mut tokens = Vec::new();
+    for task in tasks {
+        tokens.push(task.await.expect("no panic"));
+    }
+    let live = tokens.iter().filter(|tokens| world.verify(tokens).is_ok()).count();
+    assert_eq!(live, 2);
 }

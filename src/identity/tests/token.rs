@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{ISSUER, World};
 use crate::{
     codec::{base64url, unbase64url},
-    identity::{Identity, IdentityOptions, TokenError, signing_key},
+    identity::{Factor, Identity, IdentityOptions, TokenError, signing_key},
     secret::ExposeSecret,
 };
 
@@ -200,7 +200,9 @@ async fn attacks_on_the_claims() {
     }
 
     // From here on signed by the issuer's own key.
-    for name in ["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "auth_time", "tenant", "sid", "role", "epoch"] {
+    for name in
+        ["cv", "iss", "aud", "sub", "exp", "nbf", "iat", "jti", "auth_time", "amr", "tenant", "sid", "role", "epoch"]
+    {
         let token = key.sign(&h, &without(&claims, name));
         assert_eq!(world.identity.verify(&token).err(), Some(TokenError::Claims), "without {name}");
         let token = key.sign(&h, &with(&claims, name, Value::Null));
@@ -208,7 +210,8 @@ async fn attacks_on_the_claims() {
         let doubled = claims.to_string().replacen('{', &format!("{{\"{name}\":{},", claims[name]), 1);
         assert_eq!(world.identity.verify(&key.sign(&h, &doubled)).err(), Some(TokenError::Claims), "{name} twice");
     }
-    let order = ["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "auth_time", "tenant", "sid", "role", "epoch"];
+    let order =
+        ["cv", "iss", "aud", "sub", "exp", "nbf", "iat", "jti", "auth_time", "amr", "tenant", "sid", "role", "epoch"];
     let list = Value::from(order.map(|name| claims[name].clone()).to_vec()).to_string();
     use TokenError::{Audience, Claims, Issuer, NotYetValid, TooLongLived};
     let day = 24 * 60 * 60;
@@ -227,6 +230,22 @@ async fn attacks_on_the_claims() {
         ("sub in capitals", with(&claims, "sub", json!(world.user.to_string().to_uppercase())), Claims),
         ("role empty", with(&claims, "role", json!("")), Claims),
         ("role with a space", with(&claims, "role", json!("doctor owner")), Claims),
+        ("role with a hyphen", with(&claims, "role", json!("doctor-owner")), Claims),
+        ("claims of a newer version", with(&claims, "cv", json!(2)), Claims),
+        ("claims of no version", with(&claims, "cv", json!(0)), Claims),
+        (
+            "a newer version and its new claim",
+            {
+                let mut newer = claims.clone();
+                newer["cv"] = json!(2);
+                with(&newer, "cnf", json!({"jkt": "x"}))
+            },
+            Claims,
+        ),
+        ("no factor", with(&claims, "amr", json!([])), Claims),
+        ("one factor twice", with(&claims, "amr", json!(["pwd", "pwd"])), Claims),
+        ("a factor that this server does not know", with(&claims, "amr", json!(["pwd", "telepathy"])), Claims),
+        ("a factor that is no list", with(&claims, "amr", json!("pwd")), Claims),
         ("epoch negative", with(&claims, "epoch", json!(-1)), Claims),
         ("exp a text", with(&claims, "exp", json!(exp.to_string())), Claims),
         ("exp a fraction", with(&claims, "exp", json!(exp as f64 + 0.5)), Claims),
@@ -289,8 +308,13 @@ async fn a_token_says_who_and_no_more() {
     assert_eq!(principal.authenticated_at(), tokens.principal().authenticated_at());
     let claims = part(tokens.access_token().expose_secret(), 1);
     let names: Vec<_> = claims.as_object().expect("an object").keys().map(String::as_str).collect();
-    let expected = ["aud", "auth_time", "epoch", "exp", "iat", "iss", "jti", "nbf", "role", "sid", "sub", "tenant"];
+    let expected =
+        ["amr", "aud", "auth_time", "cv", "epoch", "exp", "iat", "iss", "jti", "nbf", "role", "sid", "sub", "tenant"];
     assert_eq!(names, expected);
+    assert_eq!((&claims["cv"], &claims["amr"]), (&json!(1), &json!(["pwd"])));
+    assert_eq!((principal.factors(), tokens.principal().factors()), (&[Factor::Password][..], &[Factor::Password][..]));
+    let next = world.refresh(tokens.refresh_token()).await.expect("current");
+    assert_eq!(next.principal().factors()[0].as_str(), "pwd", "a refresh adds none");
 }
 
 #[tokio::test]
@@ -376,6 +400,7 @@ fn settings_weaker_than_their_bounds_are_refused() {
         ("idle below the access token", good().with_idle(secs(599))),
         ("idle above absolute", good().with_idle(secs(9 * 3600))),
         ("a session without end", good().with_absolute(Duration::MAX)),
+        ("too many sessions", good().with_sessions_per_user(std::num::NonZeroUsize::MAX)),
         ("a short password", good().with_min_password(14)),
         ("no issuer", IdentityOptions::new("")),
         ("an audience with a space", good().with_audience("a b")),

@@ -240,7 +240,10 @@ impl Bench {
             account = account.with_subject(subject);
         }
         let identity = self.ward.identity();
-        let id = identity.create_account(tenant, account).await.expect("an account");
+        let (making, mut made) = self.trail();
+        let _operator = self.danger::<AdmitPatients>(&making, tenant);
+        let id = identity.create_account(&making, tenant, account).await.expect("an account");
+        made.finish(End::Completed);
         let (trail, mut closer) = self.trail();
         let tokens = identity.login(&trail, tenant, &name, PASSWORD.into()).await.expect("in");
         closer.finish(End::Completed);

@@ -230,13 +230,18 @@ pub(super) async fn write_note(
     text("text", &new.text, 65_536)?;
     let author = grant.user().ok_or_else(Problem::forbidden)?;
     let chart = grant.subject(patient).await?;
-    let (id, at) = (RowId::generate(&*app.clock), app.clock.now());
+    let (id, at) = (RowId::generate(&*app.clock), now(&app));
     let mut tx = app.db.change(&chart, Change::create("notes", id)).await?;
     must_be_patient(tx.conn(), patient).await?;
     insert_note(tx.conn(), &chart, patient, id, author, at, &new.text, false).await?;
     tx.commit().await?;
     let view = NoteView { id: id.into(), author: author.into(), at, text: new.text, test: false };
     Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// The time as a column keeps it, so that what is answered now is what is read later.
+fn now(app: &App) -> Timestamp {
+    time(app.clock.now().as_millisecond())
 }
 
 #[expect(clippy::too_many_arguments, reason = "the columns of a row")]
@@ -322,7 +327,7 @@ pub(super) async fn prescribe(
     text("instructions", &new.instructions, 4096)?;
     let prescriber = grant.user().ok_or_else(Problem::forbidden)?;
     let chart = grant.subject(patient).await?;
-    let (id, at) = (RowId::generate(&*app.clock), app.clock.now());
+    let (id, at) = (RowId::generate(&*app.clock), now(&app));
     let mut tx = app.db.change(&chart, Change::create("prescriptions", id)).await?;
     must_be_patient(tx.conn(), patient).await?;
     let row = PrescriptionRow {

@@ -80,12 +80,42 @@ async fn the_name_of_the_handshake_must_be_the_name_of_the_request() {
 #[tokio::test]
 async fn an_address_in_place_of_a_name_is_421() {
     let site = Site::start().await;
-    // The certificate names no address, so an honest client goes no further than the handshake.
-    let refused = tokio::spawn({
-        let client = site.at("127.0.0.1");
-        async move { client.get("/healthz").await.status }
-    });
-    assert!(refused.await.is_err(), "the certificate is valid for an address");
+    // The certificate is valid for it, and still no clinic is there.
+    site.at("127.0.0.1").get("/healthz").await.expect_problem(421, &["127.0.0.1"]);
     let reply = site.guest(HOME).with_authority("127.0.0.1").get("/healthz").await;
     reply.expect_problem(421, &["127.0.0.1"]);
+}
+
+/// What does not parse as HTTP never becomes a request: it is refused with an empty answer, before any header is put on.
+#[tokio::test]
+async fn what_is_no_http_is_refused_without_a_word() {
+    let site = Site::start().await;
+    let host = format!("host: {HOST}\r\n");
+    for (name, bytes) in [
+        ("no method", format!(" / HTTP/1.1\r\n{host}")),
+        ("no version", format!("GET /canary-7f3a\r\n{host}")),
+        ("version 3", format!("GET /canary-7f3a HTTP/3.0\r\n{host}")),
+        ("a header without a colon", format!("GET / HTTP/1.1\r\n{host}canary-7f3a\r\n")),
+        ("a space before the colon", format!("GET / HTTP/1.1\r\n{host}x-a : canary-7f3a\r\n")),
+        ("a folded header", format!("GET / HTTP/1.1\r\n{host}x-a: b\r\n canary-7f3a\r\n")),
+        ("NUL in a header", format!("GET / HTTP/1.1\r\n{host}x-a: canary-7f3a\0\r\n")),
+        ("a bare carriage return", format!("GET / HTTP/1.1\r\n{host}x-a: canary-7f3a\rx-b: c\r\n")),
+        ("two lengths", format!("POST /api/login HTTP/1.1\r\n{host}content-length: 3\r\ncontent-length: 4\r\n")),
+        ("a signed length", format!("POST /api/login HTTP/1.1\r\n{host}content-length: +3\r\n")),
+        ("an unknown coding", format!("POST /api/login HTTP/1.1\r\n{host}transfer-encoding: canary-7f3a\r\n")),
+        ("chunked, but not last", format!("POST /api/login HTTP/1.1\r\n{host}transfer-encoding: chunked, gzip\r\n")),
+        ("too many headers", format!("GET / HTTP/1.1\r\n{host}{}", "x-a: canary-7f3a\r\n".repeat(200))),
+        ("a head too long", format!("GET / HTTP/1.1\r\n{host}x-a: {}\r\n", "a".repeat(64 << 10))),
+        ("a path too long", format!("GET /{} HTTP/1.1\r\n{host}", "a".repeat(64 << 10))),
+    ] {
+        let reply = site.raw(HOST, &format!("{bytes}connection: close\r\n\r\n")).await;
+        assert!([400, 414, 431].contains(&reply.status.as_u16()), "{name}: {reply:?}");
+        assert!(reply.body.is_empty() && !reply.holds("canary"), "{name}: {reply:?}");
+        assert!(!reply.headers.contains_key("server"), "{name}");
+    }
+    // A length and chunks at once: one of the two lies, and the chunks are what counts (RFC 9112 §6.3).
+    let both = format!("POST /api/login HTTP/1.1\r\n{host}content-length: 5\r\ntransfer-encoding: chunked\r\n");
+    let smuggled = format!("0\r\n\r\nGET /api/me HTTP/1.1\r\n{host}\r\n");
+    let reply = site.raw(HOST, &format!("{both}connection: close\r\n\r\n{smuggled}")).await;
+    assert!(reply.status.is_client_error(), "{reply:?}");
 }

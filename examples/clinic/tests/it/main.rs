@@ -1,9 +1,12 @@
 //! Tests of the clinic through its public parts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod canary;
 mod certs;
 mod contract;
 mod crash;
+mod disk;
+mod files;
 mod fixtures;
 mod harness;
 mod headers;
@@ -15,4 +18,5 @@ mod process;
 mod roles;
 mod serve;
 mod session;
+mod start;
 mod tls;

@@ -1,0 +1,173 @@
+//! Data folders: laid out once, copied often, and read as bytes.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clinic::app::{self, Demo};
+use serde_json::Value;
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+use tower_ward::clock::{Clock, SystemClock};
+
+use super::args;
+
+/// A new folder with the demo laid out in it.
+pub(crate) async fn demo_folder() -> TempDir {
+    let template = template().await;
+    let dir = tempfile::tempdir().unwrap();
+    copy(&template, dir.path());
+    dir
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name());
+        if path.is_dir() {
+            fs::create_dir(to.join(&name)).unwrap();
+            copy(&path, &to.join(&name));
+        } else {
+            fs::copy(&path, to.join(&name)).unwrap();
+        }
+    }
+}
+
+/// The laid-out demo of this build and day. The first test to come makes it; the others wait.
+async fn template() -> PathBuf {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clinic-template");
+    fs::create_dir_all(&home).unwrap();
+    let binary = fs::metadata(std::env::current_exe().unwrap()).unwrap();
+    let built = binary.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    // Policy and fixtures are part of the binary. The demo's dates count from the day on which it is laid out.
+    let day = SystemClock::new().now().as_second() / 86_400;
+    let name = format!("{built:x}-{:x}-{day}", binary.len());
+    let ready = home.join(&name);
+
+    let lock = fs::File::create(home.join("lock")).unwrap();
+    lock.lock().unwrap();
+    if !ready.exists() {
+        for old in fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+            fs::remove_dir_all(old).unwrap();
+        }
+        let making = home.join("making");
+        let server = app::start(&args(&making), |_| ()).await.unwrap();
+        let _ = server.run(async {}).await.unwrap();
+        fs::rename(&making, &ready).unwrap();
+    }
+    lock.unlock().unwrap();
+    ready
+}
+/// The records in a ledger's folder. They are read as bytes, so that nothing which writes them says what is in them.
+pub(crate) fn records(ledger: &Path) -> Vec<Value> {
+    const START: &[u8] = br#"{"v":1,"index":"#;
+    let mut found = Vec::new();
+    for file in files(ledger).into_iter().filter(|f| f.extension().is_some_and(|e| e == "seg")) {
+        let mut bytes = fs::read(file).unwrap();
+        // Files are made longer than what they hold.
+        bytes.truncate(bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1));
+        for at in (0..bytes.len()).filter(|at| bytes[*at..].starts_with(START)) {
+            found.extend(serde_json::Deserializer::from_slice(&bytes[at..]).into_iter().next().and_then(Result::ok));
+        }
+    }
+    found
+}
+
+/// Every file below a folder.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What a file holds, unless it is gone by now: a database that closes takes its log away.
+pub(crate) fn read(path: &Path) -> Option<Vec<u8>> {
+    match fs::read(path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{}: {error}", path.display()),
+    }
+}
+
+pub(crate) fn read_demo(dir: &Path) -> Demo {
+    serde_json::from_slice(&fs::read(dir.join("demo.json")).unwrap()).unwrap()
+}
+/// A connection to a clinic's file, whose server does not run.
+pub(crate) async fn open_file(data: &Path, tenant: &str) -> SqliteConnection {
+    let path = data.join(format!("clinics/{tenant}.sqlite"));
+    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
+}
+
+/// Moves what a clinic's write-ahead log holds into its file.
+pub(crate) async fn checkpoint(data: &Path, tenant: &str) {
+    let mut file = open_file(data, tenant).await;
+    let (busy, ..): (i64, i64, i64) =
+        sqlx::query_as("pragma wal_checkpoint(truncate)").fetch_one(&mut file).await.unwrap();
+    assert_eq!(busy, 0);
+    file.close().await.unwrap();
+}
+
+/// Whether `needle` stands in `hay`.
+pub(crate) fn find(hay: &[u8], needle: &[u8]) -> bool {
+    assert!(!needle.is_empty());
+    hay.windows(needle.len()).any(|window| window == needle)
+}
+/// Texts that must not be found, looked for all at once.
+pub(crate) struct Needles {
+    /// By the first bytes; the hay is folded to lower case for the ones that are.
+    by_start: HashMap<[u8; Self::START], Vec<(String, bool)>>,
+    starts: Vec<bool>,
+}
+
+impl Needles {
+    /// Shorter ones would be found by chance in so many random bytes.
+    pub(crate) const START: usize = 6;
+    /// From this length on, case does not matter: chance is out of the question all the same.
+    const FOLDED: usize = 8;
+
+    pub(crate) fn new(texts: impl IntoIterator<Item = String>) -> Self {
+        let mut by_start: HashMap<_, Vec<_>> = HashMap::new();
+        let mut starts = vec![false; 1 << 16];
+        for text in texts.into_iter().collect::<BTreeSet<_>>() {
+            let folded = text.len() >= Self::FOLDED;
+            let needle = if folded { text.to_ascii_lowercase() } else { text };
+            let Some(start) = needle.as_bytes().first_chunk::<{ Self::START }>() else { continue };
+            let lower = start.map(|b| b.to_ascii_lowercase());
+            starts[usize::from(lower[0]) << 8 | usize::from(lower[1])] = true;
+            by_start.entry(lower).or_default().push((needle, folded));
+        }
+        Self { by_start, starts }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_start.values().map(Vec::len).sum()
+    }
+
+    /// The first of them that stands in `hay`.
+    pub(crate) fn found_in(&self, hay: &[u8]) -> Option<&str> {
+        // Most of a ledger's file is empty.
+        let hay = &hay[..hay.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1)];
+        let lower = hay.to_ascii_lowercase();
+        for at in 0..lower.len().saturating_sub(Self::START - 1) {
+            if !self.starts[usize::from(lower[at]) << 8 | usize::from(lower[at + 1])] {
+                continue;
+            }
+            let start = lower[at..].first_chunk::<{ Self::START }>().unwrap();
+            for (needle, folded) in self.by_start.get(start).into_iter().flatten() {
+                if (if *folded { &lower } else { hay })[at..].starts_with(needle.as_bytes()) {
+                    return Some(needle);
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,18 @@
+//! Without a ledger.
+use tower_ward::{
+    access::{NoRelations, Policy},
+    audit::Ledger,
+    identity::Identity,
+    keys::Keyring,
+    stack::Ward,
+    tenant::Hosts,
+};
+
+#[allow(unused, reason = "a step is missing")]
+pub fn ward(keyring: Keyring, ledger: Ledger, identity: Identity, hosts: Hosts, policy: Policy) {
+    let _ = Ward::builder().keys(keyring).authenticate(identity);
+}
+
+fn main() {
+    let _ = NoRelations;
+}

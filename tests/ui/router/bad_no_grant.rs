@@ -1,0 +1,17 @@
+//! A handler that forgot its grant.
+use tower_ward::{
+    axum::{Path, Router},
+    id::SubjectId,
+};
+
+tower_ward::permissions! { pub ReadNotes = "notes.read"; pub ReadSchedule = "schedule.read"; }
+
+async fn read_notes(Path(_): Path<SubjectId>) -> &'static str {
+    "notes"
+}
+
+pub fn routes(ward: &tower_ward::stack::Ward) -> Router {
+    Router::new(ward).get("/patients/{id}/notes", read_notes)
+}
+
+fn main() {}
