@@ -8,6 +8,7 @@ use std::{
 
 const SECURITY: &str = include_str!("../../SECURITY.md");
 const ATTACKERS: &str = include_str!("../../docs/threats.md");
+const STEPS: &str = include_str!("../../scripts/test");
 
 #[test]
 fn every_test_that_the_threat_model_names_exists() {
@@ -25,6 +26,8 @@ fn a_line_without_its_proof_is_caught() {
         ("| N1 | a threat | a mitigation | `it_holds` |", true),
         ("| N1 | a threat | a mitigation | not yet |", true),
         ("| N1 | a threat | a mitigation | planned |", true),
+        ("| N1 | a threat | a mitigation | `it_holds` `scripts/test:deny` |", true),
+        ("| N1 | a threat | a mitigation | `scripts/test:deny_all` |", false),
         ("| N1 | a threat | a mitigation | `it_held` |", false),
         ("| N1 | a threat | a mitigation | `it_holds` `it_held` |", false),
         ("| N1 | a threat | a mitigation | |", false),
@@ -34,6 +37,25 @@ fn a_line_without_its_proof_is_caught() {
         let rows = rows(row);
         assert_eq!(rows.iter().all(|row| fault(row, &tests).is_none()), sound, "{row}");
     }
+}
+
+/// A variable that weakens the server would have to be read first.
+#[test]
+fn nothing_reads_the_environment_but_where_keys_come_from() {
+    let mut readers = Vec::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    each_file(vec![source.clone()], &mut |path, text| {
+        let reads = text.lines().any(|line| {
+            let code = line.split("//").next().unwrap_or_default();
+            ["env::var", "env::{", "env::*", "env;", "option_env!", "cfg!(debug"].iter().any(|word| code.contains(word))
+        });
+        if reads {
+            readers.push(path.strip_prefix(&source).expect("the walk began at src").display().to_string());
+        }
+    });
+    // Test code that starts programs reads what it started them with.
+    readers.retain(|file| !file.contains("tests"));
+    assert_eq!(readers, ["keys/root.rs"]);
 }
 
 #[test]
@@ -61,9 +83,12 @@ fn fault(row: &[&str], tests: &BTreeSet<String>) -> Option<String> {
     }
     let named = proof.split(' ').all(|word| {
         let name = word.strip_prefix('`').and_then(|word| word.strip_suffix('`'));
-        name.is_some_and(|name| tests.contains(name))
+        name.is_some_and(|name| match name.strip_prefix("scripts/test:") {
+            Some(step) => STEPS.contains(&format!("\nstep_{step}() {{\n")),
+            None => tests.contains(name),
+        })
     });
-    (!named).then(|| format!("{id}: `{proof}` is neither tests that exist, nor `not yet`, nor `planned`"))
+    (!named).then(|| format!("{id}: `{proof}` is neither tests or steps that exist, nor `not yet`, nor `planned`"))
 }
 
 /// The rows of tables that begin with an id such as `N1`.
@@ -84,20 +109,25 @@ fn is_id(text: &str) -> bool {
 /// The names of the functions under a `#[test]` or `#[tokio::test]`, in the library, its tests and the clinic.
 fn tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders: Vec<PathBuf> = ["src", "tests", "examples"].map(|folder| root.join(folder)).into();
     let mut names = BTreeSet::new();
+    each_file(["src", "tests", "examples"].map(|folder| root.join(folder)).into(), &mut |_, text| {
+        names.extend(tests_of(text));
+    });
+    names
+}
+
+/// Every Rust file in these folders, with its text.
+fn each_file(mut folders: Vec<PathBuf>, visit: &mut dyn FnMut(&Path, &str)) {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("the source is readable") {
             let path = entry.expect("the source is readable").path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).expect("the source is UTF-8");
-                names.extend(tests_of(&text));
+                visit(&path, &fs::read_to_string(&path).expect("the source is UTF-8"));
             }
         }
     }
-    names
 }
 
 fn tests_of(text: &str) -> Vec<String> {
