@@ -22,7 +22,7 @@ async fn body_for(method: &Method, path: &str, id: Uuid, owner: &Client) -> Opti
     }
 }
 
-// proves GLM-16, CCA-14: every cell of the golden matrix, from outside.
+// proves GLM-16: every cell of the golden matrix, from outside.
 #[tokio::test]
 async fn every_role_may_do_what_the_matrix_says_and_nothing_else() {
     let site = Site::start().await;
