@@ -20,7 +20,8 @@ use crate::{
 /// # Security
 ///
 /// Everything that the guard would have checked is the caller's to check: who the user is, whose clinic it is, and
-/// whether he may. `reason` is a fixed sentence of the application's, and must hold nothing about a person.
+/// whether he may. `trail` MUST be the request's own: a response waits for the records on its own trail and no other.
+/// `reason` is a fixed sentence of the application's, and must hold nothing about a person.
 pub fn danger_grant<P: Permission>(
     trail: &Trail,
     keyring: &Keyring,

@@ -11,7 +11,9 @@
 //! 4. A door of the grant checks, in this order: does one of the relations hold to this person; is the person's key here;
 //!    and then enqueues the record, with nothing awaited in between. Only then is there a [`SubjectGrant`].
 //! 5. A person who is absent, of another clinic, erased, or not related is one answer: [`DoorError::NotFound`].
-//! 6. When the request ends, every grant of it ends.
+//! 6. A response and a commit wait by themselves until the record is durable. Whatever leaves by another way waits by
+//!    hand: `grant.trail().settled().await?` before an outbound call.
+//! 7. When the request ends, every grant of it ends.
 //!
 //! # Deployment caveat
 //!

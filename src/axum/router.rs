@@ -290,3 +290,6 @@ fn mark(used: UsedTrail, mut response: Response) -> Response {
     response.extensions_mut().insert(used);
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -297,6 +297,47 @@ async fn a_principal_beyond_its_quota_is_429_from_every_address_and_nobody_else_
 
 // ── What must not go out ───────────────────────────────────────────────────────────────────────────────────────────
 
+// Invariant 2, for what leaves by another way than the response.
+#[tokio::test]
+async fn an_outbound_call_is_not_made_before_the_record_of_what_it_sends_is_durable() {
+    let bench = Bench::with(small_segments()).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let service = bench.serve(|router| {
+        router.post("/send/{id}", move |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| {
+            let counted = Arc::clone(&counted);
+            async move {
+                let _chart = grant.subject(id).await?;
+                grant.trail().settled().await?;
+                counted.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, Problem>("sent")
+            }
+        })
+    });
+    let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let path = format!("/send/{patient}");
+    let opened_before = opened_of(&bench.records().await, patient);
+    let blocked = bench.block_ledger().await;
+    let mut sent = 0;
+    loop {
+        let reply = post(&service, &owner, &path, "").await;
+        if reply.status != 200 {
+            reply.is_problem(503);
+            break;
+        }
+        sent += 1;
+        assert!(sent < 1_000, "the segment never ran full");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), sent, "who was refused has sent nothing");
+    blocked.unblock(bench.ward.ledger()).await;
+    assert!(opened_of(&bench.records().await, patient) - opened_before >= sent, "each call has its record");
+}
+
+fn opened_of(records: &[tower_ward::audit::Record], patient: SubjectId) -> usize {
+    records.iter().filter(|r| r.kind() == tower_ward::audit::Kind::Opened && r.subjects().contains(&patient)).count()
+}
+
 // proves CLA-17, and "no byte leaves before its record is durable"
 #[tokio::test]
 async fn while_the_ledger_cannot_write_nothing_that_a_handler_opened_is_sent() {
