@@ -74,7 +74,7 @@ fn cover(bytes: &mut [u8], text: &[u8]) {
     }
 }
 
-// proves GLM-01, CLA-05: first form, for all but the user names of logins.
+// proves GLM-01: its first form, and not for the user names of logins, which stand in clear.
 #[tokio::test]
 async fn no_file_holds_a_word_of_anybodys_record() {
     let needles = everything_personal();

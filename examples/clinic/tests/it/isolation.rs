@@ -31,7 +31,7 @@ fn strangers(site: &Site, role: &str, reach: &BTreeSet<Uuid>) -> Vec<(&'static s
     strangers
 }
 
-// proves GLM-12, GLM-17, GLM-18, CLA-11, CLA-23, CCA-28, MED-06: with `files`, which moves ciphertext about.
+// proves GLM-12, GLM-17, GLM-18, CLA-11, CLA-23, CCA-28: with `files`, which moves ciphertext about.
 #[tokio::test]
 async fn a_foreign_an_absent_and_an_unassigned_patient_are_one_404_on_every_route() {
     let site = Site::start().await;

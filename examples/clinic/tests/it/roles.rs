@@ -22,7 +22,7 @@ async fn body_for(method: &Method, path: &str, id: Uuid, owner: &Client) -> Opti
     }
 }
 
-// proves GLM-16, CCA-14: every cell of the golden matrix, from outside.
+// proves GLM-16: every cell of the golden matrix, from outside.
 #[tokio::test]
 async fn every_role_may_do_what_the_matrix_says_and_nothing_else() {
     let site = Site::start().await;
@@ -194,19 +194,17 @@ async fn the_owner_sees_who_opened_a_record_and_is_seen_seeing_it() {
     // The front desk is refused, and that is no opening of this record.
     site.login(HOME, "receptionist").await.get(&timeline).await.expect_problem(403, &[&id.to_string()]);
 
-    // A refusal waits for no disk, so its record may come a moment after its answer.
-    let refused = async || {
-        let entries = owner.get(&timeline).await.json();
-        entries.as_array().unwrap().iter().any(|e| e["kind"] == "refused" || !e["reason"].is_null())
-    };
+    // Nobody waits for the record of a refusal or of an outcome, so it may come a moment after the answer.
+    let mut looks_made = 1;
+    let mut seen = before.clone();
     for _ in 0..100 {
-        if refused().await {
+        seen = owner.get(&timeline).await;
+        looks_made += 1;
+        if seen.expect(200).holds("no_relation") && seen.holds("committed") {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let seen = owner.get(&timeline).await;
-    seen.expect(200);
     assert!(!seen.holds("Timeline."));
     let seen = seen.json();
     let entries: Vec<&Value> =
@@ -225,7 +223,7 @@ async fn the_owner_sees_who_opened_a_record_and_is_seen_seeing_it() {
     );
     assert!(entries.iter().any(|e| e["outcome"] == "committed"), "{entries:#?}");
     assert!(entries.iter().any(|e| e["reason"] == "no_relation" && e["role"] == "caregiver"), "{entries:#?}");
-    // The owner's first look is in it too, and the next look shows this one.
+    // The owner's looks are in it too.
     let looks = |entries: &Value| {
         entries
             .as_array()
@@ -234,10 +232,9 @@ async fn the_owner_sees_who_opened_a_record_and_is_seen_seeing_it() {
             .filter(|e| e["permission"] == "timeline.read" && e["role"] == "owner")
             .count()
     };
-    let first = looks(&seen);
-    assert!(first >= 1, "{entries:#?}");
-    assert_eq!(looks(&owner.get(&timeline).await.json()), first + 1);
-    assert_eq!(last(&before.json()), since);
+    // Whether a look sees itself depends on how fast the disk is; that the next one sees it does not.
+    let next = looks(&owner.get(&timeline).await.json());
+    assert!(next == looks_made || next == looks_made + 1, "{next} of {looks_made} looks are recorded");
 }
 
 #[tokio::test]
