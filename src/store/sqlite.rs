@@ -7,7 +7,7 @@ use std::{
 };
 
 use sqlx::{
-    Row, Sqlite, SqlitePool, Transaction,
+    Connection as _, Row, Sqlite, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
@@ -75,7 +75,9 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .pragma("secure_delete", "ON")
             .pragma("trusted_schema", "OFF");
-        let pool = || SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT);
+        let pool = || {
+            SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT).after_release(|conn, _| Box::pin(is_at_rest(conn)))
+        };
         let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
         initialise(&writer).await?;
         check_settings(&writer).await?;
@@ -249,6 +251,16 @@ fn create_private(path: &Path) -> std::io::Result<PathBuf> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)?;
     std::fs::canonicalize(path)
+}
+
+/// Whether a connection that is given back can be used again.
+///
+/// On a full or failing disk SQLite ends a transaction by itself. The driver's `ROLLBACK` fails then, and it goes on
+/// counting one as open: no other would ever begin on that connection. It is closed, and the next call opens another.
+async fn is_at_rest(conn: &mut SqliteConnection) -> sqlx::Result<bool> {
+    // The rollback is queued; the ping comes back behind it.
+    conn.ping().await?;
+    Ok(!conn.is_in_transaction())
 }
 
 /// Writes the schema into an empty file; leaves one of ours; refuses any other.

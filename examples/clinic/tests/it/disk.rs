@@ -372,3 +372,46 @@ async fn a_commit_whose_sync_failed_before_a_crash_is_what_the_ledger_says() {
     check_changes(data.path(), &records.all).await;
     clinic.kill();
 }
+
+#[test]
+fn a_full_disk_under_everything_refuses_and_recovers() {
+    if let Some(data) = on_small_disk("disk::a_full_disk_under_everything_refuses_and_recovers", "", "60m") {
+        run(full_disk(&data));
+    }
+}
+
+async fn full_disk(data: &Path) {
+    let clinic = Clinic::start(data);
+    let mut users = Users::of(&clinic).await;
+    let ballast = Ballast::fill(data);
+    let mut refused = 0;
+    until(async || {
+        let answer = users.receptionist.post("/api/patients", &somebody(CANARY)).await.unwrap();
+        if answer.status != StatusCode::CREATED {
+            users.check_refusal("register", &answer);
+            refused += 1;
+        }
+        let mut stranger = users.owner.clone();
+        stranger.token = None;
+        let user = clinic.demo.clinics[0].users.iter().find(|user| user.role == "owner").unwrap();
+        let login = json!({ "username": user.username, "password": user.password });
+        let answer = stranger.post("/api/login", &login).await.unwrap();
+        if answer.status != StatusCode::OK {
+            users.check_refusal("login", &answer);
+        }
+        refused == 5
+    })
+    .await;
+    ballast.drop();
+    // Keys, accounts and the clinic's file have each a writer that must not be left in the middle of something.
+    for _ in 0..3 {
+        let answer = users.receptionist.post("/api/patients", &somebody(CANARY)).await.unwrap();
+        assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+    }
+    clinic.login(0, "owner").await;
+    clinic.terminate();
+    assert!(clinic.ended().await.success());
+    let mut records = Records::of(&data.join("ledger"));
+    records.read_on();
+    check_changes(data, &records.all).await;
+}
