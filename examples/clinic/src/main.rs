@@ -22,11 +22,13 @@ fn main() -> ExitCode {
 
 async fn run() -> Result<(), app::Error> {
     let args = Args::parse();
+    // Before anything is started, so that nothing that was started is ended without a word.
+    let signalled = serve::signalled()?;
     let server = app::start(&args, |line| println!("{line}")).await?;
     println!("{}", server.greeting());
     let data = args.data.display();
     println!("  All logins: {data}/demo.json. The certificate to trust: {data}/ca.pem. Ctrl-C stops.");
-    if let serve::Ended::Cut(count) = server.run(serve::signalled()?).await? {
+    if let serve::Ended::Cut(count) = server.run(signalled).await? {
         eprintln!("{count} connection(s) were cut");
     }
     Ok(())
