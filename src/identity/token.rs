@@ -305,8 +305,9 @@ pub(super) fn fuzz(text: &str) -> bool {
         tenant: who.tenant(),
         session: who.session(),
         subject: who.subject(),
-        epoch: accepted.epoch,
+        epoch: who.epoch(),
         authenticated_at: who.authenticated_at(),
+        factors: who.factors(),
     };
     let times = (Timestamp::from_second(accepted.issued_at), Timestamp::from_second(accepted.expires));
     // Beyond the years that a timestamp has, no server mints; `check_time` refuses there.
@@ -316,7 +317,7 @@ pub(super) fn fuzz(text: &str) -> bool {
     let says = |token: &Verified| {
         let who = &token.principal;
         let ids = (who.user(), who.tenant().clone(), who.session(), who.subject());
-        (ids, who.role().to_owned(), who.authenticated_at(), token.epoch, token.issued_at)
+        (ids, who.role().to_owned(), who.authenticated_at(), who.epoch(), token.issued_at)
     };
     assert_eq!(says(&again), says(&accepted));
     true
