@@ -115,7 +115,7 @@ impl<P: Permission, R: Send> Cohort<P, R> {
         query: Q,
     ) -> Result<Self, DoorError> {
         let facts = Arc::clone(grant.facts());
-        if facts.trail.is_closed() {
+        if facts.trail.may_open().is_err() {
             return Err(Closed.into());
         }
         // A job that was issued for one person has no list to look at.

@@ -4,16 +4,19 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 use super::{Cohort, CohortQuery, DataClass, DoorError, Opens, Permission, RelationSource, Relations, Scope, contains};
 use crate::{
-    audit::{Action, Door, Record, Refusal, Trail},
+    audit::{Action, Door, Refusal, Timeline, Trail},
     clock::SharedClock,
     id::{SubjectId, TenantId, UserId},
     identity::Principal,
     keys::{KeyError, Keyring, SubjectKey, TenantKey},
 };
 
-/// The request (or job) that a grant belonged to has ended, so the grant opens nothing any more.
+/// The request (or job) that a grant belonged to has ended, or another one uses the grant, so it opens nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the request that this grant belonged to has ended: start background work from a job envelope")]
+#[error(
+    "the request that this grant belonged to has ended, or another request uses it: start background work from a job \
+     envelope, and open doors with the grant that the handler was given"
+)]
 pub struct Closed;
 
 /// What the doors need to open.
@@ -76,8 +79,9 @@ pub(crate) struct Facts {
 ///
 /// # Security
 ///
-/// It cannot be made, cloned or kept: the constructor is private, and every door fails once the request has ended. A
-/// door opens in this order: relation, key, and last, with nothing awaited in between, the record.
+/// It cannot be made, cloned or kept: the constructor is private, and every door fails once the request has ended, and
+/// in the handler of any other request, whose response would not wait for the record. A door opens in this order:
+/// relation, key, and last, with nothing awaited in between, the record.
 #[must_use]
 pub struct Grant<P> {
     facts: Arc<Facts>,
@@ -121,7 +125,7 @@ impl<P: Permission> Grant<P> {
     /// leaves before it is durable.
     pub async fn subject(&self, subject: SubjectId) -> Result<SubjectGrant<P>, DoorError> {
         let facts = &*self.facts;
-        if facts.trail.is_closed() {
+        if facts.trail.may_open().is_err() {
             return Err(Closed.into());
         }
         let holds = self.relations_to(subject).await.map_err(|e| self.failed(e, &[subject]))?;
@@ -237,7 +241,7 @@ impl<P: Permission> Grant<P> {
 
     fn clinic_wide(&self) -> Result<(), DoorError> {
         let facts = &*self.facts;
-        if facts.trail.is_closed() {
+        if facts.trail.may_open().is_err() {
             return Err(Closed.into());
         }
         let limited = matches!(facts.who, Who::Job { subject: Some(_), .. });
@@ -303,18 +307,18 @@ impl<P: Permission> SubjectGrant<P> {
         self.facts.who.user()
     }
 
-    /// What the ledger holds about this person, the newest `limit` records, oldest first. That the timeline was opened is
-    /// one of them, in the next reading.
+    /// What the ledger holds about this person: the newest `limit` records, or the newest `limit` of those before an
+    /// earlier part's [`older`](Timeline::older). That the timeline was opened is one of them.
     ///
     /// # Errors
     ///
     /// [`DoorError::Closed`] once the request has ended; [`DoorError::Timeline`] if the ledger cannot be read.
-    pub async fn timeline(&self, limit: usize) -> Result<Vec<Record>, DoorError> {
+    pub async fn timeline(&self, before: Option<u64>, limit: usize) -> Result<Timeline, DoorError> {
         let facts = &*self.facts;
-        if facts.trail.is_closed() {
+        if facts.trail.may_open().is_err() {
             return Err(Closed.into());
         }
-        facts.trail.timeline(&facts.tenant, self.subject, limit).await.map_err(DoorError::Timeline)
+        facts.trail.timeline(&facts.tenant, self.subject, before, limit).await.map_err(DoorError::Timeline)
     }
 }
 
@@ -497,7 +501,7 @@ impl<K: DataClass, P: Opens<K>> Opener<K> for SubjectGrant<P> {
     #[expect(private_interfaces, reason = "the trait is sealed; only `field` calls this")]
     fn sealing(&self) -> Result<Sealing<'_>, Closed> {
         const { assert!(contains(P::OPENS, K::ID), "`Opens` was implemented by hand: declare it in `permissions!`") };
-        if self.facts.trail.is_closed() {
+        if self.facts.trail.may_open().is_err() {
             return Err(Closed);
         }
         Ok(Sealing { tenant: &self.facts.tenant, subject: Some(self.subject), key: SealKey::Subject(&self.key) })
@@ -508,7 +512,7 @@ impl<K: DataClass, P: Opens<K>> Opener<K> for ClinicGrant<P> {
     #[expect(private_interfaces, reason = "the trait is sealed; only `field` calls this")]
     fn sealing(&self) -> Result<Sealing<'_>, Closed> {
         const { assert!(contains(P::OPENS, K::ID), "`Opens` was implemented by hand: declare it in `permissions!`") };
-        if self.facts.trail.is_closed() {
+        if self.facts.trail.may_open().is_err() {
             return Err(Closed);
         }
         Ok(Sealing { tenant: &self.facts.tenant, subject: None, key: SealKey::Tenant(&self.key) })
@@ -535,7 +539,7 @@ macro_rules! indexer {
                 const {
                     assert!(contains(P::OPENS, K::ID), "`Opens` was implemented by hand: declare it in `permissions!`");
                 };
-                if Authority::facts(self).trail.is_closed() { Err(Closed) } else { Ok(self.$key()) }
+                if Authority::facts(self).trail.may_open().is_err() { Err(Closed) } else { Ok(self.$key()) }
             }
         }
     )+ };

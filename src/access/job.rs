@@ -1,6 +1,12 @@
 //! Background work, from a signed envelope: nothing ambient.
 
-use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    marker::PhantomData,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -191,7 +197,7 @@ impl Jobs {
         if by.permission() != T::Permission::ID {
             return Err(JobError::Invalid);
         }
-        if facts.trail.is_closed() {
+        if facts.trail.may_open().is_err() {
             return Err(DoorError::from(Closed).into());
         }
         let issuer = Issuer { user: principal.user(), own: principal.subject() };
@@ -256,7 +262,8 @@ impl Jobs {
         let who = Who::Job { issued_by, own, subject: envelope.subject };
         let facts = Facts { trail: trail.clone(), tenant: envelope.tenant, who, doors: Arc::clone(doors) };
         let grant = Grant::new(Arc::new(facts), allowed);
-        let output = work(JobGrant { grant, subject: envelope.subject, _task: PhantomData }).await;
+        let mut work = pin!(work(JobGrant { grant, subject: envelope.subject, _task: PhantomData }));
+        let output = poll_fn(|context| trail.within(|| work.as_mut().poll(context))).await;
         let settled = trail.settled().await;
         closer.finish(if settled.is_ok() { End::Completed } else { End::Failed });
         settled.map_err(|_| JobError::Record)?;

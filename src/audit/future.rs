@@ -131,10 +131,10 @@ where
         loop {
             let answer = match this.state.as_mut().project() {
                 StateProj::Running { inner } => {
-                    match catch_unwind(AssertUnwindSafe(|| inner.poll(context))) {
+                    let trail = this.closer.as_ref().expect(ONCE).trail();
+                    match catch_unwind(AssertUnwindSafe(|| trail.within(|| inner.poll(context)))) {
                         Ok(Poll::Pending) => return Poll::Pending,
                         Ok(Poll::Ready(Ok(response))) => {
-                            let trail = this.closer.as_ref().expect(ONCE).trail();
                             match check(trail, &response) {
                                 Err(failure) => Err(failure),
                                 Ok(()) => match trail.wait() {

@@ -1,13 +1,19 @@
 //! Extractors that refuse with a [`Problem`]: axum's own send the parser's error, and with it a part of the input, back.
 
-use axum::extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection};
-use http::request::Parts;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use bytes::Bytes;
+use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::problem::Problem;
 
-/// A JSON body, both ways. In: `content-type: application/json` (415 otherwise), well formed and of the right shape (400
-/// otherwise), no larger than the router's limit (413 otherwise). Give the type `deny_unknown_fields`.
+/// A JSON body, both ways. In: one `content-type: application/json` (415 otherwise), well formed and of the right shape
+/// (400 otherwise), no larger than the router's limit (413 otherwise). Give the type `deny_unknown_fields`.
+///
+/// # Security
+///
+/// serde takes an array for a struct, its items in the order of the fields. Whatever stands before the server and looks
+/// at fields by name sees none then; the handler sees the same struct, so check values there.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -15,15 +21,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        match axum::Json::<T>::from_request(request, state).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(JsonRejection::MissingJsonContentType(_)) => Err(Problem::unsupported_media_type()),
-            Err(JsonRejection::BytesRejection(e)) if e.status() == http::StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(Problem::payload_too_large())
-            }
-            Err(_) => Err(Problem::bad_request("body")),
+        if !is_json(request.headers()) {
+            return Err(Problem::unsupported_media_type());
         }
+        let body = match Bytes::from_request(request, state).await {
+            Ok(body) => body,
+            Err(e) if e.status() == http::StatusCode::PAYLOAD_TOO_LARGE => return Err(Problem::payload_too_large()),
+            Err(_) => return Err(Problem::bad_request("body")),
+        };
+        serde_json::from_slice(&body).map(Self).map_err(|_| Problem::bad_request("body"))
     }
+}
+
+/// Whether there is one content type, and it is JSON: parameters such as `charset` aside, which JSON does not have.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut all = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(only), None) = (all.next(), all.next()) else { return false };
+    let essence = only.to_str().ok().and_then(|text| text.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 impl<T: Serialize> axum::response::IntoResponse for Json<T> {

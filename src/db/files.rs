@@ -176,6 +176,18 @@ impl Db {
         Ok(open.len())
     }
 
+    /// Closes the files, once no transaction uses them: SQLite then folds its log into them and removes it. A file that
+    /// is used again is not opened again.
+    pub async fn close(&self) {
+        let open: Vec<_> = self.0.open.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for cell in open {
+            if let Some(file) = cell.get() {
+                file.readers.close().await;
+                file.writer.close().await;
+            }
+        }
+    }
+
     pub(super) async fn file(&self, tenant: &TenantId) -> Result<Arc<File>, DbError> {
         self.file_with(tenant, false).await
     }

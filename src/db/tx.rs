@@ -136,12 +136,11 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`TxError::Db`] if the clinic's file cannot be read; [`TxError::Trail`] once the request has ended.
+    /// [`TxError::Db`] if the clinic's file cannot be read; [`TxError::Trail`] once the request has ended, and in the
+    /// handler of another.
     pub async fn read(&self, by: &impl Authority) -> Result<ReadTx, TxError> {
         let facts = by.facts();
-        if facts.trail.is_closed() {
-            return Err(TrailError::Closed.into());
-        }
+        facts.trail.may_open()?;
         let file = self.file(&facts.tenant).await?;
         Ok(ReadTx { tx: file.readers.begin().await? })
     }
@@ -154,9 +153,7 @@ impl Db {
     /// [`TxError::Trail`] if no record can be made now; [`TxError::Db`] if the clinic's file cannot be written.
     pub async fn change(&self, by: &impl OpenDoor, change: Change) -> Result<TenantTx, TxError> {
         let facts = by.facts();
-        if facts.trail.is_closed() {
-            return Err(TrailError::Closed.into());
-        }
+        facts.trail.may_open()?;
         let file = self.file(&facts.tenant).await?;
         let mut tx = file.writer.begin_with("BEGIN IMMEDIATE").await?;
         let subject = by.subject_id();
@@ -218,9 +215,7 @@ impl TenantTx {
     /// [`TxError::Trail`] if the request has ended or the records cannot be made durable: nothing was changed then.
     /// [`TxError::RolledBack`] and [`TxError::Unknown`] if the database failed.
     pub async fn commit(self) -> Result<(), TxError> {
-        if self.trail.is_closed() {
-            return Err(TrailError::Closed.into());
-        }
+        self.trail.may_open()?;
         self.trail.settled().await?;
         let Self { mut tx, mut attempt, readers, latch, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -123,8 +124,9 @@ where
                 Poll::Ready(answer) => answer?,
                 Poll::Pending => {
                     ready!(deadline.poll(cx));
-                    // Drops the handler: its trail ends as cancelled, and its transactions roll back.
-                    me.state.set(State::Late);
+                    // Drops the handler: its trail ends as cancelled, and its transactions roll back. It may panic while it is
+                    // dropped; the client gets its answer all the same.
+                    let _ = catch_unwind(AssertUnwindSafe(|| me.state.set(State::Late)));
                     let late = Problem::unavailable().with_reason("the request took longer than the deadline");
                     late.into_response().map(TrailBody::bare)
                 }

@@ -98,7 +98,7 @@ fn said(out: impl BufRead, each: &mut dyn FnMut(&str, u64)) {
 fn found(folder: &Path) -> HashSet<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ledger = open(folder);
-    let records = ledger.danger_timeline(&clinic(), patient(), usize::MAX).unwrap();
+    let records = ledger.danger_timeline(&clinic(), patient(), None, usize::MAX).unwrap().records;
     let count = records.len();
     let rows = records.iter().map(|r| u128::from_be_bytes(*r.row().unwrap().as_bytes()) as u64);
     let rows: HashSet<u64> = rows.collect();
@@ -349,8 +349,9 @@ async fn fill_up(folder: &Path) {
     drop(ledger);
     let ledger = open(folder);
     let found: HashSet<u64> = ledger
-        .danger_timeline(&clinic(), patient(), usize::MAX)
+        .danger_timeline(&clinic(), patient(), None, usize::MAX)
         .unwrap()
+        .records
         .iter()
         .map(|r| u128::from_be_bytes(*r.row().unwrap().as_bytes()) as u64)
         .collect();

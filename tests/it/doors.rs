@@ -11,6 +11,7 @@ use tower_ward::{
     audit::{Action, End, Kind, Record},
     axum::{Json, Path},
     clock::Clock,
+    db::Change,
     field::Encrypted,
     id::{SubjectId, UserId},
     problem::Problem,
@@ -334,11 +335,11 @@ async fn a_timeline_is_had_through_the_door_of_its_person_and_while_the_request_
     let (trail, mut closer) = bench.trail();
     let chart = bench.danger::<ReadNotes>(&trail, &bench.harbour).subject(patient).await.expect("open");
     trail.settled().await.expect("durable");
-    let timeline = chart.timeline(100).await.expect("read");
+    let timeline = chart.timeline(None, 100).await.expect("read").records;
     assert!(timeline.iter().any(|record| record.trail() == Some(trail.id())), "this very reading is in it");
     assert!(timeline.iter().all(|record| record.subjects().contains(&patient) && !record.subjects().contains(&other)));
     closer.finish(End::Completed);
-    assert!(matches!(chart.timeline(100).await, Err(DoorError::Closed(Closed))));
+    assert!(matches!(chart.timeline(None, 100).await, Err(DoorError::Closed(Closed))));
 }
 
 #[tokio::test]
@@ -420,6 +421,46 @@ async fn what_was_smuggled_out_of_a_request_opens_nothing_once_it_has_ended() {
     assert!(matches!(door, Err(DoorError::Closed(Closed))));
     assert!(matches!(sealed, Err(tower_ward::field::SealErrorKind::Closed(_))));
     assert!(!opened);
+}
+
+/// A grant that one request lends to another while both run: what the second opened with it would stand under the first
+/// one's name, and leave without waiting for the record.
+#[tokio::test]
+async fn a_grant_opens_nothing_in_the_handler_of_another_request() {
+    let bench = Bench::new().await;
+    let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let doctor = bench.user(&bench.harbour, "doctor").await;
+    let (lender, borrower) = tokio::sync::mpsc::channel(1);
+    let (borrower, over) = (Arc::new(tokio::sync::Mutex::new(borrower)), Arc::new(tokio::sync::Notify::new()));
+    let (db, ended) = (bench.db.clone(), Arc::clone(&over));
+    let lend = move |grant: Grant<ReadNotes>| {
+        let (lender, ended) = (lender.clone(), Arc::clone(&ended));
+        async move {
+            let chart = grant.subject(patient).await?;
+            assert!(lender.send((grant, chart)).await.is_ok());
+            ended.notified().await;
+            Ok::<_, Problem>("lent")
+        }
+    };
+    let borrow = move |_: Grant<ReadNotes>| {
+        let (borrower, db) = (Arc::clone(&borrower), db.clone());
+        async move {
+            let (grant, chart) = borrower.lock().await.recv().await.expect("lent");
+            let door = matches!(grant.subject(patient).await, Err(DoorError::Closed(Closed)));
+            let sealed = Encrypted::<NoteText>::seal(&"theirs".to_owned(), &chart, row_of(patient)).is_ok();
+            let read = db.read(&chart).await.is_ok();
+            let changed = db.change(&chart, Change::import("notes")).await.is_ok();
+            format!("{door} {sealed} {read} {changed}")
+        }
+    };
+    let service = bench.serve(|router| router.get("/lend", lend).get("/borrow", borrow));
+    let (lent, borrowed) = tokio::join!(get(&service, &owner, "/lend"), async {
+        let reply = get(&service, &doctor, "/borrow").await;
+        over.notify_one();
+        reply
+    });
+    assert_eq!((lent.body.as_str(), borrowed.body.as_str()), ("lent", "true false false false"));
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ pub struct Server {
     pub ward: Ward,
     /// What a script may rely on.
     pub demo: Demo,
+    db: Db,
     listener: Listener,
     plain: bool,
 }
@@ -119,7 +120,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     folder.write_private("demo.json", &serde_json::to_vec_pretty(&demo)?)?;
     let listener =
         if args.plain_http { Listener::plain(socket)? } else { Listener::tls(socket, certs.chain(), certs.key())? };
-    Ok(Server { service, ward: parts.ward, demo, listener, plain: args.plain_http })
+    Ok(Server { service, ward: parts.ward, demo, db: parts.app.db, listener, plain: args.plain_http })
 }
 
 const LOOPBACK_ONLY: &str =
@@ -204,6 +205,8 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, Error> {
         let extension = |facts: serve::ConnFacts| ConnInfo::new(facts.peer, facts.sni.as_deref().map(Into::into));
         let ended = serve::serve(self.listener, self.service, extension, Limits::default(), shutdown).await;
+        // What still holds a connection was cut, so this is for the log files alone, and not waited for at any price.
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.db.close()).await;
         self.ward.ledger().shutdown().await;
         Ok(ended)
     }

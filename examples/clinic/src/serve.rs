@@ -9,7 +9,7 @@
 //!    has the first request of any connection.
 //! 5. Each request carries what is known of the connection, in the form that the caller's closure gives to it.
 //! 6. An HTTP/2 connection without a request in flight is closed after [`Limits::idle`]. A request is in flight until the
-//!    last of its answer is sent.
+//!    last of its answer is sent, for [`Limits::answer`] at most: a client that does not read holds nothing for longer.
 //! 7. On shutdown nothing more is accepted, handshakes are dropped, requests in flight have [`Limits::drain`] to
 //!    finish, and what is left then is cut.
 //!
@@ -18,8 +18,8 @@
 //! # Deployment caveat
 //!
 //! Plain HTTP is for a proxy on the same machine: [`Listener::plain`] refuses any address but a loopback one. How long
-//! a handler may take and how much a body may hold is decided by layers, not here. The number of connections is bounded
-//! over all peers, so one peer can use them up; the limits by peer act on requests.
+//! a handler may take and how much a body may hold is decided by layers, not here. One address has
+//! [`Limits::per_peer`] connections at most, so a handful of addresses together can still use all of them up, for as long as they keep asking.
 //!
 //! # Examples
 //!
@@ -47,8 +47,8 @@
 //!
 //! # Security
 //!
-//! A stranger can hold a connection without a request for as long as [`Limits::head`] at most, and cannot make the server
-//! stop, choose a lower version of TLS or send early data that could be replayed.
+//! A stranger can hold a connection without a request for as long as [`Limits::head`] at most, with one for as long as
+//! [`Limits::answer`], and cannot make the server stop, choose a lower version of TLS or send early data that could be replayed.
 
 mod conn;
 mod peers;
@@ -122,6 +122,9 @@ pub struct Limits {
     pub head: Duration,
     /// For an HTTP/2 connection without a request, after its first. Default: 75 s.
     pub idle: Duration,
+    /// For one request in flight, from its head to the last byte of its answer; then the connection is closed. Default:
+    /// 90 s, which is the ward's deadline and a minute for the sending.
+    pub answer: Duration,
     /// For requests in flight at shutdown. Default: 10 s.
     pub drain: Duration,
 }
@@ -134,6 +137,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
+            answer: Duration::from_secs(90),
             drain: Duration::from_secs(10),
         }
     }

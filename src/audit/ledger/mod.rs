@@ -30,6 +30,7 @@ pub use options::{LedgerError, LedgerOptions};
 use refusals::Refusals;
 #[doc(hidden)]
 pub use segment::fuzz_segment;
+pub use timeline::Timeline;
 use tokio::sync::{mpsc, watch};
 pub use tree::Head;
 

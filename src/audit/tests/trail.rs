@@ -457,13 +457,25 @@ async fn a_timeline_is_of_one_person_in_one_clinic() {
     trail.door(door(&[])).unwrap();
     trail.settled().await.unwrap();
     let indexes = |name: &str, n, limit| {
-        let found = ledger.danger_timeline(&tenant(name), subject(n), limit).unwrap();
-        found.iter().map(Record::index).collect::<Vec<_>>()
+        let found = ledger.danger_timeline(&tenant(name), subject(n), None, limit).unwrap();
+        found.records.iter().map(Record::index).collect::<Vec<_>>()
     };
     assert!(verify(dir.path()).unwrap().segments() > 2);
     assert_eq!(indexes("clinic-a", 8, 1_000), expected);
     assert_eq!(indexes("clinic-a", 8, 7), expected[expected.len() - 7..]);
     assert_eq!(indexes("clinic-a", 8, 0), [0_u64; 0]);
+    // Part by part it is the same, each record once.
+    let (mut parts, mut before) = (Vec::new(), None);
+    loop {
+        let part = ledger.danger_timeline(&tenant("clinic-a"), subject(8), before, 7).unwrap();
+        assert!(part.records.len() <= 7 && part.older.is_none_or(|older| older < before.unwrap_or(u64::MAX)));
+        parts.splice(0..0, part.records.iter().map(Record::index));
+        before = part.older;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(parts, expected);
     assert_eq!(indexes("clinic-b", 8, 1_000), [0_u64; 0]);
     assert_eq!(indexes("clinic-c", 7, 1_000), [0_u64; 0]);
     drop(closer);

@@ -9,6 +9,9 @@ pub enum TrailError {
     /// The request has ended.
     #[error("the request of this trail has ended: start background work from a job of its own")]
     Closed,
+    /// The door belongs to another request than the one that uses it.
+    #[error("this grant is another request's: open the door with the grant that this handler was given")]
+    OtherRequest,
     /// The trail is older than its deadline.
     #[error("the trail is older than `trail_deadline`: start a new request")]
     Expired,

@@ -5,6 +5,7 @@ mod error;
 mod facts;
 
 use std::{
+    cell::Cell,
     fmt,
     net::IpAddr,
     sync::{
@@ -26,6 +27,11 @@ use super::{
     },
 };
 use crate::id::{TenantId, TrailId};
+
+thread_local! {
+    /// Whose work this thread is polling.
+    static POLLED: Cell<Option<TrailId>> = const { Cell::new(None) };
+}
 
 /// The trail of one request (or job). Cheap to clone.
 #[derive(Clone)]
@@ -94,6 +100,27 @@ impl Trail {
             return Err(TrailError::Closed);
         }
         if self.0.ledger.clock().monotonic() >= self.0.deadline { Err(TrailError::Expired) } else { Ok(()) }
+    }
+
+    /// Does a step of the work that this trail covers.
+    pub(crate) fn within<R>(&self, step: impl FnOnce() -> R) -> R {
+        struct Before(Option<TrailId>);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                POLLED.set(self.0);
+            }
+        }
+        let _before = Before(POLLED.replace(Some(self.0.id)));
+        step()
+    }
+
+    /// Whether a door may be used here: the request has not ended, and it is not another one's work that uses it, whose
+    /// response would not wait for this trail's records.
+    pub(crate) fn may_open(&self) -> Result<(), TrailError> {
+        if POLLED.get().is_some_and(|polled| polled != self.0.id) {
+            return Err(TrailError::OtherRequest);
+        }
+        self.live()
     }
 
     /// Records an event of the application's own, which the response then waits for.
@@ -219,7 +246,7 @@ impl Trail {
     }
 
     fn door_record(&self, state: &State, kind: Kind, door: Door<'_>) -> Result<Box<Record>, TrailError> {
-        self.live()?;
+        self.may_open()?;
         if !state.actor.as_ref().is_some_and(|actor| actor.is_somebody()) {
             return Err(TrailError::Anonymous);
         }

@@ -257,6 +257,29 @@ async fn a_request_beyond_the_deadline_is_503_and_its_transaction_rolls_back() {
 }
 
 #[tokio::test]
+async fn a_handler_that_panics_while_the_deadline_drops_it_is_answered_all_the_same() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("{CANARY}");
+        }
+    }
+    let bench = Bench::with(Setup { deadline: Duration::from_millis(50), ..Setup::default() }).await;
+    let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let service = bench.serve(|router| {
+        router.get("/bomb/{id}", |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| async move {
+            let _bomb = Bomb;
+            let _chart = grant.subject(id).await?;
+            std::future::pending::<Result<&'static str, Problem>>().await
+        })
+    });
+    let (reply, records) = bench.records_of(get(&service, &owner, &format!("/bomb/{patient}"))).await;
+    reply.is_problem(503);
+    assert!(matches!(the_end(&records), End::Panicked | End::Cancelled), "{records:?}");
+}
+
+#[tokio::test]
 async fn a_body_that_is_dropped_half_way_closes_its_record_with_what_left() {
     let bench = Bench::new().await;
     let service = bench.serve(|router| {

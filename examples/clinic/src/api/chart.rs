@@ -44,9 +44,14 @@ impl Window {
         };
         let parse = |cursor: &str| {
             let (at, id) = cursor.split_once('.')?;
-            Some((at.parse().ok()?, id.parse().ok()?))
+            let place = (at.parse().ok()?, id.parse().ok()?);
+            (Self::cursor(place) == cursor).then_some(place)
         };
         Ok(Self { limit, before: parse(cursor).ok_or_else(|| Problem::bad_request("cursor"))? })
+    }
+
+    fn cursor((at, id): (i64, RowId)) -> String {
+        format!("{at}.{id}")
     }
 
     /// One more than fits, which says whether there is another page.
@@ -63,7 +68,7 @@ impl Window {
     ) -> Result<Json<Page<V>>, Problem> {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
-        let next = rows.last().filter(|_| more).map(&place).map(|(at, id)| format!("{at}.{id}"));
+        let next = rows.last().filter(|_| more).map(&place).map(Self::cursor);
         Ok(Json(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next }))
     }
 }

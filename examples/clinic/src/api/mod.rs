@@ -122,7 +122,10 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         .get("/api/patients/{id}/encounters", chart::encounters)
         .about(paged("A patient's visits, newest first.").with_response(200, schema::<Page<chart::EncounterView>>()))
         .get("/api/patients/{id}/timeline", timeline::timeline)
-        .about(one("Who opened or changed this patient's record.").with_response(200, schema::<Vec<timeline::Entry>>()))
+        .about(
+            paged("Who opened or changed this patient's record, newest first. A page may be empty and not the last.")
+                .with_response(200, schema::<Page<timeline::Entry>>()),
+        )
         .put("/api/patients/{id}/assignments/{user}", assignments::assign)
         .about(one("Assign a patient to somebody.").with_response(204, serde_json::json!({})))
         .delete("/api/patients/{id}/assignments/{user}", assignments::unassign)

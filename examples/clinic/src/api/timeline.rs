@@ -3,22 +3,27 @@
 use axum::extract::State;
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tower_ward::{
     access::Grant,
     audit::Record,
-    axum::{Json, Path},
+    axum::{Json, Path, Query},
     db::Db,
     id::SubjectId,
     problem::Problem,
 };
 use uuid::Uuid;
 
-use super::patients::must_be_patient;
+use super::{Page, patients::must_be_patient};
 use crate::model::ReadTimeline;
 
-/// The most entries that one request shows: the newest.
-const MOST: usize = 200;
+/// Which entries: newest first, from where the last page ended.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Older {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
 
 /// One record of the ledger, without what it holds for operators alone.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -62,10 +67,17 @@ impl From<&Record> for Entry {
 pub(super) async fn timeline(
     grant: Grant<ReadTimeline>,
     Path(patient): Path<SubjectId>,
+    Query(older): Query<Older>,
     State(db): State<Db>,
-) -> Result<Json<Vec<Entry>>, Problem> {
+) -> Result<Json<Page<Entry>>, Problem> {
+    let limit = super::limit(older.limit)?;
+    // One place has one spelling.
+    let place = |cursor: String| cursor.parse().ok().filter(|place: &u64| place.to_string() == cursor);
+    let before = older.cursor.map(|cursor| place(cursor).ok_or_else(|| Problem::bad_request("cursor"))).transpose()?;
     // Reading it is recorded like any other door, and shows in the next reading.
     let chart = grant.subject(patient).await?;
     must_be_patient(db.read(&chart).await?.conn(), patient).await?;
-    Ok(Json(chart.timeline(MOST).await?.iter().map(Entry::from).collect()))
+    let part = chart.timeline(before, limit).await?;
+    let items = part.records.iter().rev().map(Entry::from).collect();
+    Ok(Json(Page { items, next: part.older.map(|older| older.to_string()) }))
 }

@@ -1,6 +1,7 @@
 //! One connection.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     error::Error as StdError,
     io,
@@ -23,6 +24,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::watch,
+    time::Instant,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::{Service, ServiceExt};
@@ -107,7 +109,7 @@ pub(super) async fn run<S, B, X>(
         Protocol::H1 => builder.http1_only(),
         Protocol::H2 => builder.http2_only(),
     };
-    let (busy, in_flight) = watch::channel(0_u64);
+    let (busy, in_flight) = watch::channel(BTreeMap::new());
     let busy = Arc::new(busy);
     let service = tower::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(extension.clone());
@@ -130,40 +132,52 @@ pub(super) async fn run<S, B, X>(
                 tracing::debug!(%error, "connection ended early");
             }
         }
-        () = idle(in_flight, limits) => tracing::debug!("idle connection closed"),
+        why = overstayed(in_flight, limits) => tracing::debug!(why, "connection closed"),
     }
 }
 
-/// Completes when there was no request for too long.
-async fn idle(mut in_flight: watch::Receiver<u64>, limits: &Limits) {
+/// When each request in flight began, by its number.
+type InFlight = BTreeMap<u64, Instant>;
+
+/// Completes when there was no request for too long, or one for too long.
+async fn overstayed(mut in_flight: watch::Receiver<InFlight>, limits: &Limits) -> &'static str {
     let mut patience = limits.head;
     loop {
-        let quiet = *in_flight.borrow_and_update() == 0;
-        if quiet {
-            match tokio::time::timeout(patience, in_flight.changed()).await {
-                Err(_) => return,
-                Ok(Ok(())) => patience = limits.idle,
-                Ok(Err(_)) => return std::future::pending().await,
-            }
-        } else if in_flight.changed().await.is_err() {
-            return std::future::pending().await;
+        let oldest = in_flight.borrow_and_update().first_key_value().map(|(_, begun)| *begun);
+        let (until, why) = match oldest {
+            Some(begun) => (begun + limits.answer, "an answer was not read in time"),
+            None => (Instant::now() + patience, "idle"),
+        };
+        match tokio::time::timeout_at(until, in_flight.changed()).await {
+            Err(_) => return why,
+            Ok(Ok(())) => patience = limits.idle,
+            Ok(Err(_)) => return std::future::pending().await,
         }
     }
 }
 
-/// Counts a request while it exists.
-struct Working(Arc<watch::Sender<u64>>);
+/// A request, in flight while this exists.
+struct Working {
+    number: u64,
+    busy: Arc<watch::Sender<InFlight>>,
+}
 
 impl Working {
-    fn new(busy: &Arc<watch::Sender<u64>>) -> Self {
-        busy.send_modify(|count| *count += 1);
-        Self(Arc::clone(busy))
+    fn new(busy: &Arc<watch::Sender<InFlight>>) -> Self {
+        let mut number = 0;
+        busy.send_modify(|in_flight| {
+            number = in_flight.last_key_value().map_or(0, |(last, _)| last + 1);
+            in_flight.insert(number, Instant::now());
+        });
+        Self { number, busy: Arc::clone(busy) }
     }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        self.busy.send_modify(|in_flight| {
+            in_flight.remove(&self.number);
+        });
     }
 }
 

@@ -235,6 +235,10 @@ async fn a_cursor_from_another_chart_leads_no_further_than_ones_own() {
         for malformed in ["x", "1", "1.x", "1.2.3", "-1.", ".", "1.00000000000000000000000000000000", "%27"] {
             me.get(&format!("{}?cursor={malformed}", path(own))).await.expect_problem(400, &[]);
         }
+        // One place has one spelling.
+        for malformed in [format!("%2B1.{own}"), format!("01.{own}"), format!("1.{}", own.to_string().to_uppercase())] {
+            me.get(&format!("{}?cursor={malformed}", path(own))).await.expect_problem(400, &[]);
+        }
     }
 }
 

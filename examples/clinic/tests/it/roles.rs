@@ -179,10 +179,10 @@ async fn the_owner_sees_who_opened_a_record_and_is_seen_seeing_it() {
     let (doctor, reach) = (site.login_as(HOME, user).await, site.reach(HOME, user));
     let id = *reach.first().unwrap();
     let owner = site.login(HOME, "owner").await;
-    let timeline = format!("/api/patients/{id}/timeline");
+    let timeline = format!("/api/patients/{id}/timeline?limit=100");
     let before = owner.get(&timeline).await;
     before.expect(200);
-    let last = |entries: &Value| entries.as_array().unwrap().last().map_or(0, |e| e["sequence"].as_u64().unwrap());
+    let last = |page: &Value| page["items"][0]["sequence"].as_u64().unwrap_or(0);
     let since = last(&before.json());
 
     doctor.get(&format!("/api/patients/{id}/notes")).await.expect(200);
@@ -208,7 +208,7 @@ async fn the_owner_sees_who_opened_a_record_and_is_seen_seeing_it() {
     assert!(!seen.holds("Timeline."));
     let seen = seen.json();
     let entries: Vec<&Value> =
-        seen.as_array().unwrap().iter().filter(|e| e["sequence"].as_u64() > Some(since)).collect();
+        seen["items"].as_array().unwrap().iter().rev().filter(|e| e["sequence"].as_u64() > Some(since)).collect();
     assert!(entries.windows(2).all(|w| w[0]["sequence"].as_u64() < w[1]["sequence"].as_u64()), "out of order");
     let me = json!(doctor.user_id().await);
     let mine: Vec<(&str, &str)> = entries
@@ -224,8 +224,8 @@ async fn the_owner_sees_who_opened_a_record_and_is_seen_seeing_it() {
     assert!(entries.iter().any(|e| e["outcome"] == "committed"), "{entries:#?}");
     assert!(entries.iter().any(|e| e["reason"] == "no_relation" && e["role"] == "caregiver"), "{entries:#?}");
     // The owner's looks are in it too.
-    let looks = |entries: &Value| {
-        entries
+    let looks = |page: &Value| {
+        page["items"]
             .as_array()
             .unwrap()
             .iter()
@@ -235,6 +235,19 @@ async fn the_owner_sees_who_opened_a_record_and_is_seen_seeing_it() {
     // Whether a look sees itself depends on how fast the disk is; that the next one sees it does not.
     let next = looks(&owner.get(&timeline).await.json());
     assert!(next == looks_made || next == looks_made + 1, "{next} of {looks_made} looks are recorded");
+
+    // Page by page one comes to the first, and meets each entry once.
+    let (mut met, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = owner.get(&format!("/api/patients/{id}/timeline?limit=3{cursor}")).await.json();
+        met.extend(page["items"].as_array().unwrap().iter().map(|e| e["sequence"].as_u64().unwrap()));
+        let Some(next) = page.get("next") else { break };
+        cursor = format!("&cursor={}", next.as_str().unwrap());
+    }
+    assert!(met.windows(2).all(|w| w[0] > w[1]) && met.contains(&since), "{met:?}");
+    for query in ["limit=0", "limit=101", "cursor=x", "cursor=01", "cursor=-1", "cursor=", "from=1"] {
+        owner.get(&format!("/api/patients/{id}/timeline?{query}")).await.expect_problem(400, &[]);
+    }
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ impl Server {
     }
 }
 
-/// `/` tells the connection's facts; `/wait` answers after the gate; `/stream` has half of its body after the gate.
+/// `/` tells the connection's facts; `/endless` has more than any buffer holds; `/wait` answers after the gate; `/stream` has half of its body after the gate.
 async fn answer(
     request: Request<Incoming>,
     gate: Arc<Semaphore>,
@@ -120,9 +120,21 @@ async fn answer(
             });
             Fed(receive).boxed()
         }
+        "/endless" => Endless.boxed(),
         _ => format!("{:?} {} {}", facts.sni, facts.tls, facts.peer).boxed(),
     };
     Ok(Response::new(body))
+}
+
+struct Endless;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 16 << 10])))))
+    }
 }
 
 struct Fed(mpsc::Receiver<Bytes>);
@@ -312,6 +324,30 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
         }
     })
     .await;
+}
+
+// A client that asks and does not read holds a connection, a body and its trail; so it holds them for a while only.
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let mut limits = Limits::default();
+    limits.answer = LIMIT;
+    let server = Server::tls(limits).await;
+    let (mut one, mut other, mut reader) = (server.h1().await, server.h2().await, server.h2().await);
+    let unread = (
+        within(one.send_request(get("/endless"))).await.unwrap(),
+        within(other.send_request(get("/endless"))).await.unwrap(),
+    );
+    within(async {
+        // The other client does not look at its connection until somebody reads.
+        while !other.is_closed() {
+            // Short requests one after the other are no long one.
+            text(reader.send_request(get("/")).await.unwrap()).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert!(!reader.is_closed());
+    assert!(unread.0.into_body().collect().await.is_err() && unread.1.into_body().collect().await.is_err());
 }
 
 #[tokio::test]

@@ -257,6 +257,21 @@ async fn a_key_from_the_environment_works_and_a_bad_form_is_refused_without_repe
 }
 
 #[tokio::test]
+async fn a_server_that_ends_leaves_its_clinics_files_whole_and_no_log_beside_them() {
+    let dir = demo_folder().await;
+    let child = Child::start(dir.path(), &[], &[]).await;
+    let doctor = child.place.login(HOME, "doctor").await;
+    doctor.get("/api/patients").await.expect(200);
+    assert!(dir.path().join(format!("clinics/{HOME}.sqlite-wal")).exists(), "while it runs there is a log");
+    child.stop().await;
+    let left: Vec<String> = fs::read_dir(dir.path().join("clinics"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(left.len() >= 3 && left.iter().all(|name| name.ends_with(".sqlite")), "{left:?}");
+}
+
+#[tokio::test]
 async fn a_clinics_file_in_anothers_place_is_refused() {
     let dir = Site::start().await.stop().await;
     for tenant in [HOME, AWAY] {
