@@ -462,11 +462,23 @@ impl<P: Permission> Authority for Scope<P> {
     label = "this opens no data",
     note = "open a door first: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person"
 )]
-pub trait OpenDoor: Authority {}
+pub trait OpenDoor: Authority {
+    /// The clinic's key.
+    #[doc(hidden)]
+    fn tenant_key(&self) -> &Arc<TenantKey>;
+}
 
-impl<P: Permission> OpenDoor for SubjectGrant<P> {}
+impl<P: Permission> OpenDoor for SubjectGrant<P> {
+    fn tenant_key(&self) -> &Arc<TenantKey> {
+        &self.tenant_key
+    }
+}
 
-impl<P: Permission> OpenDoor for ClinicGrant<P> {}
+impl<P: Permission> OpenDoor for ClinicGrant<P> {
+    fn tenant_key(&self) -> &Arc<TenantKey> {
+        &self.key
+    }
+}
 
 /// What seals and opens columns of class `K`: a [`SubjectGrant`] or a [`ClinicGrant`] of a permission that opens `K`.
 #[diagnostic::on_unimplemented(

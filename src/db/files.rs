@@ -15,7 +15,7 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
-use super::latch::Latch;
+use super::latch::{self, Latch, Rows, Tables};
 use crate::{
     audit::{Ledger, Outcome},
     field::{ColumnInfo, check_columns},
@@ -39,7 +39,9 @@ pub enum DbError {
     #[error("the file of clinic `{0}` was made for another clinic: it was copied or renamed, put the right one back")]
     Foreign(TenantId),
     /// A declared column is not in the migrated schema.
-    #[error("column `{table}.{column}` is declared in `columns!` but not in the schema: write its migration")]
+    #[error(
+        "column `{table}.{column}` is declared in `columns!` or `with_people` but not in the schema: write its migration"
+    )]
     Column {
         /// The table that was declared.
         table: &'static str,
@@ -54,6 +56,9 @@ pub enum DbError {
         /// The column that was declared.
         column: &'static str,
     },
+    /// A table that every door may change is not in the migrated schema.
+    #[error("table `{0}` is declared in `with_shared` but not in the schema: write its migration")]
+    Table(&'static str),
     /// Two `columns!` entries name one column.
     #[error(transparent)]
     Twins(#[from] crate::field::ColumnTwins),
@@ -82,13 +87,30 @@ impl From<sqlx::Error> for DbError {
 pub struct Schema {
     migrations: &'static Migrator,
     columns: &'static [&'static [ColumnInfo]],
+    people: &'static [(&'static str, &'static str)],
+    shared: &'static [&'static str],
 }
 
 impl Schema {
     /// A schema by its migrations (`sqlx::migrate!`) and the `COLUMNS` of every [`columns!`](crate::columns).
     #[must_use]
     pub const fn new(migrations: &'static Migrator, columns: &'static [&'static [ColumnInfo]]) -> Self {
-        Self { migrations, columns }
+        Self { migrations, columns, people: &[], shared: &[] }
+    }
+
+    /// The tables whose rows belong to people, each with the column that says to whom, as a [`SubjectId`]'s bytes. A
+    /// person's door changes that person's rows in these tables, and a clinic's door the rows of all other tables.
+    ///
+    /// [`SubjectId`]: crate::id::SubjectId
+    #[must_use]
+    pub const fn with_people(self, people: &'static [(&'static str, &'static str)]) -> Self {
+        Self { people, ..self }
+    }
+
+    /// The tables that every door may change: a counter, an outbox. Nothing of a person belongs into them.
+    #[must_use]
+    pub const fn with_shared(self, shared: &'static [&'static str]) -> Self {
+        Self { shared, ..self }
     }
 }
 
@@ -98,7 +120,7 @@ const OWN_TABLES: &str = "
     create table if not exists ward_attempts (id blob not null primary key) strict, without rowid;
     create table if not exists ward_relations (
         user blob not null, subject blob not null, kind text not null check (kind in ('assigned', 'circle')),
-        until integer, primary key (user, subject, kind)
+        until integer, mac blob not null, primary key (user, subject, kind)
     ) strict, without rowid;
     create index if not exists ward_relations_by_subject on ward_relations (subject);
 ";
@@ -234,12 +256,38 @@ impl Inner {
         }
         self.schema.migrations.run(&setup).await.map_err(|e| DbError::Migrate(tenant.clone(), e))?;
         self.check_schema(&setup).await?;
+        let latch = Latch::new(self.tables(&setup).await?);
         setup.close().await;
-        let latch = Latch::default();
-        let writer = latch.guard(pool(1)).connect_with(options.clone()).await?;
+        let writer = latch.guard(pool(1)).connect_with(latch.asked_by(options.clone())).await?;
         let options = options.read_only(true).create_if_missing(false);
-        let readers = Latch::default().guard(pool(4)).connect_with(options).await?;
+        let readers = latch::reading(pool(4)).connect_with(options).await?;
         Ok(File { readers, writer, latch })
+    }
+
+    /// Whose rows the tables hold.
+    async fn tables(&self, pool: &SqlitePool) -> Result<Tables, DbError> {
+        // Neither views nor virtual tables, which have no rows of their own, nor SQLite's own.
+        let names: Vec<String> = sqlx::query_scalar(
+            "select lower(name) from pragma_table_list
+             where schema = 'main' and type in ('table', 'shadow') and name not like 'sqlite\\_%' escape '\\'",
+        )
+        .fetch_all(pool)
+        .await?;
+        let mut tables: Tables = names.into_iter().map(|name| (name.clone(), Rows::undeclared(&name))).collect();
+        for &(table, column) in self.schema.people {
+            let found: bool =
+                sqlx::query_scalar("select exists (select 1 from pragma_table_xinfo(?) where lower(name) = lower(?))")
+                    .bind(table)
+                    .bind(column)
+                    .fetch_one(pool)
+                    .await?;
+            let rows = tables.get_mut(&table.to_ascii_lowercase()).filter(|_| found);
+            *rows.ok_or(DbError::Column { table, column })? = Rows::People(column);
+        }
+        for &table in self.schema.shared {
+            *tables.get_mut(&table.to_ascii_lowercase()).ok_or(DbError::Table(table))? = Rows::Shared;
+        }
+        Ok(tables)
     }
 
     async fn check_schema(&self, pool: &SqlitePool) -> Result<(), DbError> {

@@ -11,12 +11,17 @@
 //!    the attempt's id in the transaction itself.
 //! 4. [`TenantTx::commit`] waits until the records are durable, and then commits in a task of its own, so that a client
 //!    who hangs up cannot cut it in half. What became of it is recorded as the outcome.
-//! 5. Nothing else commits: a statement that ends the transaction by itself rolls it back, and one that attached another
-//!    file, or put something temporary before the clinic's tables, makes [`TenantTx::commit`] roll back.
-//! 6. After a crash, [`Db::settle`] looks each open attempt up in its clinic's file: found is committed, not found is
+//! 5. A person's door changes that person's rows, in the tables that [`Schema::with_people`] names; a clinic's door the
+//!    rows of all other tables. A statement that reaches another row fails, and the transaction rolls back: nobody's data
+//!    changes without a record in that person's timeline.
+//! 6. Nothing else commits: a statement that ends the transaction by itself rolls it back, and one that attached another
+//!    file, changed a table, or put something temporary before the clinic's tables, makes [`TenantTx::commit`] roll back.
+//!    A connection whose settings it changed is closed.
+//! 7. After a crash, [`Db::settle`] looks each open attempt up in its clinic's file: found is committed, not found is
 //!    rolled back. Nothing is guessed.
-//! 7. Who may be related to whom is a change like any other, and its record names both: [`Change::assign`].
-//! 8. A file knows its clinic. One that was copied or renamed to another clinic's name does not open.
+//! 8. Who may be related to whom is a change like any other, and its record names both: [`Change::assign`]. The row has
+//!    a MAC under the clinic's key, so one that was written past the library relates nobody.
+//! 9. A file knows its clinic. One that was copied or renamed to another clinic's name does not open.
 //!
 //! # Deployment caveat
 //!
@@ -33,7 +38,7 @@
 //! tower_ward::columns! { pub NoteText: String = "notes"."text" as Clinical; }
 //!
 //! static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("tests/it/support/migrations");
-//! const SCHEMA: Schema = Schema::new(&MIGRATIONS, &[COLUMNS]);
+//! const SCHEMA: Schema = Schema::new(&MIGRATIONS, &[COLUMNS]).with_people(&[("notes", "patient")]);
 //!
 //! async fn write(db: &Db, chart: &SubjectGrant<WriteNotes>, row: RowId, text: &String) -> Result<(), TxError> {
 //!     let mut tx = db.change(chart, Change::create("notes", row)).await?; // the attempt is on its way to the ledger
@@ -65,7 +70,9 @@
 //!
 //! A handler of clinic A holds no connection to clinic B's file. SQL that an attacker injects into a handler runs in the
 //! handler's own file, could attach another by its path, and would find sealed values there under keys that A's grants
-//! do not reach.
+//! do not reach. What keeps it to the door's rows are triggers of the connection, which ask the library; they stop every
+//! single statement, and what forgot its `where`. A text that runs many statements and was written against this library
+//! could take the triggers down and put them up again: bind values, and never build SQL from them.
 
 mod files;
 mod latch;

@@ -1,5 +1,6 @@
 //! The relations `assigned` and `circle`, kept in the clinic's own file.
 
+use hmac::Mac;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{Db, files::File};
@@ -7,40 +8,68 @@ use crate::{
     access::{BoxFuture, Permission, RelationError, RelationSource, Relations, Scope},
     clock::{SharedClock, Timestamp},
     id::{SubjectId, TenantId, UserId},
+    keys::{Keyring, TenantKey},
+    secret,
 };
 
 /// [`RelationSource`] over the clinics' files. Asked on every request, so an assignment that ended is effective on the
 /// next one.
+///
+/// # Security
+///
+/// Each row has a MAC under the clinic's key, and a row whose MAC is wrong relates nobody: whoever writes the file past
+/// the library, without a key, makes no relation. He can remove one, and put back one that has ended if it had no end.
 #[derive(Debug, Clone)]
 pub struct SqliteRelations {
     db: Db,
+    keyring: Keyring,
     clock: SharedClock,
 }
 
 impl SqliteRelations {
     /// The relations in these files.
     #[must_use]
-    pub fn new(db: Db, clock: SharedClock) -> Self {
-        Self { db, clock }
+    pub fn new(db: Db, keyring: Keyring, clock: SharedClock) -> Self {
+        Self { db, keyring, clock }
+    }
+}
+
+/// One relation.
+pub(super) struct Row<'a> {
+    pub(super) user: UserId,
+    pub(super) subject: SubjectId,
+    pub(super) kind: &'a str,
+    pub(super) until: Option<i64>,
+}
+
+impl Row<'_> {
+    fn mac(&self, key: &TenantKey) -> [u8; 16] {
+        let mut mac = key.index_mac("ward_relations", "mac");
+        mac.update(self.user.as_bytes());
+        mac.update(self.subject.as_bytes());
+        // A fixed length, and `None` like no time that could be.
+        mac.update(&self.until.map_or([0; 9], |until| {
+            let mut bytes = [1; 9];
+            bytes[1..].copy_from_slice(&until.to_be_bytes());
+            bytes
+        }));
+        mac.update(self.kind.as_bytes());
+        let digest: [u8; 32] = mac.finalize().into_bytes().into();
+        *digest.first_chunk().expect("half of it")
     }
 }
 
 /// Makes a relation hold.
-pub(super) async fn insert(
-    conn: &mut SqliteConnection,
-    user: UserId,
-    subject: SubjectId,
-    kind: &'static str,
-    until: Option<Timestamp>,
-) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(conn: &mut SqliteConnection, row: &Row<'_>, key: &TenantKey) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "insert into ward_relations (user, subject, kind, until) values (?, ?, ?, ?)
-         on conflict (user, subject, kind) do update set until = excluded.until",
+        "insert into main.ward_relations (user, subject, kind, until, mac) values (?, ?, ?, ?, ?)
+         on conflict (user, subject, kind) do update set until = excluded.until, mac = excluded.mac",
     )
-    .bind(user)
-    .bind(subject)
-    .bind(kind)
-    .bind(until.map(Timestamp::as_millisecond))
+    .bind(row.user)
+    .bind(row.subject)
+    .bind(row.kind)
+    .bind(row.until)
+    .bind(row.mac(key).to_vec())
     .execute(conn)
     .await
     .map(|_| ())
@@ -53,7 +82,7 @@ pub(super) async fn remove(
     subject: SubjectId,
     kind: &'static str,
 ) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query("delete from ward_relations where user = ? and subject = ? and kind = ?")
+    let done = sqlx::query("delete from main.ward_relations where user = ? and subject = ? and kind = ?")
         .bind(user)
         .bind(subject)
         .bind(kind)
@@ -115,10 +144,11 @@ impl RelationSource for SqliteRelations {
                 return Ok(found);
             }
             let file = self.db.file(tenant).await.map_err(RelationError::new)?;
+            let key = self.keyring.tenant(tenant).await.map_err(RelationError::new)?;
             let now = self.clock.now().as_millisecond();
             for start in (0..subjects.len()).step_by(CHUNK) {
                 let end = subjects.len().min(start + CHUNK);
-                for (subject, kind) in kept(&file, user, &subjects[start..end], among, now).await? {
+                for (subject, kind) in kept(&file, &key, user, &subjects[start..end], among, now).await? {
                     let relation = Relations::named(&kind).unwrap_or(Relations::NONE);
                     for (asked, out) in subjects[start..end].iter().zip(&mut found[start..end]) {
                         if *asked == subject {
@@ -135,12 +165,14 @@ impl RelationSource for SqliteRelations {
 /// The relations among these that hold between a user and some people.
 async fn kept(
     file: &File,
+    key: &TenantKey,
     user: UserId,
     subjects: &[SubjectId],
     among: Relations,
     now: i64,
 ) -> Result<Vec<(SubjectId, String)>, RelationError> {
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("select subject, kind from ward_relations where user = ");
+    let mut query: QueryBuilder<Sqlite> =
+        QueryBuilder::new("select subject, kind, until, mac from ward_relations where user = ");
     query.push_bind(user).push(" and (until is null or until > ").push_bind(now).push(")");
     push_kinds(&mut query, "kind", among);
     query.push(" and subject in (");
@@ -149,5 +181,10 @@ async fn kept(
         list.push_bind(*subject);
     }
     query.push(")");
-    query.build_query_as().fetch_all(&file.readers).await.map_err(RelationError::new)
+    let rows: Vec<(SubjectId, String, Option<i64>, Vec<u8>)> =
+        query.build_query_as().fetch_all(&file.readers).await.map_err(RelationError::new)?;
+    let made_here = |(subject, kind, until, mac): &(SubjectId, String, Option<i64>, Vec<u8>)| {
+        secret::equal(&Row { user, subject: *subject, kind, until: *until }.mac(key), mac)
+    };
+    Ok(rows.into_iter().filter(made_here).map(|(subject, kind, ..)| (subject, kind)).collect())
 }

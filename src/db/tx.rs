@@ -1,10 +1,12 @@
 //! Transactions that need an opened door.
 
+use std::sync::Arc;
+
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::{
     Db, DbError,
-    latch::{self, Latch},
+    latch::{Allowed, Latch},
     relations,
 };
 use crate::{
@@ -12,6 +14,7 @@ use crate::{
     audit::{self, Action, Attempt, Trail, TrailError},
     clock::Timestamp,
     id::{RowId, SubjectId, UserId},
+    keys::TenantKey,
 };
 
 fn kind(relation: Relations) -> Result<&'static str, TxError> {
@@ -33,6 +36,16 @@ pub enum TxError {
     /// No record can be made, so nothing is changed.
     #[error("no record of the change can be made now, so nothing is changed")]
     Trail(#[from] TrailError),
+    /// A statement changed a row that is not the door's: another person's, through a person's door; a person's, through a
+    /// clinic's; or one of the library's own. The change was rolled back.
+    #[error(
+        "a row of `{table}` was changed through a door that is not for it, so nothing was changed: open the door of the \
+         person whose row it is, or declare the table in `Schema::with_people`"
+    )]
+    OtherRow {
+        /// The table.
+        table: String,
+    },
     /// Relations are changed through the door of the person whose they are.
     #[error("a relation is changed through `grant.subject(id)` of the person whose it is")]
     NoSubject,
@@ -127,6 +140,7 @@ pub struct TenantTx {
     trail: Trail,
     readers: sqlx::SqlitePool,
     latch: Latch,
+    key: Arc<TenantKey>,
     /// Whose relation this transaction was begun to change, to whom.
     relation: Option<(SubjectId, UserId, Relations)>,
 }
@@ -157,6 +171,7 @@ impl Db {
         let file = self.file(&facts.tenant).await?;
         let mut tx = file.writer.begin_with("BEGIN IMMEDIATE").await?;
         let subject = by.subject_id();
+        file.latch.begin(subject.map_or(Allowed::Nobody, Allowed::Person));
         let relation = match (change.relation, subject) {
             (Some((user, relation)), Some(subject)) => Some((subject, user, relation)),
             (Some(_), None) => return Err(TxError::NoSubject),
@@ -172,12 +187,15 @@ impl Db {
             about: change.relation.map(|(user, _)| user),
             why: by.why().to_owned(),
         })?;
+        let by_library = file.latch.by_library();
         sqlx::query("insert into main.ward_attempts (id) values (?)")
             .bind(attempt.id().as_bytes().to_vec())
             .execute(&mut *tx)
             .await?;
+        drop(by_library);
+        let key = Arc::clone(by.tenant_key());
         let (trail, readers, latch) = (facts.trail.clone(), file.readers.clone(), file.latch.clone());
-        Ok(TenantTx { tx, attempt, trail, readers, latch, relation })
+        Ok(TenantTx { tx, attempt, trail, readers, latch, key, relation })
     }
 }
 
@@ -194,7 +212,9 @@ impl TenantTx {
     /// [`TxError::NoRelation`] unless it was begun with [`Change::assign`].
     pub async fn relate(&mut self, until: Option<Timestamp>) -> Result<(), TxError> {
         let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
-        relations::insert(&mut self.tx, user, subject, kind(relation)?, until).await?;
+        let row = relations::Row { user, subject, kind: kind(relation)?, until: until.map(Timestamp::as_millisecond) };
+        let _by_library = self.latch.by_library();
+        relations::insert(&mut self.tx, &row, &self.key).await?;
         Ok(())
     }
 
@@ -205,6 +225,7 @@ impl TenantTx {
     /// [`TxError::NoRelation`] unless it was begun with [`Change::unassign`].
     pub async fn unrelate(&mut self) -> Result<bool, TxError> {
         let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
+        let _by_library = self.latch.by_library();
         Ok(relations::remove(&mut self.tx, user, subject, kind(relation)?).await?)
     }
 
@@ -220,7 +241,12 @@ impl TenantTx {
         let Self { mut tx, mut attempt, readers, latch, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.
         let commit = tokio::spawn(async move {
-            if !matches!(latch::is_whole(&mut tx, attempt.id()).await, Ok(true)) {
+            if let Some(table) = latch.stray() {
+                let _ = tx.rollback().await;
+                attempt.rolled_back();
+                return Err(TxError::OtherRow { table });
+            }
+            if !matches!(latch.is_whole(&mut tx, attempt.id()).await, Ok(true)) {
                 let _ = tx.rollback().await;
                 attempt.rolled_back();
                 return Err(TxError::RolledBack);

@@ -85,6 +85,7 @@ impl From<crate::db::TxError> for Problem {
             TxError::Db(_) => Self::unavailable().with_reason("the clinic's file"),
             TxError::RolledBack => Self::unavailable().with_reason("the commit was rolled back"),
             TxError::NoSubject | TxError::NoRelation => Self::internal().with_reason("a relation outside its change"),
+            TxError::OtherRow { .. } => Self::internal().with_reason("a row that its door is not for"),
             TxError::Unknown => Self::internal().with_reason("the commit's outcome is unknown"),
         }
     }

@@ -4,6 +4,7 @@ mod changes;
 mod connections;
 mod files;
 mod relations;
+mod rows;
 
 use std::{
     collections::HashMap,
@@ -48,6 +49,14 @@ async fn raw(file: &FilePath, sql: &'static str) -> Vec<sqlx::sqlite::SqliteRow>
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).read_only(true);
     let mut connection = options.connect().await.expect("the file");
     sqlx::query(sql).fetch_all(&mut connection).await.expect("rows")
+}
+
+/// Changes a clinic's file past the library, as somebody who has the file can.
+async fn tamper(file: &FilePath, sql: &str) {
+    use sqlx::ConnectOptions;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut connection = options.connect().await.expect("the file");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("changed");
 }
 
 async fn count(bench: &Bench, sql: &'static str) -> i64 {

@@ -156,6 +156,7 @@ async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &Share
     // RFC 6797 §7.2: no word about https over http.
     let headers = HeadersLayer::builder();
     let headers = if args.plain_http { headers.danger_over_plain_http() } else { headers };
+    let relations = SqliteRelations::new(db.clone(), keyring.clone(), Arc::clone(clock));
     let ward = Ward::builder()
         .with_clock(Arc::clone(clock))
         .with_headers(headers.build()?)
@@ -168,7 +169,7 @@ async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &Share
         .authenticate(identity.clone())
         .tenants(Hosts::new("{tenant}.localhost", "localhost")?)
         .policy(Policy::from_toml(POLICY)?)
-        .relations(SqliteRelations::new(db.clone(), Arc::clone(clock)))
+        .relations(relations)
         .build()?;
     let app = App { identity, db, clock: Arc::clone(clock) };
     Ok(Parts { ward, app })

@@ -100,6 +100,15 @@ pub mod staff {
 
 /// The migrations and the sealed columns of a clinic's file.
 pub static SCHEMA: tower_ward::db::Schema =
-    tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS]);
+    tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS]).with_people(&[
+        ("patients", "id"),
+        ("patient_clinical", "patient"),
+        ("encounters", "patient"),
+        ("notes", "patient"),
+        ("prescriptions", "patient"),
+        ("results", "patient"),
+        ("appointments", "patient"),
+        ("employees", "id"),
+    ]);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -111,11 +111,11 @@ async fn a_schema_that_would_take_something_unsealed_does_not_boot() {
     for (schema, expected) in [
         (
             Schema::new(&model::MIGRATIONS, &[model::COLUMNS, wrong::table::COLUMNS]),
-            "column `letters.text` is declared in `columns!` but not in the schema: write its migration",
+            "column `letters.text` is declared in `columns!` or `with_people` but not in the schema: write its migration",
         ),
         (
             Schema::new(&model::MIGRATIONS, &[wrong::column::COLUMNS]),
-            "column `notes.txet` is declared in `columns!` but not in the schema: write its migration",
+            "column `notes.txet` is declared in `columns!` or `with_people` but not in the schema: write its migration",
         ),
         (
             Schema::new(&model::MIGRATIONS, &[wrong::kind::COLUMNS]),

@@ -150,7 +150,7 @@ impl Bench {
             hosts.register(tenant.clone()).expect("room");
         }
         let relations = Fallible {
-            inner: SqliteRelations::new(db.clone(), Arc::clone(&shared)),
+            inner: SqliteRelations::new(db.clone(), keyring.clone(), Arc::clone(&shared)),
             broken: Arc::default(),
             asked: Arc::default(),
         };

@@ -27,7 +27,8 @@ tower_ward::columns! {
 }
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("tests/it/support/migrations");
-pub(crate) const SCHEMA: Schema = Schema::new(&MIGRATIONS, &[COLUMNS]);
+pub(crate) const SCHEMA: Schema =
+    Schema::new(&MIGRATIONS, &[COLUMNS]).with_people(&[("patients", "id"), ("notes", "patient")]);
 
 pub(crate) const POLICY: &str = r#"
     [roles.owner]
