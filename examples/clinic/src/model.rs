@@ -102,4 +102,5 @@ pub mod staff {
 pub static SCHEMA: tower_ward::db::Schema =
     tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS]);
 
+/// The migrations in `migrations/`, in the order of their names.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -81,7 +81,7 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         .get("/api/patients", patients::list)
         .about(
             paged("List or search patients.")
-                .add_query("q", schema::<String>())
+                .add_query("q", words())
                 .with_response(200, schema::<Page<patients::PatientSummary>>()),
         )
         .post("/api/patients", patients::create)
@@ -167,6 +167,23 @@ fn limit(asked: Option<usize>) -> Result<usize, Problem> {
 fn paged(summary: &'static str) -> Operation {
     let limit = serde_json::json!({ "type": "integer", "minimum": 1, "maximum": PAGE.1, "default": PAGE.0 });
     Operation::new(summary).add_query("limit", limit).add_query("cursor", schema::<String>())
+}
+
+/// What a search takes.
+fn words() -> serde_json::Value {
+    serde_json::json!({
+        "type": "string",
+        "maxLength": patients::MAX_SEARCH,
+        "description": "Whole words, separated by white space: each must be a word of the patient's given or family name. Case does not matter, accents do. At most 128 bytes.",
+    })
+}
+
+/// Ends a page whose query asked for one row more than fits: says where the next page begins, and lets go of that row.
+/// In a cohort this comes before any door opens, so that the record names those who are shown and nobody else.
+fn end_page<R>(rows: &mut Vec<R>, limit: usize, place: impl Fn(&R) -> String) -> Option<String> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    rows.last().filter(|_| more).map(place)
 }
 
 fn schema<T: JsonSchema>() -> serde_json::Value {

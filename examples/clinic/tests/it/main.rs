@@ -14,6 +14,7 @@ mod hosts;
 mod isolation;
 mod matrix;
 mod openapi;
+mod patients;
 mod process;
 mod roles;
 mod serve;
