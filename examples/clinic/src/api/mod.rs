@@ -6,7 +6,9 @@ mod chart;
 mod patients;
 mod people;
 mod session;
+mod summary;
 mod timeline;
+mod window;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -19,8 +21,9 @@ use tower_ward::{
     stack::Ward,
 };
 
-pub use chart::{Condition, ResultBody};
+pub use chart::ResultBody;
 pub(crate) use chart::{insert_demo_prescription, insert_note};
+pub use summary::Condition;
 
 /// Inserts a demo patient whom `chart` admitted.
 pub(crate) async fn insert_patient<G>(
@@ -97,6 +100,14 @@ pub fn routes(ward: &Ward, app: App) -> Router {
             one("Change a patient's master data.")
                 .with_request(schema::<patients::PatientPatch>())
                 .with_response(200, schema::<patients::PatientView>()),
+        )
+        .get("/api/patients/{id}/summary", summary::read)
+        .about(one("A patient's conditions and allergies.").with_response(200, schema::<summary::SummaryView>()))
+        .patch("/api/patients/{id}/summary", summary::update)
+        .about(
+            one("Replace a patient's conditions, allergies, or both.")
+                .with_request(schema::<summary::SummaryPatch>())
+                .with_response(200, schema::<summary::SummaryView>()),
         )
         .get("/api/patients/{id}/notes", chart::notes)
         .about(paged("A patient's notes, newest first.").with_response(200, schema::<Page<chart::NoteView>>()))

@@ -3,6 +3,7 @@
 
 mod canary;
 mod certs;
+mod chart;
 mod contract;
 mod crash;
 mod disk;
