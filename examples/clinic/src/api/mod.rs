@@ -3,6 +3,7 @@
 mod appointments;
 mod assignments;
 mod chart;
+mod patch;
 mod patients;
 mod people;
 mod session;

@@ -19,7 +19,7 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-pub(super) use self::change::{PatientPatch, stated, update};
+pub(super) use self::change::{PatientPatch, update};
 use super::{App, Page, end_page, failed};
 use crate::model::{
     CreatePatient, Identity, ListPatients, ReadPatient,

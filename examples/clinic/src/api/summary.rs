@@ -15,7 +15,8 @@ use tower_ward::{
 
 use super::{
     failed, line,
-    patients::{must_be_patient, row_of, stated},
+    patch::{stated, without_defaults},
+    patients::{must_be_patient, row_of},
 };
 use crate::model::{
     Clinical, ReadSummary, WriteSummary,
@@ -60,6 +61,7 @@ pub(crate) struct SummaryView {
 /// A change of conditions or allergies: a list replaces the one before it, and what is absent stays.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = without_defaults)]
 pub(crate) struct SummaryPatch {
     /// The version that was read; another one by now is a 409.
     version: i64,

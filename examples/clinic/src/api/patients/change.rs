@@ -3,7 +3,7 @@
 use axum::extract::State;
 use jiff::civil::Date;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use sqlx::{QueryBuilder, Sqlite};
 use tower_ward::{
     access::Grant,
@@ -16,7 +16,10 @@ use tower_ward::{
 
 use super::{PatientView, checks, fetch, names, row_of, view};
 use crate::{
-    api::{App, failed},
+    api::{
+        App, failed,
+        patch::{stated, without_defaults},
+    },
     model::{
         UpdatePatient,
         patients::{Address, BirthDate, Email, Family, Given, NhsNumber, Phone, Sex},
@@ -26,6 +29,7 @@ use crate::{
 /// A change of master data: what is absent stays, `null` clears.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = without_defaults)]
 pub(crate) struct PatientPatch {
     /// The version that was read; another one by now is a 409.
     version: i64,
@@ -53,13 +57,6 @@ pub(crate) struct PatientPatch {
     /// Ten digits.
     #[serde(default, deserialize_with = "stated")]
     nhs_number: Option<Option<String>>,
-}
-
-/// A member that is there, `null` included: serde's own reading of an `Option` takes `null` for absent.
-pub(in crate::api) fn stated<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 impl PatientPatch {

@@ -34,7 +34,7 @@ pub(super) fn nhs_number(value: Option<&str>) -> Result<(), Problem> {
         let Some(digits) = digits.filter(|digits| digits.len() == 10) else { return false };
         // The check digit has the weight 1, so a sound number weighs a multiple of 11.
         let weight: u32 = digits.iter().zip((1..=10).rev()).map(|(digit, weight)| digit * weight).sum();
-        weight % 11 == 0
+        weight.is_multiple_of(11)
     };
     if value.is_none_or(sound) { Ok(()) } else { Err(Problem::bad_request("nhs_number")) }
 }
