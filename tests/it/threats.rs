@@ -9,6 +9,7 @@ use std::{
 const SECURITY: &str = include_str!("../../SECURITY.md");
 const ATTACKERS: &str = include_str!("../../docs/threats.md");
 const STEPS: &str = include_str!("../../scripts/test");
+const ARGS: &str = include_str!("../../examples/clinic/src/args.rs");
 
 #[test]
 fn every_test_that_the_threat_model_names_exists() {
@@ -42,20 +43,52 @@ fn a_line_without_its_proof_is_caught() {
 /// A variable that weakens the server would have to be read first.
 #[test]
 fn nothing_reads_the_environment_but_where_keys_come_from() {
+    const WORDS: [&str; 9] = [
+        "env::var",
+        "env::{",
+        "env::*",
+        "env;",
+        "option_env!",
+        "cfg!(debug",
+        "cfg(debug",
+        "from_default_env",
+        "from_env",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut readers = Vec::new();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    each_file(vec![source.clone()], &mut |path, text| {
-        let reads = text.lines().any(|line| {
-            let code = line.split("//").next().unwrap_or_default();
-            ["env::var", "env::{", "env::*", "env;", "option_env!", "cfg!(debug"].iter().any(|word| code.contains(word))
-        });
-        if reads {
-            readers.push(path.strip_prefix(&source).expect("the walk began at src").display().to_string());
+    each_file(["src", "examples/clinic/src"].map(|folder| root.join(folder)).into(), &mut |path, text| {
+        let code = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+        if text.lines().map(code).any(|line| WORDS.iter().any(|word| line.contains(word))) {
+            readers.push(path.strip_prefix(root).expect("the walk began here").display().to_string());
         }
     });
     // Test code that starts programs reads what it started them with.
     readers.retain(|file| !file.contains("tests"));
-    assert_eq!(readers, ["keys/root.rs"]);
+    readers.sort();
+    // The clinic's `main` reads `RUST_LOG`.
+    assert_eq!(readers, ["examples/clinic/src/main.rs", "src/keys/root.rs"]);
+}
+
+/// A flag that weakens the server would have to be declared first. What these do is line B3 of `SECURITY.md`.
+#[test]
+fn the_clinic_has_these_flags_and_no_others() {
+    let flags = |text: &str| -> Vec<String> {
+        let fields = text.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(':'));
+        fields.map(|(name, _)| name.replace('_', "-")).collect()
+    };
+    let flags = flags(ARGS);
+    assert_eq!(flags, ["data", "listen", "plain-http", "fresh", "key", "peer-quota", "user-quota"]);
+    // Each has one name, and its value comes from the command line alone.
+    assert_eq!(ARGS.matches("#[arg(long").count(), flags.len());
+    assert_eq!(ARGS.matches("#[arg(").count(), flags.len());
+    assert_eq!(ARGS.matches("#[command(").count(), 1);
+    for word in ["alias", "subcommand", "flatten", "env =", "env)", "env,", "impl Args"] {
+        assert!(!ARGS.contains(word), "`{word}` declares more than the fields say");
+    }
+    for weakening in ["`--plain-http`", "`--peer-quota`", "`--user-quota`", "`RUST_LOG`"] {
+        let stands = rows(SECURITY).iter().any(|row| row[0] == "B3" && row[2].contains(weakening));
+        assert!(stands, "{weakening} is not in line B3 of SECURITY.md");
+    }
 }
 
 #[test]

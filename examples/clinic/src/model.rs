@@ -28,6 +28,10 @@ permissions! {
     pub CreatePatient = "patients.create" opens Identity;
     /// Change a patient's master data.
     pub UpdatePatient = "patients.update" opens Identity;
+    /// See a patient's conditions and allergies.
+    pub ReadSummary = "summary.read" opens Clinical;
+    /// Change a patient's conditions and allergies.
+    pub WriteSummary = "summary.write" opens Clinical;
     /// Read what was written about a patient.
     pub ReadNotes = "notes.read" opens Clinical;
     /// Write about a patient.
@@ -111,4 +115,5 @@ pub static SCHEMA: tower_ward::db::Schema =
         ("employees", "id"),
     ]);
 
+/// The migrations in `migrations/`, in the order of their names.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

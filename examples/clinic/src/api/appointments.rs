@@ -15,7 +15,7 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-use super::{App, Page, patients::row_of, time};
+use super::{App, Page, end_page, patients::row_of, time};
 use crate::model::{
     ReadSchedule,
     patients::{AppointmentReason, Family, Given},
@@ -63,16 +63,18 @@ struct Row {
     test: bool,
 }
 
-struct Diary {
+struct Diary<'a> {
     db: Db,
     now: Timestamp,
     /// From this time on, and of the same time after this row.
     after: (i64, RowId),
     until: i64,
     limit: usize,
+    /// Where the next page begins.
+    next: &'a mut Option<String>,
 }
 
-impl CohortQuery<ReadSchedule> for Diary {
+impl CohortQuery<ReadSchedule> for Diary<'_> {
     type Row = Row;
 
     fn subject(row: &Row) -> SubjectId {
@@ -87,9 +89,11 @@ impl CohortQuery<ReadSchedule> for Diary {
         filter(&mut query, scope, "a.patient", self.now);
         query.push(" and (a.starts_at, a.id) > (").push_bind(self.after.0).push(", ").push_bind(self.after.1);
         query.push(") and a.starts_at < ").push_bind(self.until);
-        query.push(" order by a.starts_at, a.id limit ").push_bind(i64::try_from(self.limit)?);
+        query.push(" order by a.starts_at, a.id limit ").push_bind(i64::try_from(self.limit + 1)?);
         let mut tx = self.db.read(scope).await?;
-        Ok(query.build_query_as().fetch_all(tx.conn()).await?)
+        let mut rows: Vec<Row> = query.build_query_as().fetch_all(tx.conn()).await?;
+        *self.next = end_page(&mut rows, self.limit, |row| format!("{}.{}", row.starts_at, row.id));
+        Ok(rows)
     }
 }
 
@@ -121,15 +125,11 @@ pub(super) async fn list(
         },
         Some(None) => return Err(Problem::bad_request("cursor")),
     };
-    let diary = Diary { db: app.db, now: app.clock.now(), after, until, limit: limit + 1 };
+    let mut next = None;
+    let diary = Diary { db: app.db, now: app.clock.now(), after, until, limit, next: &mut next };
     let cohort = grant.cohort(diary).await?;
-    let (mut items, mut next, mut last) = (Vec::with_capacity(limit), None, None);
+    let mut items = Vec::with_capacity(limit);
     for (row, chart) in cohort.iter() {
-        if items.len() == limit {
-            next = last;
-            break;
-        }
-        last = Some(format!("{}.{}", row.starts_at, row.id));
         items.push(AppointmentView {
             id: row.id.into(),
             patient: row.patient.into(),

@@ -15,76 +15,16 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-use super::{App, Page, failed, line, patients::must_be_patient, text, time};
+use super::{
+    App, Page, failed, line,
+    patients::must_be_patient,
+    text, time,
+    window::{Entry, Older, Window},
+};
 use crate::model::{
     Clinical, ReadEncounters, ReadNotes, ReadPrescriptions, ReadResults, WriteNote, WritePrescription,
     patients::{Dose, Drug, EncounterReason, Instructions, NoteText, ResultBody as ResultColumn},
 };
-
-/// Which entries: newest first, from where the last page ended.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Older {
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
-/// Where a page of entries begins and ends.
-struct Window {
-    limit: usize,
-    /// Entries before this time, and of the same time before this row.
-    before: (i64, RowId),
-}
-
-impl Window {
-    fn of(older: &Older) -> Result<Self, Problem> {
-        let limit = super::limit(older.limit)?;
-        let Some(cursor) = &older.cursor else {
-            return Ok(Self { limit, before: (i64::MAX, RowId::from_bytes([0xff; 16])) });
-        };
-        let parse = |cursor: &str| {
-            let (at, id) = cursor.split_once('.')?;
-            let place = (at.parse().ok()?, id.parse().ok()?);
-            (Self::cursor(place) == cursor).then_some(place)
-        };
-        Ok(Self { limit, before: parse(cursor).ok_or_else(|| Problem::bad_request("cursor"))? })
-    }
-
-    fn cursor((at, id): (i64, RowId)) -> String {
-        format!("{at}.{id}")
-    }
-
-    /// One more than fits, which says whether there is another page.
-    fn fetch(&self) -> i64 {
-        i64::try_from(self.limit + 1).unwrap_or(i64::MAX)
-    }
-
-    /// The page of these rows.
-    fn page<R, V>(
-        &self,
-        mut rows: Vec<R>,
-        place: impl Fn(&R) -> (i64, RowId),
-        view: impl Fn(R) -> Result<V, Problem>,
-    ) -> Result<Json<Page<V>>, Problem> {
-        let more = rows.len() > self.limit;
-        rows.truncate(self.limit);
-        let next = rows.last().filter(|_| more).map(&place).map(Self::cursor);
-        Ok(Json(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next }))
-    }
-}
-
-/// A diagnosis.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Condition {
-    /// The code in `system`.
-    pub code: String,
-    /// `snomed`, `icd10-cm` or `loinc`.
-    pub system: String,
-    /// For people.
-    pub display: String,
-    /// Whether it lasts.
-    pub active: bool,
-}
 
 /// A measurement or a laboratory result.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -193,6 +133,16 @@ struct NoteRow {
     test: bool,
 }
 
+impl Entry for NoteRow {
+    fn place(&self) -> (i64, RowId) {
+        (self.at, self.id)
+    }
+
+    fn size(&self) -> usize {
+        self.text.as_bytes().len()
+    }
+}
+
 pub(super) async fn notes(
     grant: Grant<ReadNotes>,
     Path(patient): Path<SubjectId>,
@@ -203,17 +153,11 @@ pub(super) async fn notes(
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
     must_be_patient(tx.conn(), patient).await?;
-    let rows: Vec<NoteRow> = sqlx::query_as(
+    let query = sqlx::query_as(
         "select id, author, at, text, test from notes
          where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
     )
-    .bind(patient)
-    .bind(window.before.0)
-    .bind(window.before.1)
-    .bind(window.fetch())
-    .fetch_all(tx.conn())
-    .await
-    .map_err(failed)?;
+    .bind(patient);
     let view = |row: NoteRow| {
         Ok(NoteView {
             id: row.id.into(),
@@ -223,7 +167,7 @@ pub(super) async fn notes(
             test: row.test,
         })
     };
-    window.page(rows, |row: &NoteRow| (row.at, row.id), view)
+    window.page(query, tx.conn(), view).await
 }
 
 pub(super) async fn write_note(
@@ -285,6 +229,16 @@ struct PrescriptionRow {
     test: bool,
 }
 
+impl Entry for PrescriptionRow {
+    fn place(&self) -> (i64, RowId) {
+        (self.at, self.id)
+    }
+
+    fn size(&self) -> usize {
+        self.drug.as_bytes().len() + self.dose.as_bytes().len() + self.instructions.as_bytes().len()
+    }
+}
+
 pub(super) async fn prescriptions(
     grant: Grant<ReadPrescriptions>,
     Path(patient): Path<SubjectId>,
@@ -295,17 +249,11 @@ pub(super) async fn prescriptions(
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
     must_be_patient(tx.conn(), patient).await?;
-    let rows: Vec<PrescriptionRow> = sqlx::query_as(
+    let query = sqlx::query_as(
         "select id, prescriber, at, drug, dose, instructions, status, test from prescriptions
          where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
     )
-    .bind(patient)
-    .bind(window.before.0)
-    .bind(window.before.1)
-    .bind(window.fetch())
-    .fetch_all(tx.conn())
-    .await
-    .map_err(failed)?;
+    .bind(patient);
     let view = |row: PrescriptionRow| {
         Ok(PrescriptionView {
             id: row.id.into(),
@@ -318,7 +266,7 @@ pub(super) async fn prescriptions(
             test: row.test,
         })
     };
-    window.page(rows, |row: &PrescriptionRow| (row.at, row.id), view)
+    window.page(query, tx.conn(), view).await
 }
 
 pub(super) async fn prescribe(
@@ -420,6 +368,16 @@ struct ResultRow {
     test: bool,
 }
 
+impl Entry for ResultRow {
+    fn place(&self) -> (i64, RowId) {
+        (self.at, self.id)
+    }
+
+    fn size(&self) -> usize {
+        self.body.as_bytes().len()
+    }
+}
+
 pub(super) async fn results(
     grant: Grant<ReadResults>,
     Path(patient): Path<SubjectId>,
@@ -430,22 +388,16 @@ pub(super) async fn results(
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
     must_be_patient(tx.conn(), patient).await?;
-    let rows: Vec<ResultRow> = sqlx::query_as(
+    let query = sqlx::query_as(
         "select id, at, body, test from results
          where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
     )
-    .bind(patient)
-    .bind(window.before.0)
-    .bind(window.before.1)
-    .bind(window.fetch())
-    .fetch_all(tx.conn())
-    .await
-    .map_err(failed)?;
+    .bind(patient);
     let view = |row: ResultRow| {
         let body = row.body.open(&chart, row.id)?.disclose().into_inner();
         Ok(ResultView { id: row.id.into(), at: time(row.at), body, test: row.test })
     };
-    window.page(rows, |row: &ResultRow| (row.at, row.id), view)
+    window.page(query, tx.conn(), view).await
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -458,6 +410,16 @@ struct EncounterRow {
     test: bool,
 }
 
+impl Entry for EncounterRow {
+    fn place(&self) -> (i64, RowId) {
+        (self.at, self.id)
+    }
+
+    fn size(&self) -> usize {
+        self.reason.as_bytes().len()
+    }
+}
+
 pub(super) async fn encounters(
     grant: Grant<ReadEncounters>,
     Path(patient): Path<SubjectId>,
@@ -468,16 +430,10 @@ pub(super) async fn encounters(
     let chart = grant.subject(patient).await?;
     let mut tx = db.read(&chart).await?;
     must_be_patient(tx.conn(), patient).await?;
-    let rows: Vec<EncounterRow> = sqlx::query_as(
+    let query = sqlx::query_as(
         "select id, clinician, at, kind, reason, test from encounters where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
     )
-    .bind(patient)
-    .bind(window.before.0)
-    .bind(window.before.1)
-    .bind(window.fetch())
-    .fetch_all(tx.conn())
-    .await
-    .map_err(failed)?;
+    .bind(patient);
     let view = |row: EncounterRow| {
         Ok(EncounterView {
             id: row.id.into(),
@@ -488,5 +444,5 @@ pub(super) async fn encounters(
             test: row.test,
         })
     };
-    window.page(rows, |row: &EncounterRow| (row.at, row.id), view)
+    window.page(query, tx.conn(), view).await
 }

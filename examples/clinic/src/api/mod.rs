@@ -3,10 +3,13 @@
 mod appointments;
 mod assignments;
 mod chart;
+mod patch;
 mod patients;
 mod people;
 mod session;
+mod summary;
 mod timeline;
+mod window;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -19,8 +22,9 @@ use tower_ward::{
     stack::Ward,
 };
 
-pub use chart::{Condition, ResultBody};
+pub use chart::ResultBody;
 pub(crate) use chart::{insert_demo_prescription, insert_note};
+pub use summary::Condition;
 
 /// Inserts a demo patient whom `chart` admitted.
 pub(crate) async fn insert_patient<G>(
@@ -81,7 +85,7 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         .get("/api/patients", patients::list)
         .about(
             paged("List or search patients.")
-                .add_query("q", schema::<String>())
+                .add_query("q", words())
                 .with_response(200, schema::<Page<patients::PatientSummary>>()),
         )
         .post("/api/patients", patients::create)
@@ -97,6 +101,14 @@ pub fn routes(ward: &Ward, app: App) -> Router {
             one("Change a patient's master data.")
                 .with_request(schema::<patients::PatientPatch>())
                 .with_response(200, schema::<patients::PatientView>()),
+        )
+        .get("/api/patients/{id}/summary", summary::read)
+        .about(one("A patient's conditions and allergies.").with_response(200, schema::<summary::SummaryView>()))
+        .patch("/api/patients/{id}/summary", summary::update)
+        .about(
+            one("Replace a patient's conditions, allergies, or both.")
+                .with_request(schema::<summary::SummaryPatch>())
+                .with_response(200, schema::<summary::SummaryView>()),
         )
         .get("/api/patients/{id}/notes", chart::notes)
         .about(paged("A patient's notes, newest first.").with_response(200, schema::<Page<chart::NoteView>>()))
@@ -167,6 +179,23 @@ fn limit(asked: Option<usize>) -> Result<usize, Problem> {
 fn paged(summary: &'static str) -> Operation {
     let limit = serde_json::json!({ "type": "integer", "minimum": 1, "maximum": PAGE.1, "default": PAGE.0 });
     Operation::new(summary).add_query("limit", limit).add_query("cursor", schema::<String>())
+}
+
+/// What a search takes.
+fn words() -> serde_json::Value {
+    serde_json::json!({
+        "type": "string",
+        "maxLength": patients::MAX_SEARCH,
+        "description": "Whole words, separated by white space: each must be a word of the patient's given or family name. Case does not matter, accents do. At most 128 bytes.",
+    })
+}
+
+/// Ends a page whose query asked for one row more than fits: says where the next page begins, and lets go of that row.
+/// In a cohort this comes before any door opens, so that the record names those who are shown and nobody else.
+fn end_page<R>(rows: &mut Vec<R>, limit: usize, place: impl Fn(&R) -> String) -> Option<String> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    rows.last().filter(|_| more).map(place)
 }
 
 fn schema<T: JsonSchema>() -> serde_json::Value {

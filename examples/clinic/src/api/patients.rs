@@ -1,5 +1,9 @@
 //! Patients: list, search, register, read, change.
 
+mod change;
+mod checks;
+mod names;
+
 use axum::{extract::State, http::StatusCode};
 use jiff::{Timestamp, civil::Date};
 use schemars::JsonSchema;
@@ -9,20 +13,21 @@ use tower_ward::{
     access::{CohortQuery, Grant, Indexer, Opener, Scope},
     axum::{Json, Path, Query},
     db::{Change, Db, filter},
-    field::{BlindIndex, Encrypted},
+    field::Encrypted,
     id::{RowId, SubjectId},
     problem::Problem,
 };
 use uuid::Uuid;
 
-use super::{App, Page, failed, line};
+pub(super) use self::change::{PatientPatch, update};
+use super::{App, Page, end_page, failed};
 use crate::model::{
-    CreatePatient, Identity, ListPatients, ReadPatient, UpdatePatient,
+    CreatePatient, Identity, ListPatients, ReadPatient,
     patients::{Address, BirthDate, Email, Family, Given, NhsNumber, Phone, Sex},
 };
 
 /// The longest search, in bytes.
-const MAX_SEARCH: usize = 128;
+pub(super) const MAX_SEARCH: usize = 128;
 
 /// Which patients.
 #[derive(Deserialize)]
@@ -73,20 +78,8 @@ pub(crate) struct NewPatient {
     phone: Option<String>,
     email: Option<String>,
     address: Option<String>,
+    /// Ten digits.
     nhs_number: Option<String>,
-}
-
-/// A change of master data: what is absent stays.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PatientPatch {
-    /// The version that was read; another one by now is a 409.
-    version: i64,
-    given: Option<String>,
-    family: Option<String>,
-    phone: Option<String>,
-    email: Option<String>,
-    address: Option<String>,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -117,15 +110,17 @@ pub(crate) fn row_of(patient: SubjectId) -> RowId {
     RowId::from(Uuid::from(patient))
 }
 
-struct List {
+struct List<'a> {
     db: Db,
     now: Timestamp,
     limit: usize,
     after: Option<SubjectId>,
     words: Vec<String>,
+    /// Where the next page begins.
+    next: &'a mut Option<String>,
 }
 
-impl CohortQuery<ListPatients> for List {
+impl CohortQuery<ListPatients> for List<'_> {
     type Row = SummaryRow;
 
     fn subject(row: &SummaryRow) -> SubjectId {
@@ -142,14 +137,14 @@ impl CohortQuery<ListPatients> for List {
         if let Some(after) = self.after {
             query.push(" and p.id > ").push_bind(after);
         }
-        // Names are sealed: a word finds a patient whose given or family name it is, whole.
         for word in &self.words {
-            query.push(" and (p.family_index = ").push_bind(BlindIndex::<Family>::of(word, scope)?);
-            query.push(" or p.given_index = ").push_bind(BlindIndex::<Given>::of(word, scope)?).push(")");
+            names::filter(&mut query, word, scope)?;
         }
-        query.push(" order by p.id limit ").push_bind(i64::try_from(self.limit)?);
+        query.push(" order by p.id limit ").push_bind(i64::try_from(self.limit + 1)?);
         let mut tx = self.db.read(scope).await?;
-        Ok(query.build_query_as().fetch_all(tx.conn()).await?)
+        let mut rows: Vec<SummaryRow> = query.build_query_as().fetch_all(tx.conn()).await?;
+        *self.next = end_page(&mut rows, self.limit, |row| row.id.to_string());
+        Ok(rows)
     }
 }
 
@@ -166,14 +161,10 @@ pub(super) async fn list(
     }
     let words: Vec<String> = q.split_whitespace().map(str::to_owned).collect();
     let (db, now) = (app.db, app.clock.now());
-    let cohort = grant.cohort(List { db, now, limit: limit + 1, after, words }).await?;
-    let mut items = Vec::with_capacity(limit);
     let mut next = None;
+    let cohort = grant.cohort(List { db, now, limit, after, words, next: &mut next }).await?;
+    let mut items = Vec::with_capacity(limit);
     for (row, chart) in cohort.iter() {
-        if items.len() == limit {
-            next = items.last().map(|last: &PatientSummary| last.id.to_string());
-            break;
-        }
         items.push(PatientSummary {
             id: row.id.into(),
             given: row.given.open(chart, row_of(row.id))?.disclose(),
@@ -201,20 +192,14 @@ pub(super) async fn create(
     State(app): State<App>,
     Json(new): Json<NewPatient>,
 ) -> Result<(StatusCode, Json<PatientView>), Problem> {
-    check_name("given", &new.given)?;
-    check_name("family", &new.family)?;
-    let today = app.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
-    if new.birth_date > today || new.birth_date.year() < 1850 {
-        return Err(Problem::bad_request("birth_date"));
+    checks::name("given", &new.given)?;
+    checks::name("family", &new.family)?;
+    checks::birth_date(new.birth_date, app.clock.now())?;
+    checks::sex(&new.sex)?;
+    for (field, value) in [("phone", &new.phone), ("email", &new.email), ("address", &new.address)] {
+        checks::contact(field, value.as_deref())?;
     }
-    if !["female", "male", "other", "unknown"].contains(&new.sex.as_str()) {
-        return Err(Problem::bad_request("sex"));
-    }
-    for (field, value) in
-        [("phone", &new.phone), ("email", &new.email), ("address", &new.address), ("nhs_number", &new.nhs_number)]
-    {
-        value.as_deref().map(|v| line(field, v, 300)).transpose()?;
-    }
+    checks::nhs_number(new.nhs_number.as_deref())?;
     let chart = grant.admit().await?;
     let patient = chart.subject();
     let mut tx = app.db.change(&chart, Change::create("patients", row_of(patient))).await?;
@@ -225,68 +210,8 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(view)))
 }
 
-pub(super) async fn update(
-    grant: Grant<UpdatePatient>,
-    Path(patient): Path<SubjectId>,
-    State(db): State<Db>,
-    Json(patch): Json<PatientPatch>,
-) -> Result<Json<PatientView>, Problem> {
-    patch.given.as_deref().map(|v| check_name("given", v)).transpose()?;
-    patch.family.as_deref().map(|v| check_name("family", v)).transpose()?;
-    for (field, value) in [("phone", &patch.phone), ("email", &patch.email), ("address", &patch.address)] {
-        value.as_deref().map(|v| line(field, v, 300)).transpose()?;
-    }
-    let chart = grant.subject(patient).await?;
-    let row = row_of(patient);
-    let mut tx = db.change(&chart, Change::update("patients", row)).await?;
-    let given = patch.given.as_ref().map(|v| seal_indexed::<Given, _>(v, &chart, row)).transpose()?;
-    let family = patch.family.as_ref().map(|v| seal_indexed::<Family, _>(v, &chart, row)).transpose()?;
-    let (given, given_index) = given.unzip();
-    let (family, family_index) = family.unzip();
-    let done = sqlx::query(
-        "update patients set given = coalesce(?, given), given_index = coalesce(?, given_index),
-            family = coalesce(?, family), family_index = coalesce(?, family_index),
-            phone = coalesce(?, phone), email = coalesce(?, email), address = coalesce(?, address),
-            version = version + 1
-         where id = ? and version = ?",
-    )
-    .bind(given)
-    .bind(given_index)
-    .bind(family)
-    .bind(family_index)
-    .bind(patch.phone.as_ref().map(|v| Encrypted::<Phone>::seal(v, &chart, row)).transpose()?)
-    .bind(patch.email.as_ref().map(|v| Encrypted::<Email>::seal(v, &chart, row)).transpose()?)
-    .bind(patch.address.as_ref().map(|v| Encrypted::<Address>::seal(v, &chart, row)).transpose()?)
-    .bind(patient)
-    .bind(patch.version)
-    .execute(tx.conn())
-    .await
-    .map_err(failed)?;
-    let row = fetch(tx.conn(), patient).await?;
-    if done.rows_affected() == 0 {
-        return Err(Problem::conflict().with_reason("another version by now"));
-    }
-    let view = view(&row, &chart, patient)?;
-    tx.commit().await?;
-    Ok(Json(view))
-}
-
-fn check_name(field: &'static str, value: &str) -> Result<(), Problem> {
-    line(field, value, 100)
-}
-
-fn seal_indexed<C, G>(value: &C::Value, grant: &G, row: RowId) -> Result<(Encrypted<C>, BlindIndex<C>), Problem>
-where
-    C: tower_ward::field::Indexed,
-    C::Value: tower_ward::field::Indexable,
-    G: Opener<C::Class> + Indexer<C::Class>,
-{
-    let index = BlindIndex::of(value, grant).map_err(|_| Problem::internal().with_reason("a name has no index"))?;
-    Ok((Encrypted::seal(value, grant, row)?, index))
-}
-
 /// Inserts a patient whom `chart` admitted.
-pub(crate) async fn insert<G: Opener<Identity> + Indexer<Identity>>(
+pub(crate) async fn insert<G: Opener<Identity> + Indexer<Identity> + Sync>(
     conn: &mut SqliteConnection,
     chart: &G,
     patient: SubjectId,
@@ -295,17 +220,13 @@ pub(crate) async fn insert<G: Opener<Identity> + Indexer<Identity>>(
     test: bool,
 ) -> Result<(), Problem> {
     let row = row_of(patient);
-    let (given, given_index) = seal_indexed::<Given, _>(&new.given, chart, row)?;
-    let (family, family_index) = seal_indexed::<Family, _>(&new.family, chart, row)?;
     sqlx::query(
-        "insert into patients (id, given, given_index, family, family_index, birth_date, sex, phone, email, address,
-            nhs_number, created_at, test) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert into patients (id, given, family, birth_date, sex, phone, email, address, nhs_number, created_at, test)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(patient)
-    .bind(given)
-    .bind(given_index)
-    .bind(family)
-    .bind(family_index)
+    .bind(Encrypted::<Given>::seal(&new.given, chart, row)?)
+    .bind(Encrypted::<Family>::seal(&new.family, chart, row)?)
     .bind(Encrypted::<BirthDate>::seal(&new.birth_date, chart, row)?)
     .bind(Encrypted::<Sex>::seal(&new.sex, chart, row)?)
     .bind(new.phone.as_ref().map(|v| Encrypted::<Phone>::seal(v, chart, row)).transpose()?)
@@ -314,10 +235,10 @@ pub(crate) async fn insert<G: Opener<Identity> + Indexer<Identity>>(
     .bind(new.nhs_number.as_ref().map(|v| Encrypted::<NhsNumber>::seal(v, chart, row)).transpose()?)
     .bind(now.as_millisecond())
     .bind(test)
-    .execute(conn)
+    .execute(&mut *conn)
     .await
     .map_err(failed)?;
-    Ok(())
+    names::index(conn, chart, patient, &new.given, &new.family).await
 }
 
 impl NewPatient {

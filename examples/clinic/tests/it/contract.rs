@@ -259,6 +259,32 @@ async fn a_body_of_another_size_type_or_shape_is_refused_and_not_repeated() {
     doctor.exchange(typed("application/json; charset=utf-8"), good).await.expect(201);
 }
 
+// A stranger's body and a user's: neither holds a place for longer than any request may take.
+#[tokio::test]
+async fn a_body_that_trickles_is_ended_by_the_deadline() {
+    let site = Site::start().await;
+    let user = site.users(HOME, "doctor").next().unwrap();
+    let (doctor, id) = (site.login_as(HOME, user).await, *site.reach(HOME, user).first().unwrap());
+    let host = &site.clinic(HOME).host;
+    let head = |path: &str, token: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: {host}:{}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n{token}\r\n",
+            site.address.port(),
+        )
+    };
+    let token = format!("authorization: Bearer {}\r\n", doctor.token.as_deref().unwrap());
+    let (login, note) = (head("/api/login", ""), head(&format!("/api/patients/{id}/notes"), &token));
+    let started = site.ward.clock().monotonic();
+    let (stranger, user) = tokio::join!(site.trickle(host, &login), site.trickle(host, &note));
+    // The ward's default: 30 s.
+    let took = site.ward.clock().monotonic() - started;
+    assert!(took.as_secs() >= 29, "{took:?}");
+    for reply in [stranger, user] {
+        reply.expect_problem(503, &[]);
+    }
+    doctor.get("/api/me").await.expect(200);
+}
+
 #[tokio::test]
 async fn a_patient_with_an_impossible_field_is_not_registered() {
     let site = Site::start().await;

@@ -50,6 +50,7 @@ pub(crate) fn absent(near: Uuid) -> Uuid {
 /// A body that the route takes.
 pub(crate) fn valid_body(method: &Method, path: &str) -> Option<Value> {
     match (method.as_str(), path.rsplit('/').next().unwrap()) {
+        ("PATCH", "summary") => Some(serde_json::json!({ "version": 1, "allergies": ["Penicillin"] })),
         ("PATCH", _) => Some(serde_json::json!({ "version": 1, "phone": "07700 900001" })),
         ("POST", "notes") => Some(serde_json::json!({ "text": "A note." })),
         ("POST", "prescriptions") => {

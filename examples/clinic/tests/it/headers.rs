@@ -71,7 +71,8 @@ async fn every_class_of_answer_wears_the_whole_set_once() {
     note(404, doctor.get(&format!("/api/patients/{}/notes", absent(id))).await);
     note(404, guest.get("/nowhere").await);
     note(405, guest.send(Method::DELETE, "/api/login", None).await);
-    note(409, desk.send(Method::PATCH, &format!("/api/patients/{id}"), Some(&json!({ "version": 99 }))).await);
+    let patch = json!({ "version": 99, "sex": "other" });
+    note(409, desk.send(Method::PATCH, &format!("/api/patients/{id}"), Some(&patch)).await);
     note(413, doctor.post(&notes, &json!({ "text": "x".repeat(300_000) })).await);
     note(415, doctor.exchange(doctor.request(Method::POST, &notes), "text=x").await);
     note(421, guest.with_authority("nowhere.localhost").get("/").await);

@@ -118,6 +118,10 @@ async fn a_wrong_body_is_refused_alike_for_ones_own_patient_and_for_anybody_else
         ("POST", "prescriptions", json!({ "drug": "a\nb", "dose": "1", "instructions": "i" })),
         ("PATCH", "", json!({ "version": 1, "given": "" })),
         ("PATCH", "", json!({ "version": "one" })),
+        ("PATCH", "", json!({ "version": 1 })),
+        ("PATCH", "", json!({ "version": 1, "nhs_number": "9990000019" })),
+        ("PATCH", "summary", json!({ "version": 1 })),
+        ("PATCH", "summary", json!({ "version": 1, "allergies": null })),
     ];
     for (method, kind, body) in wrong {
         let mut seen = BTreeSet::new();

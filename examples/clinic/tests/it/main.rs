@@ -3,6 +3,7 @@
 
 mod canary;
 mod certs;
+mod chart;
 mod contract;
 mod crash;
 mod disk;
@@ -14,6 +15,7 @@ mod hosts;
 mod isolation;
 mod matrix;
 mod openapi;
+mod patients;
 mod process;
 mod roles;
 mod serve;

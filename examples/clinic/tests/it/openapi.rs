@@ -138,6 +138,37 @@ async fn answers_have_the_shape_that_the_document_says() {
     }
 }
 
+#[tokio::test]
+async fn the_document_says_what_a_patch_may_clear_and_what_a_search_finds() {
+    let site = Site::start().await;
+    let document = document(&site).await;
+    let body = |path: &str| &document["paths"][path]["patch"]["requestBody"]["content"]["application/json"]["schema"];
+    let patient = body("/api/patients/{id}");
+    assert_eq!(patient["required"], json!(["version"]));
+    for (field, kind) in [
+        ("given", json!("string")),
+        ("family", json!("string")),
+        ("birth_date", json!("string")),
+        ("sex", json!("string")),
+        ("phone", json!(["string", "null"])),
+        ("email", json!(["string", "null"])),
+        ("address", json!(["string", "null"])),
+        ("nhs_number", json!(["string", "null"])),
+    ] {
+        assert_eq!(patient["properties"][field]["type"], kind, "{field}");
+        assert_eq!(patient["properties"][field].get("default"), None, "{field}: what is absent stays");
+    }
+    let summary = body("/api/patients/{id}/summary");
+    assert_eq!(summary["required"], json!(["version"]));
+    for field in ["conditions", "allergies"] {
+        assert_eq!(summary["properties"][field]["type"], "array", "{field}");
+        assert_eq!(summary["properties"][field].get("default"), None, "{field}: what is absent stays");
+    }
+    let search = document["paths"]["/api/patients"]["get"]["parameters"].as_array().unwrap();
+    let q = search.iter().find(|p| p["name"] == "q").unwrap();
+    assert!(q["schema"]["description"].as_str().unwrap().starts_with("Whole words"));
+}
+
 fn shape(schema: &Value, value: &Value, at: &str) {
     match value {
         Value::Object(map) => {

@@ -18,6 +18,10 @@ async fn body_for(method: &Method, path: &str, id: Uuid, owner: &Client) -> Opti
             let version = owner.get(&format!("/api/patients/{id}")).await.json()["version"].clone();
             Some(json!({ "version": version, "phone": "07700 900002" }))
         }
+        (&Method::PATCH, "/api/patients/{id}/summary") => {
+            let version = owner.get(&format!("/api/patients/{id}/summary")).await.json()["version"].clone();
+            Some(json!({ "version": version, "conditions": [] }))
+        }
         _ => valid_body(method, path),
     }
 }
@@ -67,7 +71,7 @@ async fn the_front_desk_sees_the_diary_and_nothing_clinical() {
     let site = Site::start().await;
     let desk = site.login(HOME, "receptionist").await;
     let id = site.patient("harbour-patient-001");
-    for kind in ["notes", "prescriptions", "results", "encounters", "timeline"] {
+    for kind in ["summary", "notes", "prescriptions", "results", "encounters", "timeline"] {
         for method in [Method::GET, Method::HEAD] {
             desk.send(method, &format!("/api/patients/{id}/{kind}"), None).await.expect(403);
         }
@@ -146,7 +150,7 @@ async fn a_patient_reads_their_own_record_and_nobody_elses() {
     let [one, two] = site.users(HOME, "patient").collect::<Vec<_>>()[..] else { panic!("two patients can log in") };
     let (id, other) = (one.subject.unwrap(), two.subject.unwrap());
     let me = site.login_as(HOME, one).await;
-    for kind in ["", "/notes", "/prescriptions", "/results", "/encounters", "/timeline"] {
+    for kind in ["", "/summary", "/notes", "/prescriptions", "/results", "/encounters", "/timeline"] {
         me.get(&format!("/api/patients/{id}{kind}")).await.expect(200);
         for foreign in [other, site.clinic(AWAY).patients[0], absent(id)] {
             me.get(&format!("/api/patients/{foreign}{kind}")).await.expect_problem(404, &[&foreign.to_string()]);
@@ -166,7 +170,9 @@ async fn a_relative_sees_the_circles_that_invited_them_and_nothing_clinical() {
         for id in &site.clinic(HOME).patients {
             let expected = if reach.contains(id) { 200 } else { 404 };
             me.get(&format!("/api/patients/{id}")).await.expect(expected);
-            me.get(&format!("/api/patients/{id}/notes")).await.expect(403);
+            for kind in ["summary", "notes", "prescriptions", "results", "encounters"] {
+                me.get(&format!("/api/patients/{id}/{kind}")).await.expect(403);
+            }
         }
     }
 }

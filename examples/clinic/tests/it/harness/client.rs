@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -243,5 +244,26 @@ pub(super) async fn talk(mut io: impl AsyncRead + AsyncWrite + Unpin, request: &
     let mut answer = Vec::new();
     // An end without a close_notify is an end too.
     let _ = tokio::time::timeout(PATIENCE, io.read_to_end(&mut answer)).await.expect("no answer");
+    Reply::parse(&answer)
+}
+
+/// Sends a head as it stands, and of the body a space every half second until the server ends it.
+pub(super) async fn trickle(io: impl AsyncRead + AsyncWrite + Unpin, head: &str) -> Reply {
+    let (mut read, mut write) = tokio::io::split(io);
+    write.write_all(head.as_bytes()).await.unwrap();
+    let slowly = async {
+        while write.write_all(b" ").await.is_ok() && write.flush().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        () = slowly => {}
+        // A server that closes on a body it did not read may reset the connection.
+        ended = tokio::time::timeout(PATIENCE, read.read_to_end(&mut answer)) => {
+            let _ = ended.expect("it is never ended");
+        }
+    }
     Reply::parse(&answer)
 }

@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 use super::{
     Client, PATIENCE, Reply, args,
-    client::{connect, talk},
+    client::{connect, talk, trickle},
     data, demo_folder, read_demo,
 };
 
@@ -121,6 +121,12 @@ impl Place {
     pub(crate) async fn raw(&self, server_name: &str, request: &str) -> Reply {
         let io = connect(self.address, server_name, &self.roots, b"http/1.1").await.unwrap();
         talk(io, request).await
+    }
+
+    /// Sends a head as it stands over TLS, and a body that takes forever.
+    pub(crate) async fn trickle(&self, server_name: &str, head: &str) -> Reply {
+        let io = connect(self.address, server_name, &self.roots, b"http/1.1").await.unwrap();
+        trickle(io, head).await
     }
 
     /// Sends bytes as they stand, in the clear.
