@@ -106,6 +106,7 @@ pub mod staff {
 pub static SCHEMA: tower_ward::db::Schema =
     tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS]).with_people(&[
         ("patients", "id"),
+        ("patient_names", "patient"),
         ("patient_clinical", "patient"),
         ("encounters", "patient"),
         ("notes", "patient"),
