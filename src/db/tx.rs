@@ -170,7 +170,7 @@ impl Db {
             row: change.row,
             purpose: None,
             about: change.relation.map(|(user, _)| user),
-            why: by.why().to_owned(),
+            why: by.holds().why(),
         })?;
         sqlx::query("insert into main.ward_attempts (id) values (?)")
             .bind(attempt.id().as_bytes().to_vec())
