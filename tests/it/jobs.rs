@@ -413,7 +413,7 @@ async fn an_envelope_is_worth_what_its_issuer_may_do_when_it_runs() {
     // Its issuer is no more.
     let (trail, mut closer) = bench.trail();
     let _operator = bench.danger::<AdmitPatients>(&trail, &bench.harbour);
-    bench.ward.identity().set_disabled(&trail, &bench.harbour, doctor.id, true).await.expect("disabled");
+    bench.ward.identity().danger_set_disabled(&trail, &bench.harbour, doctor.id, true).await.expect("disabled");
     closer.finish(End::Completed);
     assert!(matches!(refused::<Remind>(&bench, &third).await, JobError::Withdrawn));
 }
