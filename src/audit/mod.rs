@@ -8,8 +8,8 @@
 //!    deadline, a door without an actor: the door stays shut.
 //! 3. The record is queued with nothing awaited in between, and made durable while the handler works: one write and one
 //!    sync for all that has queued up.
-//! 4. The response waits until the records of the doors opened are durable, and so does each frame of a body that
-//!    opened more. If they cannot be made durable, the handler's answer is thrown away: 503.
+//! 4. The response, or the error in its place, waits until the records of the doors opened are durable, and so does each
+//!    frame of a body that opened more. If they cannot be made durable, the handler's answer is thrown away: 503.
 //! 5. A change is recorded before and after it. What a crash left without an outcome is [settled](Ledger::settle) from
 //!    the database.
 //! 6. The end is recorded on the reserved place, however it comes: completed, aborted, cancelled, panicked, failed.

@@ -68,6 +68,48 @@ async fn no_response_leaves_before_its_record_is_durable() {
     assert_eq!(words(dir.path()), ["opened", "closed completed 200 6"]);
 }
 
+/// An inner service's error reaches the client too, by whatever makes a response of it.
+#[tokio::test]
+async fn no_error_leaves_before_its_record_is_durable() {
+    let (dir, ledger, writer) = still();
+    let (trail, closer) = trail(&ledger, "clinic-a");
+    let handler = async move {
+        trail.door(door(&[subject(1)])).unwrap();
+        Err::<Response<Full<Bytes>>, _>("no such note: secret")
+    };
+    let mut future = Box::pin(AuditFuture::new(handler, closer, respond));
+    assert!(tokio::time::timeout(Duration::from_millis(30), &mut future).await.is_err());
+    ledger.start(writer).unwrap();
+    assert_eq!(future.await.unwrap_err(), "no such note: secret");
+    assert_eq!(ledger.head().size(), 1);
+    ledger.shutdown().await;
+    assert_eq!(words(dir.path()), ["opened", "closed failed"]);
+}
+
+#[tokio::test]
+async fn an_error_whose_record_cannot_be_written_is_dropped_and_answered_for() {
+    for before in [true, false] {
+        let (_dir, ledger, writer) = still();
+        let (trail, closer) = trail(&ledger, "clinic-a");
+        let broken = ledger.clone();
+        let handler = async move {
+            trail.door(door(&[subject(1)])).unwrap();
+            if before {
+                broken.fail_for_test();
+            }
+            Err::<Response<Full<Bytes>>, _>("no such note: secret")
+        };
+        let (answer, ()) = tokio::join!(AuditFuture::new(handler, closer, respond), async {
+            a_while().await;
+            ledger.fail_for_test();
+        });
+        let response = answer.expect("the error is dropped");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(text(response).await, Failure::Unrecorded.to_string());
+        drop(writer);
+    }
+}
+
 #[tokio::test]
 async fn a_response_without_a_door_waits_for_nothing() {
     let (_dir, ledger, writer) = still();
