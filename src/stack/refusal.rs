@@ -1,5 +1,7 @@
 //! From the domain's errors to the problems that a client sees.
 
+use std::time::Duration;
+
 use crate::{
     access::{Closed, DoorError},
     audit::TrailError,
@@ -27,8 +29,13 @@ impl From<DoorError> for Problem {
 }
 
 impl From<TrailError> for Problem {
-    fn from(_: TrailError) -> Self {
-        Self::unavailable().with_reason("no record can be made")
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::TooManyTrails => {
+                Self::too_many(Duration::from_secs(1)).with_reason("the user has too many requests open")
+            }
+            _ => Self::unavailable().with_reason("no record can be made"),
+        }
     }
 }
 

@@ -338,6 +338,27 @@ async fn a_stream_is_cut_when_its_record_cannot_be_written() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_still_being_sent_at_its_trails_deadline_fails() {
+    let dir = TempDir::new().unwrap();
+    let clock = clock();
+    let options = options().with_trail_deadline(Duration::from_secs(5));
+    let ledger = Ledger::open(dir.path(), options, clock.shared()).unwrap();
+    let (trail, closer) = trail(&ledger, "clinic-a");
+    trail.door(door(&[])).unwrap();
+    let frames = Frames { left: 9, make: |_| Ok(Bytes::from_static(b"abc")), hint: None };
+    let mut body = send(closer, frames).into_body();
+    clock.advance(Duration::from_nanos(4_999_999_999));
+    assert!(body.frame().await.unwrap().is_ok());
+    clock.advance(Duration::from_nanos(1));
+    let cut = body.frame().await.unwrap().unwrap_err();
+    assert!(cut.is::<crate::audit::Overdue>(), "{cut}");
+    assert!(body.frame().await.is_none(), "it sends nothing more");
+    assert_eq!(ledger.seated(), 0);
+    ledger.shutdown().await;
+    assert_eq!(words(dir.path()), ["opened", "closed failed 200 3"]);
+}
+
+#[tokio::test]
 async fn the_end_of_a_body_ends_its_trail() {
     let (dir, ledger, writer) = still();
     ledger.start(writer).unwrap();
