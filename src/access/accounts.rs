@@ -65,7 +65,7 @@ impl<P: Permission> ClinicGrant<P> {
     ///
     /// async fn leaves(grant: Grant<ManageAccounts>, identity: Identity, user: UserId) -> Result<(), Problem> {
     ///     let clinic = grant.clinic().await?;
-    ///     clinic.accounts(&identity).set_disabled(user, true).await.map_err(|_| Problem::unavailable())
+    ///     Ok(clinic.accounts(&identity).set_disabled(user, true).await?)
     /// }
     /// ```
     ///
@@ -77,7 +77,7 @@ impl<P: Permission> ClinicGrant<P> {
     ///
     /// async fn rise(grant: Grant<ReadStatus>, identity: Identity, me: UserId) -> Result<(), Problem> {
     ///     let clinic = grant.clinic().await?;
-    ///     clinic.accounts(&identity).set_role(me, "owner").await.map_err(|_| Problem::unavailable())
+    ///     Ok(clinic.accounts(&identity).set_role(me, "owner").await?)
     /// }
     /// ```
     pub const fn accounts<'a>(&'a self, identity: &'a Identity) -> Accounts<'a, P>

@@ -6,7 +6,7 @@ use crate::{
     access::{Closed, DoorError},
     audit::TrailError,
     field::{OpenError, SealError},
-    identity::{Fault, LoginError, RefreshError},
+    identity::{AccountError, Fault, LoginError, RefreshError},
     problem::Problem,
 };
 
@@ -77,9 +77,24 @@ impl From<RefreshError> for Problem {
     }
 }
 
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Field { field, .. } => Self::unprocessable(field).with_reason("an account's field"),
+            AccountError::Taken => Self::conflict().with_reason("the user name is taken"),
+            AccountError::Unknown => Self::not_found().with_reason("no such account"),
+            AccountError::Busy => Self::unavailable().with_reason("the password pool is full"),
+            AccountError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
 impl From<Fault> for Problem {
-    fn from(_: Fault) -> Self {
-        Self::unavailable().with_reason("the account store cannot be reached")
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Ledger(error) => error.into(),
+            _ => Self::unavailable().with_reason("the account store cannot be reached"),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ async fn bench() -> Bench {
 
 async fn names(grant: Grant<ManageAccounts>, identity: Identity) -> Result<Json<usize>, Problem> {
     let clinic = grant.clinic().await?;
-    let accounts = clinic.accounts(&identity).list(None, 100).await.map_err(|_| Problem::unavailable())?;
+    let accounts = clinic.accounts(&identity).list(None, 100).await?;
     Ok(Json(accounts.len()))
 }
 
@@ -91,6 +91,36 @@ async fn accounts_are_made_changed_and_removed_through_the_door_in_its_own_clini
     let all = ["account_created", "role_changed", "password_changed", "account_disabled", "sessions_ended"];
     for reason in all.into_iter().chain(["account_removed"]) {
         assert!(reasons.contains(&reason), "{reason}: {reasons:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_an_account_that_cannot_be_is_a_problem_of_its_kind() {
+    let bench = bench().await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let foreign = bench.user(&bench.meadow, "doctor").await;
+    for (name, password, status) in [
+        ("user-0", "correct horse battery staple", 409),
+        ("Not A Name", "correct horse battery staple", 422),
+        ("nurse", "short", 422),
+        ("", "", 404),
+    ] {
+        let (identity, user) = (bench.ward.identity().clone(), foreign.id);
+        let service = bench.serve(|router| {
+            router.post("/accounts", move |grant: Grant<ManageAccounts>| {
+                let identity = identity.clone();
+                async move {
+                    let clinic = grant.clinic().await?;
+                    if name.is_empty() {
+                        clinic.accounts(&identity).remove(user).await?;
+                    } else {
+                        clinic.accounts(&identity).create(NewAccount::new(name, password.into(), "intern")).await?;
+                    }
+                    Ok::<_, Problem>("done")
+                }
+            })
+        });
+        post(&service, &owner, "/accounts", "{}").await.is_problem(status);
     }
 }
 

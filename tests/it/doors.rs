@@ -541,18 +541,25 @@ async fn a_request_older_than_its_deadline_opens_no_more_doors() {
     let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
     let owner = bench.user(&bench.harbour, "owner").await;
     let clock = bench.clock.clone();
+    let found: Stash<(bool, bool)> = Arc::default();
+    let kept = Arc::clone(&found);
     let service = bench.serve(|router| {
         router.get("/slow/{id}", move |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| {
-            let clock = clock.clone();
+            let (clock, kept) = (clock.clone(), Arc::clone(&kept));
             async move {
                 clock.advance(Duration::from_secs(600) - Duration::from_nanos(1));
                 let before = grant.subject(id).await.is_ok();
                 clock.advance(Duration::from_nanos(1));
-                format!("{before} {}", matches!(grant.subject(id).await, Err(DoorError::Closed(Closed))))
+                let after = matches!(grant.subject(id).await, Err(DoorError::Closed(Closed)));
+                *kept.lock().unwrap() = Some((before, after));
+                "too late"
             }
         })
     });
-    assert_eq!(get(&service, &owner, &format!("/slow/{patient}")).await.body, "true true");
+    let reply = get(&service, &owner, &format!("/slow/{patient}")).await;
+    assert_eq!(*found.lock().unwrap(), Some((true, true)));
+    // Its body was cut off as well.
+    assert_eq!((reply.body.as_str(), reply.whole), ("", false));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ impl ManagesAccounts for ManageAccounts {}
 
 pub async fn hire(grant: Grant<ManageAccounts>, identity: Identity, new: NewAccount) -> Result<UserId, Problem> {
     let clinic = grant.clinic().await?;
-    clinic.accounts(&identity).create(new).await.map_err(|_| Problem::unavailable())
+    Ok(clinic.accounts(&identity).create(new).await?)
 }
 
 fn main() {}
