@@ -69,19 +69,30 @@ impl<P: Permission> Scope<P> {
         &self.tenant_key
     }
 
-    /// Which of `subjects` this scope reaches.
-    async fn reaches(&self, subjects: &[SubjectId]) -> Result<bool, DoorError> {
-        if self.is_clinic_wide() {
-            return Ok(true);
-        }
+    /// Which of the allowed relations hold to each of `subjects`; `None` if none holds to one of them.
+    async fn reaches(&self, subjects: &[SubjectId]) -> Result<Option<Vec<Relations>>, DoorError> {
         let own = self.own();
-        let others: Vec<_> = subjects.iter().copied().filter(|s| Some(*s) != own).collect();
+        let mut holds: Vec<_> = subjects
+            .iter()
+            .map(|subject| {
+                let clinic = self.allowed.intersection(Relations::CLINIC);
+                if Some(*subject) == own { clinic.union(Relations::OWN) } else { clinic }
+            })
+            .collect();
+        let others: Vec<_> = subjects.iter().zip(&holds).filter(|(_, h)| h.is_empty()).map(|(s, _)| *s).collect();
+        if others.is_empty() {
+            return Ok(Some(holds));
+        }
         let asked = self.allowed.intersection(Relations::ASSIGNED.union(Relations::CIRCLE));
-        let (Some(user), false) = (self.user(), others.is_empty()) else {
-            return Ok(others.is_empty());
-        };
+        let Some(user) = self.user() else { return Ok(None) };
         let found = self.facts.doors.relations.relations(self.tenant(), user, &others, asked).await?;
-        Ok(found.len() == others.len() && found.iter().all(|r| !r.intersection(asked).is_empty()))
+        if found.len() != others.len() {
+            return Ok(None);
+        }
+        for (unknown, found) in holds.iter_mut().filter(|h| h.is_empty()).zip(found) {
+            *unknown = found.intersection(asked);
+        }
+        Ok(holds.iter().all(|h| !h.is_empty()).then_some(holds))
     }
 }
 
@@ -131,19 +142,20 @@ impl<P: Permission, R: Send> Cohort<P, R> {
         let mut subjects: Vec<_> = rows.iter().map(|(subject, _)| *subject).collect();
         subjects.sort_unstable();
         subjects.dedup();
-        if !scope.reaches(&subjects).await.map_err(|e| grant.failed(e, &[]))? {
+        let Some(holds) = scope.reaches(&subjects).await.map_err(|e| grant.failed(e, &[]))? else {
             return Err(grant.failed(DoorError::OutOfScope(P::ID), &[]));
-        }
+        };
         let keys = facts.doors.keyring.subjects(&facts.tenant, &subjects).await;
         let keys = keys.map_err(|e| grant.failed(DoorError::Key(e), &[]))?;
-        let (subjects, keys): (Vec<_>, Vec<_>) =
-            subjects.into_iter().zip(keys).filter_map(|(subject, key)| Some((subject, key?))).unzip();
-        let why = grant.allowed().why();
-        grant.record(Action::Search, &subjects, why)?;
-        let grants = subjects
+        let here = subjects.into_iter().zip(holds).zip(keys);
+        let here: Vec<_> = here.filter_map(|((subject, holds), key)| Some((subject, holds, key?))).collect();
+        let subjects: Vec<_> = here.iter().map(|(subject, ..)| *subject).collect();
+        // Of a list of nobody, under which relations it was looked for.
+        let held = here.iter().map(|(_, holds, _)| *holds).reduce(Relations::union).unwrap_or(scope.relations());
+        grant.record(Action::Search, &subjects, held)?;
+        let grants = here
             .into_iter()
-            .zip(keys)
-            .map(|(s, key)| (s, grant.grant_for(s, key, scope.tenant_key(), why)))
+            .map(|(subject, holds, key)| (subject, grant.grant_for(subject, key, scope.tenant_key(), holds)))
             .collect();
         Ok(Self { rows, grants })
     }

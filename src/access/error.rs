@@ -52,6 +52,7 @@ impl DoorError {
             Self::OutOfScope(_) => ("query_left_its_scope", 503),
             Self::TooMany(_) => ("query_not_paged", 500),
             Self::Query(_) => ("query_failed", 500),
+            Self::Trail(TrailError::TooManyTrails) => ("too_many_trails", 429),
             Self::Trail(_) => ("ledger_unavailable", 503),
             Self::Key(_) => ("key_unavailable", 503),
             Self::Timeline(_) => ("ledger_unreadable", 503),

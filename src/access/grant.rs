@@ -138,8 +138,8 @@ impl<P: Permission> Grant<P> {
             Err(error) => return Err(self.no_key(error, subject)),
         };
         let tenant_key = self.tenant_key().await?;
-        self.record(Action::Read, &[subject], holds.why())?;
-        Ok(self.grant_for(subject, key, &tenant_key, holds.why()))
+        self.record(Action::Read, &[subject], holds)?;
+        Ok(self.grant_for(subject, key, &tenant_key, holds))
     }
 
     /// Opens the data of a person who is new to the clinic. Their key is durable before this returns.
@@ -157,8 +157,8 @@ impl<P: Permission> Grant<P> {
         let key = facts.doors.keyring.create_subject(&facts.tenant, subject).await;
         let key = key.map_err(|e| self.failed(DoorError::Key(e), &[subject]))?;
         let tenant_key = self.tenant_key().await?;
-        self.record(Action::Create, &[subject], Relations::CLINIC.why())?;
-        Ok(self.grant_for(subject, key, &tenant_key, Relations::CLINIC.why()))
+        self.record(Action::Create, &[subject], Relations::CLINIC)?;
+        Ok(self.grant_for(subject, key, &tenant_key, Relations::CLINIC))
     }
 
     /// Opens the people whom a query returns: a list, a schedule, a search. One record lists them all.
@@ -181,7 +181,7 @@ impl<P: Permission> Grant<P> {
     pub async fn clinic(&self) -> Result<ClinicGrant<P>, DoorError> {
         self.clinic_wide()?;
         let key = self.tenant_key().await?;
-        self.record(Action::Read, &[], Relations::CLINIC.why())?;
+        self.record(Action::Read, &[], Relations::CLINIC)?;
         Ok(ClinicGrant { facts: Arc::clone(&self.facts), key, _permission: PhantomData })
     }
 
@@ -189,19 +189,15 @@ impl<P: Permission> Grant<P> {
         &self.facts
     }
 
-    pub(super) const fn allowed(&self) -> Relations {
-        self.allowed
-    }
-
     pub(super) fn grant_for(
         &self,
         subject: SubjectId,
         key: Arc<SubjectKey>,
         tenant_key: &Arc<TenantKey>,
-        why: &'static str,
+        holds: Relations,
     ) -> SubjectGrant<P> {
         let (facts, tenant_key) = (Arc::clone(&self.facts), Arc::clone(tenant_key));
-        SubjectGrant { facts, subject, key, tenant_key, why, _permission: PhantomData }
+        SubjectGrant { facts, subject, key, tenant_key, holds, _permission: PhantomData }
     }
 
     async fn tenant_key(&self) -> Result<Arc<TenantKey>, DoorError> {
@@ -209,9 +205,9 @@ impl<P: Permission> Grant<P> {
         key.map_err(|e| self.failed(DoorError::Key(e), &[]))
     }
 
-    pub(super) fn record(&self, action: Action, subjects: &[SubjectId], why: &'static str) -> Result<(), DoorError> {
+    pub(super) fn record(&self, action: Action, subjects: &[SubjectId], holds: Relations) -> Result<(), DoorError> {
         let (permission, entity) = (P::ID, entity(P::ID));
-        let door = Door { action, permission, entity, subjects, row: None, purpose: None, why: why.into() };
+        let door = Door { action, permission, entity, subjects, row: None, purpose: None, why: holds.why() };
         self.facts.trail.door(door).map_err(|e| self.failed(e.into(), subjects))
     }
 
@@ -284,7 +280,8 @@ pub struct SubjectGrant<P> {
     subject: SubjectId,
     key: Arc<SubjectKey>,
     tenant_key: Arc<TenantKey>,
-    why: &'static str,
+    /// What let this person's door open.
+    holds: Relations,
     _permission: PhantomData<fn() -> P>,
 }
 
@@ -365,7 +362,7 @@ impl<P: Permission> SubjectGrant<P> {
     pub(crate) fn for_test(tenant: TenantId, subject: SubjectId, key: Arc<SubjectKey>) -> Self {
         let tenant_key = Arc::new(TenantKey::for_test(tenant.clone(), 1, [7; 32]));
         let facts = Arc::new(super::test_support::facts(tenant));
-        Self { facts, subject, key, tenant_key, why: "clinic", _permission: PhantomData }
+        Self { facts, subject, key, tenant_key, holds: Relations::CLINIC, _permission: PhantomData }
     }
 
     /// Ends the request that this grant belongs to.
@@ -403,10 +400,10 @@ pub trait Authority: sealed::Sealed {
     /// The permission's id.
     #[doc(hidden)]
     fn permission(&self) -> &'static str;
-    /// The relation that opened it.
+    /// The relations that opened it.
     #[doc(hidden)]
-    fn why(&self) -> &'static str {
-        Relations::CLINIC.why()
+    fn holds(&self) -> Relations {
+        Relations::CLINIC
     }
     /// The person, when the door leads to one.
     #[doc(hidden)]
@@ -425,8 +422,8 @@ impl<P: Permission> Authority for SubjectGrant<P> {
         P::ID
     }
 
-    fn why(&self) -> &'static str {
-        self.why
+    fn holds(&self) -> Relations {
+        self.holds
     }
 
     fn subject_id(&self) -> Option<SubjectId> {

@@ -121,7 +121,8 @@ pub(crate) struct Issuers {
 ///
 /// It runs only
 ///
-/// 1. before it expires, and once,
+/// 1. before it expires, which is asked again right before the work begins, and once: that it was used is remembered
+///    for [`MAX_JOB_LIFE`] beyond its end,
 /// 2. in a clinic that is registered,
 /// 3. if its issuer still has an account that is not disabled,
 /// 4. and if the policy grants the permission to the role that he has by then. The relation to a person is asked again
@@ -244,11 +245,17 @@ impl Jobs {
             return Err(JobError::Expired);
         }
         let allowed = self.judge(&envelope).await?;
-        // Remembered until it would have expired anyway, so the list of used envelopes stays bounded.
         let name =
             ObjectName::tenant(&envelope.tenant, "job", &envelope.id.to_string()).map_err(|_| JobError::Invalid)?;
-        if !store.insert_new(&name, &[], Some(expires)).await? {
+        // Remembered beyond its end, so that at no moment it is neither used nor expired, also if the clock is set back;
+        // and not for ever, so that the list of used envelopes stays bounded.
+        let remembered = expires.checked_add(MAX_JOB_LIFE).map_err(|_| JobError::Life)?;
+        if !store.insert_new(&name, &[], Some(remembered)).await? {
             return Err(JobError::Used);
+        }
+        // Time has passed in both stores.
+        if doors.clock.now() >= expires {
+            return Err(JobError::Expired);
         }
         let issued_by = envelope.issuer.as_ref().map(|issuer| issuer.user);
         let (trail, mut closer) = ledger.begin(RequestFacts::new().with_route(T::ID));

@@ -14,6 +14,8 @@
 //! 6. A response and a commit wait by themselves until the record is durable. Whatever leaves by another way waits by
 //!    hand: `grant.trail().settled().await?` before an outbound call.
 //! 7. When the request ends, every grant of it ends.
+//! 8. Accounts are administered through the door of a permission that the application marked for it
+//!    ([`ManagesAccounts`]), and every change and list of them is recorded.
 //!
 //! # Deployment caveat
 //!
@@ -68,6 +70,7 @@
 //! outside this crate. Not promised: that the policy is right. Print its [matrix](crate::axum::Router::matrix), and keep it
 //! as a golden file.
 
+mod accounts;
 mod cohort;
 mod danger;
 mod error;
@@ -80,6 +83,7 @@ mod relation;
 pub(crate) mod test_support;
 
 pub use crate::store::BoxFuture;
+pub use accounts::{Accounts, ManagesAccounts};
 pub use cohort::{Cohort, CohortQuery, Scope};
 pub use danger::danger_grant;
 pub use error::{DoorError, MAX_COHORT};

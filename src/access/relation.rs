@@ -68,9 +68,15 @@ impl Relations {
         self.0 == 0
     }
 
-    /// The first relation's name, for the record's "why".
-    pub(crate) fn why(self) -> &'static str {
-        self.names().next().unwrap_or("none")
+    /// The names, for the record's "why": `own,assigned`.
+    pub(crate) fn why(self) -> String {
+        let mut names = self.names();
+        let mut why = names.next().unwrap_or("none").to_owned();
+        for name in names {
+            why.push(',');
+            why.push_str(name);
+        }
+        why
     }
 }
 

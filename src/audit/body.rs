@@ -19,9 +19,14 @@ use super::{ledger::Wait, record::End, trail::Closer};
 #[error("the record of this access could not be written")]
 pub struct Unrecorded;
 
+/// The body was cut off, since it was still being sent at its trail's deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the answer was still being sent at the trail's deadline: ask for less at a time, or raise `trail_deadline`")]
+pub struct Overdue;
+
 pin_project! {
     /// A body that holds back each frame while a door opened since is not durable, and ends the trail at its own end,
-    /// its error, or its drop.
+    /// its error, or its drop. Past the trail's deadline it fails: [`Overdue`].
     pub struct TrailBody<B: Body> {
         #[pin]
         inner: B,
@@ -87,6 +92,12 @@ where
         let mut this = self.project();
         if *this.failed {
             return Poll::Ready(None);
+        }
+        if this.closer.as_ref().is_some_and(|closer| closer.trail().is_overdue()) {
+            *this.failed = true;
+            *this.held = None;
+            finish(this.closer, End::Failed);
+            return Poll::Ready(Some(Err(Overdue.into())));
         }
         let frame = if let Some((fired, _)) = this.held {
             let durable = ready!(Pin::new(fired).poll(context)).is_ok();

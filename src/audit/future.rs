@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    marker::PhantomData,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -76,28 +77,31 @@ pin_project! {
     ///    trail of its own [`Failure::Upgrade`].
     /// 3. If the records cannot be made durable, the handler's response is dropped: [`Failure::Unrecorded`].
     /// 4. Otherwise the response goes out with its body inside a [`TrailBody`].
+    /// 5. The inner service's error may carry what was opened, so it waits and is dropped as a response is: it goes out
+    ///    once the records are durable, and [`Failure::Unrecorded`] answers in its stead if they cannot be.
     ///
     /// `respond` makes the response to a failure. A dropped future ends the trail as cancelled.
     #[must_use = "futures do nothing unless polled"]
-    pub struct AuditFuture<F, B, R> {
+    pub struct AuditFuture<F: Future, B, R> {
         #[pin]
-        state: State<F, B>,
+        state: State<F>,
         closer: Option<Closer>,
         respond: R,
+        body: PhantomData<fn() -> B>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, B> {
+    enum State<F: Future> {
         Running { #[pin] inner: F },
-        Settling { fired: oneshot::Receiver<()>, response: Option<Response<B>> },
+        Settling { fired: oneshot::Receiver<()>, answer: Option<F::Output> },
         Panicked,
         Done,
     }
 }
 
-impl<F, B, R> std::fmt::Debug for AuditFuture<F, B, R> {
+impl<F: Future, B, R> std::fmt::Debug for AuditFuture<F, B, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AuditFuture").field("closer", &self.closer).finish_non_exhaustive()
     }
@@ -105,16 +109,17 @@ impl<F, B, R> std::fmt::Debug for AuditFuture<F, B, R> {
 
 impl<F, B, R> AuditFuture<F, B, R>
 where
+    F: Future,
     R: Fn(Failure) -> Response<B>,
 {
     /// Around the response future of one request, whose trail `closer` ends.
     pub fn new(inner: F, closer: Closer, respond: R) -> Self {
-        Self { state: State::Running { inner }, closer: Some(closer), respond }
+        Self { state: State::Running { inner }, closer: Some(closer), respond, body: PhantomData }
     }
 
     /// In place of a response future whose making panicked.
     pub fn panicked(closer: Closer, respond: R) -> Self {
-        Self { state: State::Panicked, closer: Some(closer), respond }
+        Self { state: State::Panicked, closer: Some(closer), respond, body: PhantomData }
     }
 }
 
@@ -134,32 +139,23 @@ where
                     let trail = this.closer.as_ref().expect(ONCE).trail();
                     match catch_unwind(AssertUnwindSafe(|| trail.within(|| inner.poll(context)))) {
                         Ok(Poll::Pending) => return Poll::Pending,
-                        Ok(Poll::Ready(Ok(response))) => {
-                            match check(trail, &response) {
-                                Err(failure) => Err(failure),
-                                Ok(()) => match trail.wait() {
-                                    Wait::Durable => Ok(response),
-                                    Wait::Unavailable => Err(Failure::Unrecorded),
-                                    Wait::Later(fired) => {
-                                        // Also drops what is left of the handler.
-                                        this.state.set(State::Settling { fired, response: Some(response) });
-                                        continue;
-                                    }
-                                },
-                            }
-                        }
-                        Ok(Poll::Ready(Err(error))) => {
-                            if let Some(closer) = this.closer.as_mut() {
-                                closer.finish(End::Failed);
-                            }
-                            this.state.set(State::Done);
-                            return Poll::Ready(Err(error));
-                        }
+                        Ok(Poll::Ready(answer)) => match answer.as_ref().map_or(Ok(()), |r| check(trail, r)) {
+                            Err(failure) => Err(failure),
+                            Ok(()) => match trail.wait() {
+                                Wait::Durable => Ok(answer),
+                                Wait::Unavailable => Err(Failure::Unrecorded),
+                                Wait::Later(fired) => {
+                                    // Also drops what is left of the handler.
+                                    this.state.set(State::Settling { fired, answer: Some(answer) });
+                                    continue;
+                                }
+                            },
+                        },
                         Err(_) => Err(Failure::Panicked),
                     }
                 }
-                StateProj::Settling { fired, response } => match ready!(Pin::new(fired).poll(context)) {
-                    Ok(()) => Ok(response.take().expect(ONCE)),
+                StateProj::Settling { fired, answer } => match ready!(Pin::new(fired).poll(context)) {
+                    Ok(()) => Ok(answer.take().expect(ONCE)),
                     Err(_) => Err(Failure::Unrecorded),
                 },
                 StateProj::Panicked => Err(Failure::Panicked),
@@ -167,11 +163,15 @@ where
             };
             // What is left of a handler that panicked may panic again when it is dropped.
             let _ = catch_unwind(AssertUnwindSafe(|| this.state.set(State::Done)));
-            let closer = this.closer.take().expect(ONCE);
-            return Poll::Ready(Ok(match answer {
-                Ok(response) => TrailBody::wrap(response, closer),
-                Err(failure) => withhold(failure, closer, &*this.respond),
-            }));
+            let mut closer = this.closer.take().expect(ONCE);
+            return Poll::Ready(match answer {
+                Ok(Ok(response)) => Ok(TrailBody::wrap(response, closer)),
+                Ok(Err(error)) => {
+                    closer.finish(End::Failed);
+                    Err(error)
+                }
+                Err(failure) => Ok(withhold(failure, closer, &*this.respond)),
+            });
         }
     }
 }

@@ -5,11 +5,12 @@
 //! 1. Every request (or job) has one [`Trail`]. It costs neither memory in the queue nor the disk until a door opens.
 //! 2. At its first door a trail reserves two places in the ledger's queue, for the door's record and for the end's; at
 //!    every other door one. A full queue, a ledger that cannot write, a request that has ended, a trail beyond its
-//!    deadline, a door without an actor: the door stays shut.
+//!    deadline, a door without an actor, a user with too many trails open already: the door stays shut.
 //! 3. The record is queued with nothing awaited in between, and made durable while the handler works: one write and one
 //!    sync for all that has queued up.
-//! 4. The response waits until the records of the doors opened are durable, and so does each frame of a body that
-//!    opened more. If they cannot be made durable, the handler's answer is thrown away: 503.
+//! 4. The response, or the error in its place, waits until the records of the doors opened are durable, and so does each
+//!    frame of a body that opened more. If they cannot be made durable, the handler's answer is thrown away: 503.
+//!    A body that is still being sent at its trail's deadline fails.
 //! 5. A change is recorded before and after it. What a crash left without an outcome is [settled](Ledger::settle) from
 //!    the database.
 //! 6. The end is recorded on the reserved place, however it comes: completed, aborted, cancelled, panicked, failed.
@@ -26,6 +27,10 @@
 //! whole ledger, about a second for each million records. What [`verify`] prints as the head is only worth something
 //! where the writer of the folder cannot change it: copy it elsewhere. The process must call [`Ledger::shutdown`] after
 //! its last request.
+//!
+//! A body that its client does not read keeps its trail open, and one place of the queue, until the server drops it: give
+//! writes a time limit there. What one user can keep so is bounded by
+//! [`with_trails_per_user`](LedgerOptions::with_trails_per_user); keep that far below the queue.
 //!
 //! # Example
 //!
@@ -87,7 +92,7 @@ mod record;
 mod trail;
 mod verify;
 
-pub use body::{TrailBody, Unrecorded};
+pub use body::{Overdue, TrailBody, Unrecorded};
 pub(crate) use future::UsedTrail;
 pub use future::{AuditFuture, Failure, UpgradeHasTrail};
 pub use layer::{Audit, AuditLayer};

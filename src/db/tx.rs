@@ -185,7 +185,7 @@ impl Db {
             row: change.row,
             purpose: None,
             about: change.relation.map(|(user, _)| user),
-            why: by.why().to_owned(),
+            why: by.holds().why(),
         })?;
         let by_library = file.latch.by_library();
         sqlx::query("insert into main.ward_attempts (id) values (?)")

@@ -1,4 +1,6 @@
 //! Accounts made, changed and removed: recorded first, then done to its end.
+//!
+//! No permission stands behind any of it: that is for the floor above, whose door calls these.
 
 use std::sync::Arc;
 
@@ -22,7 +24,17 @@ impl Identity {
     ///
     /// If the request has no actor or is another clinic's, it cannot be recorded, there is no such account, or the store
     /// fails: then try again, for after a restart the access tokens might be taken until they expire.
-    pub async fn end_sessions(&self, trail: &Trail, tenant: &TenantId, user: UserId) -> Result<(), AccountError> {
+    ///
+    /// # Security
+    ///
+    /// No permission stands behind it: whoever acts on `trail` is taken to be allowed. It is for a program that uses
+    /// identity without access; a handler goes through the door, `ClinicGrant::accounts`.
+    pub async fn danger_end_sessions(
+        &self,
+        trail: &Trail,
+        tenant: &TenantId,
+        user: UserId,
+    ) -> Result<(), AccountError> {
         self.change(trail, tenant, user, "sessions_ended", |_| {}).await
     }
 
@@ -38,8 +50,9 @@ impl Identity {
     ///
     /// As with every change of an account, the record of the attempt is durable before anything happens, and what has
     /// begun is finished even if the caller goes away. A platform's first account is made in a job: nobody can act in a
-    /// request yet.
-    pub async fn create_account(
+    /// request yet. No permission stands behind it: it is for a program that uses identity without access; a handler or
+    /// a job goes through the door, `ClinicGrant::accounts`.
+    pub async fn danger_create_account(
         &self,
         trail: &Trail,
         tenant: &TenantId,
@@ -65,7 +78,17 @@ impl Identity {
     /// # Errors
     ///
     /// If the store fails.
-    pub async fn accounts(&self, tenant: &TenantId, after: Option<&str>, limit: usize) -> Result<Vec<Account>, Fault> {
+    ///
+    /// # Security
+    ///
+    /// No permission stands behind it, and no record: it is for a program that uses identity without access, and keeps
+    /// to the clinic and the record by itself; a handler goes through the door, `ClinicGrant::accounts`.
+    pub async fn danger_accounts(
+        &self,
+        tenant: &TenantId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Account>, Fault> {
         self.0.accounts.list(tenant, after, limit.min(1000)).await
     }
 
@@ -75,7 +98,12 @@ impl Identity {
     ///
     /// If the request has no actor or is another clinic's, it cannot be recorded, there is no such account, or the store
     /// fails.
-    pub async fn set_disabled(
+    ///
+    /// # Security
+    ///
+    /// No permission stands behind it: whoever acts on `trail` is taken to be allowed. It is for a program that uses
+    /// identity without access; a handler goes through the door, `ClinicGrant::accounts`.
+    pub async fn danger_set_disabled(
         &self,
         trail: &Trail,
         tenant: &TenantId,
@@ -92,7 +120,12 @@ impl Identity {
     ///
     /// If the role's name breaks its rule, the request has no actor or is another clinic's, it cannot be recorded, there
     /// is no such account, or the store fails.
-    pub async fn set_role(
+    ///
+    /// # Security
+    ///
+    /// No permission stands behind it: whoever acts on `trail` is taken to be allowed. It is for a program that uses
+    /// identity without access; a handler goes through the door, `ClinicGrant::accounts`.
+    pub async fn danger_set_role(
         &self,
         trail: &Trail,
         tenant: &TenantId,
@@ -110,7 +143,12 @@ impl Identity {
     ///
     /// If the password breaks its rule, the request has no actor or is another clinic's, it cannot be recorded, there is
     /// no such account, or the store fails.
-    pub async fn set_password(
+    ///
+    /// # Security
+    ///
+    /// No permission stands behind it: whoever acts on `trail` is taken to be allowed. It is for a program that uses
+    /// identity without access; a handler goes through the door, `ClinicGrant::accounts`.
+    pub async fn danger_set_password(
         &self,
         trail: &Trail,
         tenant: &TenantId,
@@ -128,7 +166,17 @@ impl Identity {
     ///
     /// If the request has no actor or is another clinic's, it cannot be recorded, there is no such account, or the store
     /// fails.
-    pub async fn remove_account(&self, trail: &Trail, tenant: &TenantId, user: UserId) -> Result<(), AccountError> {
+    ///
+    /// # Security
+    ///
+    /// No permission stands behind it: whoever acts on `trail` is taken to be allowed. It is for a program that uses
+    /// identity without access; a handler goes through the door, `ClinicGrant::accounts`.
+    pub async fn danger_remove_account(
+        &self,
+        trail: &Trail,
+        tenant: &TenantId,
+        user: UserId,
+    ) -> Result<(), AccountError> {
         let (inner, clinic) = (Arc::clone(&self.0), tenant.clone());
         let remove = async move { inner.remove(&clinic, user).await };
         self.recorded(trail, tenant, user, "account_removed", remove).await

@@ -192,18 +192,38 @@ impl Keyring {
     }
 
     /// Destroys the key of a subject: a tombstone takes its place, the store's older bytes are scrubbed, and this
-    /// keyring forgets the key. Doing it again is no error, so that an interrupted erasure can be finished.
+    /// keyring forgets the key. What has begun is finished even if the caller goes away; doing it again is no error, so
+    /// that an erasure that a crash interrupted can be finished.
     ///
     /// # Errors
     ///
     /// [`Unknown`](KeyError::Unknown) if this tenant never had such a subject; [`Store`](KeyError::Store) if the
     /// store failed, perhaps after the tombstone was written: ask again until it succeeds.
     ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
     /// # Security
     ///
     /// Grants that are open keep their key until their request ends. Other processes keep a cached key until they
     /// evict it or restart.
     pub async fn erase_subject(&self, tenant: &TenantId, subject: SubjectId) -> Result<(), KeyError> {
+        let (keyring, tenant) = (self.clone(), tenant.clone());
+        // In a task of its own: a caller who is dropped between the tombstone and the cache would leave the key there.
+        let erasure = tokio::spawn(async move {
+            let erased = keyring.put_tombstone(&tenant, subject).await;
+            // Also after an error, which does not say that nothing was written. Not before: a load that begins after the
+            // key was forgotten, and before the tombstone is durable, would put it back.
+            keyring.0.subjects.remove(&(tenant, subject));
+            erased?;
+            Ok(keyring.0.store.scrub().await?)
+        });
+        erasure.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.into()).into()))
+    }
+
+    /// Ends once the tombstone is in the store.
+    async fn put_tombstone(&self, tenant: &TenantId, subject: SubjectId) -> Result<(), KeyError> {
         let parent = self.tenant(tenant).await?;
         let owner = Owner { tenant, subject: Some(subject) };
         let name = subject_name(tenant, subject);
@@ -211,7 +231,7 @@ impl Keyring {
             let Entry { value, version, .. } = self.0.store.get(&name).await?.ok_or(KeyError::Unknown)?;
             let epoch = match Record::parse(&value) {
                 Ok(Record::Erased(erased)) if parent.parent.check_tombstone(owner, &erased).is_ok() => {
-                    return self.forget(tenant, subject).await;
+                    return Ok(());
                 }
                 Ok(Record::Wrapped(wrapped)) => wrapped.epoch,
                 // A damaged key is destroyed as well as a sound one.
@@ -219,7 +239,7 @@ impl Keyring {
             };
             let tombstone = parent.parent.tombstone(owner, epoch).to_bytes();
             if self.0.store.compare_and_swap(&name, version, &tombstone, None).await? {
-                return self.forget(tenant, subject).await;
+                return Ok(());
             }
         }
         Err(StoreError::Busy.into())
@@ -228,12 +248,6 @@ impl Keyring {
     /// A key for a use of the crate's own that belongs to no tenant, derived from the root key.
     pub(crate) fn derive(&self, label: &'static str) -> Zeroizing<[u8; 32]> {
         self.0.root.derive(label::ROOT_USE, &[label.as_bytes()])
-    }
-
-    async fn forget(&self, tenant: &TenantId, subject: SubjectId) -> Result<(), KeyError> {
-        // After the tombstone is durable: a load that began before it can then no longer be cached.
-        self.0.subjects.remove(&(tenant.clone(), subject));
-        Ok(self.0.store.scrub().await?)
     }
 
     async fn load_tenant(&self, tenant: &TenantId) -> Result<Arc<TenantKey>, KeyError> {

@@ -61,7 +61,7 @@ impl Dress {
 
 pin_project! {
     /// The response of a [`WardService`](super::WardService).
-    pub struct ResponseFuture<F, RB: Body> {
+    pub struct ResponseFuture<F: Future, RB: Body> {
         #[pin]
         state: State<F, RB>,
         dress: Dress,
@@ -70,14 +70,14 @@ pin_project! {
 
 pin_project! {
     #[project = Projected]
-    enum State<F, RB: Body> {
+    enum State<F: Future, RB: Body> {
         Running { #[pin] inner: AuditFuture<F, RB, Respond<RB>>, #[pin] deadline: Sleep },
         Late,
         Refused { response: Option<Response<TrailBody<RB>>> },
     }
 }
 
-impl<F, RB: Body<Data = Bytes> + From<Bytes>> ResponseFuture<F, RB> {
+impl<F: Future, RB: Body<Data = Bytes> + From<Bytes>> ResponseFuture<F, RB> {
     pub(super) fn running(inner: F, closer: Closer, dress: Dress) -> Self {
         Self::around(AuditFuture::new(inner, closer, answer as Respond<RB>), dress)
     }
@@ -139,7 +139,7 @@ where
     }
 }
 
-impl<F, RB: Body> std::fmt::Debug for ResponseFuture<F, RB> {
+impl<F: Future, RB: Body> std::fmt::Debug for ResponseFuture<F, RB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

@@ -1,10 +1,12 @@
 //! From the domain's errors to the problems that a client sees.
 
+use std::time::Duration;
+
 use crate::{
     access::{Closed, DoorError},
     audit::TrailError,
     field::{OpenError, SealError},
-    identity::{Fault, LoginError, RefreshError},
+    identity::{AccountError, Fault, LoginError, RefreshError},
     problem::Problem,
 };
 
@@ -27,8 +29,13 @@ impl From<DoorError> for Problem {
 }
 
 impl From<TrailError> for Problem {
-    fn from(_: TrailError) -> Self {
-        Self::unavailable().with_reason("no record can be made")
+    fn from(error: TrailError) -> Self {
+        match error {
+            TrailError::TooManyTrails => {
+                Self::too_many(Duration::from_secs(1)).with_reason("the user has too many requests open")
+            }
+            _ => Self::unavailable().with_reason("no record can be made"),
+        }
     }
 }
 
@@ -70,9 +77,24 @@ impl From<RefreshError> for Problem {
     }
 }
 
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Field { field, .. } => Self::unprocessable(field).with_reason("an account's field"),
+            AccountError::Taken => Self::conflict().with_reason("the user name is taken"),
+            AccountError::Unknown => Self::not_found().with_reason("no such account"),
+            AccountError::Busy => Self::unavailable().with_reason("the password pool is full"),
+            AccountError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
 impl From<Fault> for Problem {
-    fn from(_: Fault) -> Self {
-        Self::unavailable().with_reason("the account store cannot be reached")
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Ledger(error) => error.into(),
+            _ => Self::unavailable().with_reason("the account store cannot be reached"),
+        }
     }
 }
 

@@ -360,6 +360,44 @@ async fn one_record_lists_everybody_whom_a_list_returned_once() {
     assert_eq!((reply.status, of_kind(&records, Kind::Opened)[0].subjects().len()), (200, 0));
 }
 
+/// A policy that names `own` first must not have it stand in the record of somebody who is only assigned.
+#[tokio::test]
+async fn the_record_of_a_list_states_the_relations_that_held_and_no_others() {
+    let bench = Bench::new().await;
+    let herself = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let assigned = bench.patient(&bench.harbour, "Eve", "a cold").await;
+    let nurse = bench.user_who_is(&bench.harbour, "every_relation", Some(herself)).await;
+    bench.relate(&bench.harbour, &nurse, assigned, Relations::ASSIGNED, None).await;
+    let owner = bench.user_who_is(&bench.harbour, "owner", Some(herself)).await;
+    let why = |records: &[Record], kind| of_kind(records, kind)[0].why().expect("a relation").to_owned();
+    for (user, rows, expected) in [
+        (&nurse, vec![assigned], "assigned"),
+        (&nurse, vec![herself], "own"),
+        (&nurse, vec![herself, assigned], "own,assigned"),
+        (&owner, vec![herself, assigned], "clinic"),
+        (&nurse, vec![], "own,assigned,circle"),
+    ] {
+        let (reply, records) = list(&bench, user, rows).await;
+        assert_eq!((reply.status, why(&records, Kind::Opened).as_str()), (200, expected));
+    }
+    // A change through one of the rows' grants says what held to that person.
+    for (person, expected) in [(assigned, "assigned"), (herself, "own")] {
+        let db = bench.db.clone();
+        let change = move |grant: Grant<ListPatients>| {
+            let db = db.clone();
+            async move {
+                let cohort = grant.cohort(Forged(vec![herself, assigned])).await?;
+                let (_, chart) = cohort.iter().find(|(row, _)| **row == person).expect("listed");
+                db.change(chart, Change::import("patients")).await?.commit().await?;
+                Ok::<_, Problem>("changed")
+            }
+        };
+        let service = bench.serve(|router| router.get("/change", change));
+        let (reply, records) = bench.records_of(get(&service, &nurse, "/change")).await;
+        assert_eq!((reply.body.as_str(), why(&records, Kind::Attempt).as_str()), ("changed", expected));
+    }
+}
+
 #[tokio::test]
 async fn a_list_longer_than_one_record_holds_is_refused() {
     let bench = Bench::new().await;
@@ -503,18 +541,25 @@ async fn a_request_older_than_its_deadline_opens_no_more_doors() {
     let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
     let owner = bench.user(&bench.harbour, "owner").await;
     let clock = bench.clock.clone();
+    let found: Stash<(bool, bool)> = Arc::default();
+    let kept = Arc::clone(&found);
     let service = bench.serve(|router| {
         router.get("/slow/{id}", move |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| {
-            let clock = clock.clone();
+            let (clock, kept) = (clock.clone(), Arc::clone(&kept));
             async move {
                 clock.advance(Duration::from_secs(600) - Duration::from_nanos(1));
                 let before = grant.subject(id).await.is_ok();
                 clock.advance(Duration::from_nanos(1));
-                format!("{before} {}", matches!(grant.subject(id).await, Err(DoorError::Closed(Closed))))
+                let after = matches!(grant.subject(id).await, Err(DoorError::Closed(Closed)));
+                *kept.lock().unwrap() = Some((before, after));
+                "too late"
             }
         })
     });
-    assert_eq!(get(&service, &owner, &format!("/slow/{patient}")).await.body, "true true");
+    let reply = get(&service, &owner, &format!("/slow/{patient}")).await;
+    assert_eq!(*found.lock().unwrap(), Some((true, true)));
+    // Its body was cut off as well.
+    assert_eq!((reply.body.as_str(), reply.whole), ("", false));
 }
 
 #[tokio::test]

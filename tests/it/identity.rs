@@ -50,7 +50,7 @@ async fn accounts_sessions_keys_and_revocations_survive_a_restart() {
     let grant = danger_grant::<Hire>(&hired, &keyring, &clock, admin, clinic.clone(), "the test's own rules");
     let grant = grant.expect("granted");
     before
-        .create_account(grant.trail(), &clinic, NewAccount::new("dr.adeyemi", PASSWORD.into(), "doctor"))
+        .danger_create_account(grant.trail(), &clinic, NewAccount::new("dr.adeyemi", PASSWORD.into(), "doctor"))
         .await
         .expect("an account");
     let login = |identity: Identity| {

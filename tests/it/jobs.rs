@@ -220,7 +220,7 @@ async fn an_envelope_expires_at_its_moment() {
     run::<Remind>(&bench, &early).await.expect("a millisecond is left");
     bench.clock.advance(Duration::from_millis(1));
     assert!(matches!(refused::<Remind>(&bench, &late).await, JobError::Expired));
-    // A used one is not remembered longer than it would have lived, and does not live again.
+    // A used one does not live again.
     assert!(matches!(refused::<Remind>(&bench, &early).await, JobError::Expired));
 }
 
@@ -413,7 +413,7 @@ async fn an_envelope_is_worth_what_its_issuer_may_do_when_it_runs() {
     // Its issuer is no more.
     let (trail, mut closer) = bench.trail();
     let _operator = bench.danger::<AdmitPatients>(&trail, &bench.harbour);
-    bench.ward.identity().set_disabled(&trail, &bench.harbour, doctor.id, true).await.expect("disabled");
+    bench.ward.identity().danger_set_disabled(&trail, &bench.harbour, doctor.id, true).await.expect("disabled");
     closer.finish(End::Completed);
     assert!(matches!(refused::<Remind>(&bench, &third).await, JobError::Withdrawn));
 }
@@ -493,4 +493,90 @@ async fn an_envelope_that_cannot_be_remembered_is_not_run() {
     let envelope = bench.jobs().danger_issue_for_clinic::<Remind>(bench.harbour.clone(), HOUR).expect("issued");
     let error = refused::<Remind>(&bench, &envelope).await;
     assert!(matches!(error, JobError::Store(StoreError::Full)), "{error:?}");
+}
+
+/// A store in which time passes: each read takes so long.
+#[derive(Debug)]
+struct Slow {
+    inner: Arc<dyn Durable>,
+    clock: ManualClock,
+    read: Mutex<Duration>,
+}
+
+impl Durable for Slow {
+    fn get<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+        self.clock.advance(*self.read.lock().unwrap());
+        self.inner.get(name)
+    }
+
+    fn insert_new<'a>(
+        &'a self,
+        name: &'a ObjectName,
+        value: &'a [u8],
+        expires: Option<Timestamp>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.inner.insert_new(name, value, expires)
+    }
+
+    fn compare_and_swap<'a>(
+        &'a self,
+        name: &'a ObjectName,
+        version: u64,
+        value: &'a [u8],
+        expires: Option<Timestamp>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.inner.compare_and_swap(name, version, value, expires)
+    }
+
+    fn remove<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.inner.remove(name)
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Entry)>, StoreError>> {
+        self.clock.advance(*self.read.lock().unwrap());
+        self.inner.list(prefix, after, limit)
+    }
+
+    fn scrub(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.scrub()
+    }
+}
+
+/// A bench whose store is slow once it is told to be, and an envelope of which a millisecond is left.
+async fn at_the_edge() -> (Bench, Arc<Slow>, String) {
+    let clock = ManualClock::at("2026-03-01T08:00:00Z".parse().expect("a time"));
+    let inner: Arc<dyn Durable> =
+        Arc::new(MemoryStore::new(NonZeroUsize::MAX).with_clock(clock.shared()).danger_forgetful());
+    let store = Arc::new(Slow { inner, clock: clock.clone(), read: Mutex::default() });
+    let dir = tempfile::tempdir().expect("a folder");
+    let bench = Bench::open(dir, store.clone(), clock, &RootKey::generate(), Setup::default()).await;
+    // A token lives ten minutes.
+    let life = Duration::from_secs(60);
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let envelope = issued::<Audit, ReadStaff>(&bench, &owner, None, life).await.expect("issued");
+    bench.clock.advance(life - Duration::from_millis(1));
+    (bench, store, envelope)
+}
+
+/// The issuer's account is read between the look at the clock and the mark that the envelope was used.
+#[tokio::test]
+async fn a_used_envelope_does_not_run_again_across_the_edge_of_its_life() {
+    let (bench, store, used) = at_the_edge().await;
+    run::<Audit>(&bench, &used).await.expect("a millisecond is left");
+    *store.read.lock().unwrap() = Duration::from_millis(1);
+    let error = refused::<Audit>(&bench, &used).await;
+    assert!(matches!(error, JobError::Used), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_envelope_that_expires_while_its_issuer_is_looked_up_does_not_run() {
+    let (bench, store, unused) = at_the_edge().await;
+    *store.read.lock().unwrap() = Duration::from_millis(1);
+    let error = refused::<Audit>(&bench, &unused).await;
+    assert!(matches!(error, JobError::Expired), "{error:?}");
 }

@@ -1,6 +1,8 @@
 //! The integration tests of the library: one binary, a module per room.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod accounts;
 mod architecture;
 #[cfg(feature = "audit")]
 mod audit;

@@ -25,7 +25,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::sync::mpsc;
 use tower::{Service, ServiceExt, service_fn};
 use tower_ward::{
-    access::{Grant, danger_grant},
+    access::{Grant, Relations, danger_grant},
     audit::{End, Kind, LedgerOptions, Outcome, Record, verify},
     axum::Path,
     db::Change,

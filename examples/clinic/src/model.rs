@@ -4,7 +4,7 @@
 //! (`migrations/`) holds identifiers, times and states. A handler that has not the permission for a class does not
 //! compile.
 
-use tower_ward::{classes, columns, field::Json, permissions};
+use tower_ward::{access::ManagesAccounts, classes, columns, field::Json, permissions};
 
 classes! {
     /// Who somebody is and how to reach them.
@@ -61,6 +61,9 @@ permissions! {
     /// Fill a new clinic with demo data. No role has it: a job does, once.
     pub SeedDemo = "demo.seed" opens Identity, Clinical, Schedule, Directory, Payroll;
 }
+
+/// The demo's accounts are made with its records.
+impl ManagesAccounts for SeedDemo {}
 
 /// The columns of the patients and their records.
 pub mod patients {

@@ -139,7 +139,8 @@ async fn account(
     if let Some(subject) = subject {
         new = new.with_subject(subject);
     }
-    let id = app.identity.create_account(grant.trail(), grant.tenant(), new).await?;
+    let door = written!(grant.clinic().await);
+    let id = door.accounts(&app.identity).create(new).await?;
     users.push(DemoUser {
         username,
         password: password.expose_secret().to_owned(),

@@ -6,6 +6,7 @@ mod options;
 mod reader;
 mod refusals;
 pub(super) mod scan;
+mod seats;
 pub(super) mod segment;
 mod timeline;
 pub(super) mod tree;
@@ -28,6 +29,8 @@ pub(crate) use gate::{Wait, lock};
 pub(crate) use open::is_written;
 pub use options::{LedgerError, LedgerOptions};
 use refusals::Refusals;
+pub(crate) use seats::Seat;
+use seats::Seats;
 #[doc(hidden)]
 pub use segment::fuzz_segment;
 pub use timeline::Timeline;
@@ -65,6 +68,7 @@ pub(crate) struct Shared {
     gate: Gate,
     order: Mutex<Order>,
     refusals: Mutex<Refusals>,
+    seats: Seats,
     head: Mutex<Head>,
     lock: Mutex<Option<File>>,
     writer: OnceLock<Thread>,

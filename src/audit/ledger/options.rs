@@ -14,7 +14,8 @@ use crate::audit::verify::VerifyError;
 /// | [`with_batch`](Self::with_batch) | 256 | most records that share one sync |
 /// | [`with_tenants`](Self::with_tenants) | 10,000 | tenants whose chain heads are kept in memory (about 200 bytes each) |
 /// | [`with_refusal_peers`](Self::with_refusal_peers) | 256 | peers whose refusals are counted apart in one minute |
-/// | [`with_trail_deadline`](Self::with_trail_deadline) | 10 minutes | after which a trail opens no more doors |
+/// | [`with_trail_deadline`](Self::with_trail_deadline) | 10 minutes | after which a trail opens no more doors, and a body that is still being sent fails |
+/// | [`with_trails_per_user`](Self::with_trails_per_user) | 256 | open trails of one user that have opened a door; the doors of one more are refused |
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct LedgerOptions {
@@ -24,6 +25,7 @@ pub struct LedgerOptions {
     pub(crate) tenants: usize,
     pub(crate) refusal_peers: usize,
     pub(crate) trail_deadline: Duration,
+    pub(crate) trails_per_user: usize,
 }
 
 impl Default for LedgerOptions {
@@ -35,6 +37,7 @@ impl Default for LedgerOptions {
             tenants: 10_000,
             refusal_peers: 256,
             trail_deadline: Duration::from_secs(600),
+            trails_per_user: 256,
         }
     }
 }
@@ -75,9 +78,20 @@ impl LedgerOptions {
         self
     }
 
-    /// How long after its start a trail still opens doors.
+    /// How long after its start a trail still opens doors, and its body is still sent.
     pub fn with_trail_deadline(mut self, deadline: Duration) -> Self {
         self.trail_deadline = deadline;
+        self
+    }
+
+    /// Most trails that one user has open at once, those that opened no door aside; the jobs that he issued count as his.
+    ///
+    /// # Security
+    ///
+    /// Each such trail keeps a place of the queue for its end, for as long as the client does not read the answer. Above
+    /// or near the size of the [queue](Self::with_queue) it is no bound: one user then shuts everybody's doors.
+    pub fn with_trails_per_user(mut self, trails: NonZeroUsize) -> Self {
+        self.trails_per_user = trails.get();
         self
     }
 

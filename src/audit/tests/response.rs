@@ -68,6 +68,48 @@ async fn no_response_leaves_before_its_record_is_durable() {
     assert_eq!(words(dir.path()), ["opened", "closed completed 200 6"]);
 }
 
+/// An inner service's error reaches the client too, by whatever makes a response of it.
+#[tokio::test]
+async fn no_error_leaves_before_its_record_is_durable() {
+    let (dir, ledger, writer) = still();
+    let (trail, closer) = trail(&ledger, "clinic-a");
+    let handler = async move {
+        trail.door(door(&[subject(1)])).unwrap();
+        Err::<Response<Full<Bytes>>, _>("no such note: secret")
+    };
+    let mut future = Box::pin(AuditFuture::new(handler, closer, respond));
+    assert!(tokio::time::timeout(Duration::from_millis(30), &mut future).await.is_err());
+    ledger.start(writer).unwrap();
+    assert_eq!(future.await.unwrap_err(), "no such note: secret");
+    assert_eq!(ledger.head().size(), 1);
+    ledger.shutdown().await;
+    assert_eq!(words(dir.path()), ["opened", "closed failed"]);
+}
+
+#[tokio::test]
+async fn an_error_whose_record_cannot_be_written_is_dropped_and_answered_for() {
+    for before in [true, false] {
+        let (_dir, ledger, writer) = still();
+        let (trail, closer) = trail(&ledger, "clinic-a");
+        let broken = ledger.clone();
+        let handler = async move {
+            trail.door(door(&[subject(1)])).unwrap();
+            if before {
+                broken.fail_for_test();
+            }
+            Err::<Response<Full<Bytes>>, _>("no such note: secret")
+        };
+        let (answer, ()) = tokio::join!(AuditFuture::new(handler, closer, respond), async {
+            a_while().await;
+            ledger.fail_for_test();
+        });
+        let response = answer.expect("the error is dropped");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(text(response).await, Failure::Unrecorded.to_string());
+        drop(writer);
+    }
+}
+
 #[tokio::test]
 async fn a_response_without_a_door_waits_for_nothing() {
     let (_dir, ledger, writer) = still();
@@ -293,6 +335,27 @@ async fn a_stream_is_cut_when_its_record_cannot_be_written() {
     assert_eq!(cut.unwrap().unwrap_err().to_string(), "the record of this access could not be written");
     assert!(trail.is_closed());
     drop(writer);
+}
+
+#[tokio::test]
+async fn a_body_that_is_still_being_sent_at_its_trails_deadline_fails() {
+    let dir = TempDir::new().unwrap();
+    let clock = clock();
+    let options = options().with_trail_deadline(Duration::from_secs(5));
+    let ledger = Ledger::open(dir.path(), options, clock.shared()).unwrap();
+    let (trail, closer) = trail(&ledger, "clinic-a");
+    trail.door(door(&[])).unwrap();
+    let frames = Frames { left: 9, make: |_| Ok(Bytes::from_static(b"abc")), hint: None };
+    let mut body = send(closer, frames).into_body();
+    clock.advance(Duration::from_nanos(4_999_999_999));
+    assert!(body.frame().await.unwrap().is_ok());
+    clock.advance(Duration::from_nanos(1));
+    let cut = body.frame().await.unwrap().unwrap_err();
+    assert!(cut.is::<crate::audit::Overdue>(), "{cut}");
+    assert!(body.frame().await.is_none(), "it sends nothing more");
+    assert_eq!(ledger.seated(), 0);
+    ledger.shutdown().await;
+    assert_eq!(words(dir.path()), ["opened", "closed failed 200 3"]);
 }
 
 #[tokio::test]

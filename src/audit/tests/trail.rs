@@ -107,6 +107,45 @@ async fn a_trail_opens_doors_until_its_deadline() {
     assert_eq!(trail.door(door(&[])), Err(TrailError::Expired));
 }
 
+/// A trail of user number `n`.
+fn trail_of(ledger: &Ledger, n: u8) -> (Trail, crate::audit::trail::Closer) {
+    let (trail, closer) = ledger.begin(RequestFacts::new());
+    trail.set_actor(Actor { user: Some(UserId::from_bytes([n; 16])), ..actor("clinic-a") });
+    (trail, closer)
+}
+
+#[tokio::test]
+async fn one_user_keeps_no_more_trails_open_than_the_setting_and_nobody_elses_shut() {
+    let dir = TempDir::new().unwrap();
+    let ledger = Ledger::open(dir.path(), options().with_trails_per_user(slots(2)), clock().shared()).unwrap();
+    let mut open: Vec<_> = (0..2).map(|_| trail_of(&ledger, 1)).collect();
+    for (trail, _) in &open {
+        // However many doors, it is one trail.
+        for _ in 0..3 {
+            assert_eq!(trail.door(door(&[])), Ok(()));
+        }
+    }
+    let (third, other) = (trail_of(&ledger, 1), trail_of(&ledger, 2));
+    assert_eq!(third.0.door(door(&[])), Err(TrailError::TooManyTrails));
+    assert_eq!(third.0.attempt(change(&[])).err(), Some(TrailError::TooManyTrails));
+    assert_eq!(other.0.door(door(&[])), Ok(()));
+    assert_eq!(ledger.seated(), 2);
+    // The end of one makes room for the next.
+    drop(open.pop());
+    assert_eq!(third.0.door(door(&[])), Ok(()));
+    drop((open, third, other));
+    assert_eq!(ledger.seated(), 0, "who has nothing open is not kept");
+}
+
+#[tokio::test]
+async fn a_door_that_found_no_room_in_the_queue_counts_for_nobody() {
+    let dir = TempDir::new().unwrap();
+    let (ledger, _writer) = Ledger::prepare(dir.path(), options().with_queue(slots(1)), clock().shared()).unwrap();
+    let (trail, _closer) = trail_of(&ledger, 1);
+    assert_eq!(trail.door(door(&[])), Err(TrailError::Full));
+    assert_eq!(ledger.seated(), 0);
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_doors_and_still_takes_every_end() {
     let dir = TempDir::new().unwrap();

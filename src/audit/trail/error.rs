@@ -18,6 +18,9 @@ pub enum TrailError {
     /// The queue has no room.
     #[error("the ledger's queue is full: try again later, or raise `queue`")]
     Full,
+    /// One more open request of this user than the setting allows.
+    #[error("this user has too many requests open: end or read some first, or raise `trails_per_user`")]
+    TooManyTrails,
     /// The ledger cannot write.
     #[error("the ledger cannot write: check the disk's space and health")]
     Unavailable,

@@ -20,7 +20,7 @@ pub use error::TrailError;
 pub use facts::RequestFacts;
 
 use super::{
-    ledger::{Ledger, Slot, Wait, lock},
+    ledger::{Ledger, Seat, Slot, Wait, lock},
     record::{
         Action, Actor, AttemptId, Change, Door, End, Event, Kind, MAX_NAME, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method,
         Record, Refusal, Stream,
@@ -56,8 +56,9 @@ struct State {
     /// Of the actor.
     stream: Stream,
     route: Option<Arc<str>>,
-    /// Reserved at the first door, so that the end can always be recorded.
-    close: Option<Slot>,
+    /// Reserved at the first door, so that the end can always be recorded, and counted against the user, if it is known
+    /// who that is.
+    close: Option<(Slot, Option<Seat>)>,
 }
 
 impl fmt::Debug for Trail {
@@ -99,7 +100,12 @@ impl Trail {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(TrailError::Closed);
         }
-        if self.0.ledger.clock().monotonic() >= self.0.deadline { Err(TrailError::Expired) } else { Ok(()) }
+        if self.is_overdue() { Err(TrailError::Expired) } else { Ok(()) }
+    }
+
+    /// Whether its deadline has passed.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.0.ledger.clock().monotonic() >= self.0.deadline
     }
 
     /// Does a step of the work that this trail covers.
@@ -344,7 +350,9 @@ impl Trail {
         let slot = self.0.ledger.reserve()?;
         if state.close.is_none() {
             self.0.ledger.admit(&state.stream)?;
-            state.close = Some(self.0.ledger.reserve()?);
+            let user = state.actor.as_ref().and_then(|actor| actor.user);
+            let seat = user.map(|user| self.0.ledger.seat(user)).transpose()?;
+            state.close = Some((self.0.ledger.reserve()?, seat));
         }
         self.pass(slot, record);
         Ok(())
@@ -359,7 +367,7 @@ impl Trail {
     fn close(&self, end: End, status: Option<u16>, bytes: Option<u64>) {
         let mut state = lock(&self.0.state);
         self.0.closed.store(true, Ordering::Release);
-        let Some(slot) = state.close.take() else { return };
+        let Some((slot, _seat)) = state.close.take() else { return };
         let mut record = self.draft(&state, Kind::Closed);
         record.end = Some(end);
         record.status = status;

@@ -61,7 +61,7 @@ async fn clinic() -> Clinic {
     hosts.register(tenant.clone()).unwrap();
     let (trail, _closer) = ledger.begin(RequestFacts::new());
     trail.set_actor(Actor { role: Some("operator".into()), tenant: Some(tenant.clone()), ..Actor::default() });
-    identity.create_account(&trail, &tenant, NewAccount::new("owner", PASSWORD.into(), "owner")).await.unwrap();
+    identity.danger_create_account(&trail, &tenant, NewAccount::new("owner", PASSWORD.into(), "owner")).await.unwrap();
     let tokens = identity.login(&trail, &tenant, "owner", PASSWORD.into()).await.unwrap();
     let token = tokens.access_token().expose_secret().to_owned();
     let ward = Ward::builder()

@@ -10,7 +10,8 @@ use crate::{
 
 async fn with_a_nurse() -> (World, UserId, Tokens) {
     let world = World::new().await;
-    let nurse = world.identity.create_account(&world.admin(), &world.clinic, account("nurse")).await.expect("made");
+    let nurse =
+        world.identity.danger_create_account(&world.admin(), &world.clinic, account("nurse")).await.expect("made");
     let tokens = world.try_login("nurse", PASSWORD).await.expect("in");
     (world, nurse, tokens)
 }
@@ -109,13 +110,13 @@ const CHANGES: [(&str, &str); 7] = [
 async fn change(world: &World, trail: &crate::audit::Trail, change: &str) -> Result<(), AccountError> {
     let (identity, clinic, user) = (&world.identity, &world.clinic, world.user);
     match change {
-        "create" => identity.create_account(trail, clinic, account("new")).await.map(drop),
-        "role" => identity.set_role(trail, clinic, user, "owner").await,
-        "password" => identity.set_password(trail, clinic, user, PASSWORD.into()).await,
-        "end" => identity.end_sessions(trail, clinic, user).await,
-        "disable" => identity.set_disabled(trail, clinic, user, true).await,
-        "enable" => identity.set_disabled(trail, clinic, user, false).await,
-        _ => identity.remove_account(trail, clinic, user).await,
+        "create" => identity.danger_create_account(trail, clinic, account("new")).await.map(drop),
+        "role" => identity.danger_set_role(trail, clinic, user, "owner").await,
+        "password" => identity.danger_set_password(trail, clinic, user, PASSWORD.into()).await,
+        "end" => identity.danger_end_sessions(trail, clinic, user).await,
+        "disable" => identity.danger_set_disabled(trail, clinic, user, true).await,
+        "enable" => identity.danger_set_disabled(trail, clinic, user, false).await,
+        _ => identity.danger_remove_account(trail, clinic, user).await,
     }
 }
 

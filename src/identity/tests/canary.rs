@@ -44,7 +44,7 @@ async fn passwords_and_tokens_are_in_no_output() {
     let wrong = "wrong-password-canary";
     print(&NewAccount::new("x", PASSWORD.into(), "doctor"));
     let short = NewAccount::new("x", "short-canary".into(), "doctor");
-    print(&world.identity.create_account(&world.admin(), &world.clinic, short).await);
+    print(&world.identity.danger_create_account(&world.admin(), &world.clinic, short).await);
     print(&world.try_login("dr.adeyemi", wrong).await);
     print(&world.try_login("nobody", wrong).await);
     let tokens = world.login().await;
@@ -62,7 +62,7 @@ async fn passwords_and_tokens_are_in_no_output() {
     print(&world.refresh(last.refresh_token()).await);
     world.store.breaks(false);
     world.identity.logout(&world.trail(), last.principal()).await.expect("out");
-    print(&world.identity.accounts(&world.clinic, None, 10).await);
+    print(&world.identity.danger_accounts(&world.clinic, None, 10).await);
     print(&generate_password());
     printed.push_str(&failed.expect_err("broken").to_string());
 

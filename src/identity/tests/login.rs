@@ -8,9 +8,12 @@ use crate::identity::{IdentityOptions, LoginError, PasswordHashing};
 #[tokio::test]
 async fn unknown_wrong_and_disabled_are_one_answer_at_one_cost() {
     let world = World::new().await;
-    let disabled =
-        world.identity.create_account(&world.admin(), &world.clinic, super::account("left")).await.expect("made");
-    world.identity.set_disabled(&world.admin(), &world.clinic, disabled, true).await.expect("changed");
+    let disabled = world
+        .identity
+        .danger_create_account(&world.admin(), &world.clinic, super::account("left"))
+        .await
+        .expect("made");
+    world.identity.danger_set_disabled(&world.admin(), &world.clinic, disabled, true).await.expect("changed");
     let mut seen = Vec::new();
     for (attack, username, password) in [
         ("wrong password", "dr.adeyemi", "not the password"),
@@ -58,7 +61,7 @@ async fn passwords_are_not_truncated() {
     let world = World::new().await;
     let long = "p".repeat(1024);
     let new = crate::identity::NewAccount::new("long", long.as_str().into(), "doctor");
-    world.identity.create_account(&world.admin(), &world.clinic, new).await.expect("1,024 bytes are allowed");
+    world.identity.danger_create_account(&world.admin(), &world.clinic, new).await.expect("1,024 bytes are allowed");
     assert!(world.try_login("long", &long).await.is_ok());
     assert!(world.try_login("long", &long[..1023]).await.is_err());
     assert!(world.try_login("long", &format!("{}q", &long[..1023])).await.is_err());
@@ -159,7 +162,7 @@ async fn a_login_that_is_overtaken_by_its_users_end_gives_nothing() {
         tokio::task::yield_now().await;
     }
     // The password is being verified; the account as it was has been read.
-    world.identity.set_disabled(&world.admin(), &world.clinic, world.user, true).await.expect("changed");
+    world.identity.danger_set_disabled(&world.admin(), &world.clinic, world.user, true).await.expect("changed");
     assert!(matches!(login.await.expect("no panic"), Err(LoginError::Invalid)));
 }
 

@@ -181,7 +181,8 @@ impl World {
         let identity = Identity::open(store.clone(), &keyring, clock.shared(), options.clone()).await.expect("opens");
         let clinic = tenant("northgate");
         let trails = Trails::new(&clock);
-        let user = identity.create_account(&trails.admin(), &clinic, account("dr.adeyemi")).await.expect("an account");
+        let user =
+            identity.danger_create_account(&trails.admin(), &clinic, account("dr.adeyemi")).await.expect("an account");
         Self { clock, store, keyring, options, identity, trails, clinic, user }
     }
 

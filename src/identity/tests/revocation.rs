@@ -36,7 +36,8 @@ async fn a_logout_is_felt_at_once_and_no_request_reads_the_store() {
 #[tokio::test]
 async fn whatever_changes_a_user_ends_all_their_sessions_and_nobody_elses() {
     let world = World::new().await;
-    let other = world.identity.create_account(&world.admin(), &world.clinic, account("nurse")).await.expect("made");
+    let other =
+        world.identity.danger_create_account(&world.admin(), &world.clinic, account("nurse")).await.expect("made");
     let nurse = world.try_login("nurse", PASSWORD).await.expect("in");
     assert_eq!(nurse.principal().user(), other);
     for change in ["end_sessions", "set_role", "set_password", "set_disabled"] {
@@ -44,19 +45,19 @@ async fn whatever_changes_a_user_ends_all_their_sessions_and_nobody_elses() {
         let (clinic, user) = (&world.clinic, world.user);
         assert!(world.verify(&one).is_ok(), "{change}");
         match change {
-            "end_sessions" => world.identity.end_sessions(&world.admin(), clinic, user).await.expect(change),
-            "set_role" => world.identity.set_role(&world.admin(), clinic, user, "owner").await.expect(change),
+            "end_sessions" => world.identity.danger_end_sessions(&world.admin(), clinic, user).await.expect(change),
+            "set_role" => world.identity.danger_set_role(&world.admin(), clinic, user, "owner").await.expect(change),
             "set_password" => {
-                world.identity.set_password(&world.admin(), clinic, user, PASSWORD.into()).await.expect(change)
+                world.identity.danger_set_password(&world.admin(), clinic, user, PASSWORD.into()).await.expect(change)
             }
-            _ => world.identity.set_disabled(&world.admin(), clinic, user, true).await.expect(change),
+            _ => world.identity.danger_set_disabled(&world.admin(), clinic, user, true).await.expect(change),
         }
         assert_eq!(world.verify(&one).err(), Some(TokenError::Revoked), "{change}, warm");
         assert_eq!(world.verify(&two).err(), Some(TokenError::Revoked), "{change}, cold");
         assert!(world.refresh(one.refresh_token()).await.is_err(), "{change}");
         assert!(world.verify(&nurse).is_ok(), "{change}: another user");
     }
-    world.identity.set_disabled(&world.admin(), &world.clinic, world.user, false).await.expect("enabled");
+    world.identity.danger_set_disabled(&world.admin(), &world.clinic, world.user, false).await.expect("enabled");
     assert!(world.verify(&world.login().await).is_ok(), "a new login is of the new epoch");
 }
 
@@ -69,8 +70,8 @@ async fn a_restart_forgets_no_revocation() {
     let second = world.restarted().await;
     assert_eq!(second.verify(out.access_token().expose_secret()).err(), Some(TokenError::Revoked));
     assert!(second.verify(ended.access_token().expose_secret()).is_ok());
-    world.identity.end_sessions(&world.admin(), &world.clinic, world.user).await.expect("ended");
-    world.identity.end_sessions(&world.admin(), &world.clinic, world.user).await.expect("twice");
+    world.identity.danger_end_sessions(&world.admin(), &world.clinic, world.user).await.expect("ended");
+    world.identity.danger_end_sessions(&world.admin(), &world.clinic, world.user).await.expect("twice");
     let third = world.restarted().await;
     assert_eq!(third.verify(ended.access_token().expose_secret()).err(), Some(TokenError::Revoked));
 }
@@ -180,7 +181,7 @@ async fn a_change_whose_caller_goes_away_half_way_still_revokes() {
         let admin = world.admin();
         world.store.pauses_after(calls);
         let before = world.store.arrived();
-        let mut change = Box::pin(world.identity.set_disabled(&admin, &world.clinic, world.user, true));
+        let mut change = Box::pin(world.identity.danger_set_disabled(&admin, &world.clinic, world.user, true));
         while world.store.arrived() < before + calls as u64 + 1 {
             let polled = std::future::poll_fn(|context| std::task::Poll::Ready(change.as_mut().poll(context))).await;
             assert!(polled.is_pending(), "{calls}");

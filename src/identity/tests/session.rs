@@ -188,11 +188,11 @@ async fn an_outage_of_the_store_costs_no_session() {
 async fn a_refresh_sees_what_has_become_of_the_account() {
     let world = World::with(IdentityOptions::new(super::ISSUER)).await;
     let tokens = world.login().await;
-    world.identity.set_role(&world.admin(), &world.clinic, world.user, "owner").await.expect("changed");
+    world.identity.danger_set_role(&world.admin(), &world.clinic, world.user, "owner").await.expect("changed");
     assert!(invalid(&world.refresh(tokens.refresh_token()).await), "a new role needs a new login");
     let tokens = world.login().await;
     assert_eq!(tokens.principal().role(), "owner");
-    world.identity.set_disabled(&world.admin(), &world.clinic, world.user, true).await.expect("changed");
+    world.identity.danger_set_disabled(&world.admin(), &world.clinic, world.user, true).await.expect("changed");
     assert!(invalid(&world.refresh(tokens.refresh_token()).await));
     assert!(world.try_login("dr.adeyemi", PASSWORD).await.is_err());
 }
@@ -200,7 +200,8 @@ async fn a_refresh_sees_what_has_become_of_the_account() {
 #[tokio::test]
 async fn a_login_beyond_the_bound_ends_the_oldest_session_and_no_other() {
     let world = World::new().await;
-    let other = world.identity.create_account(&world.admin(), &world.clinic, account("nurse")).await.expect("made");
+    let other =
+        world.identity.danger_create_account(&world.admin(), &world.clinic, account("nurse")).await.expect("made");
     let nurse = world.try_login("nurse", PASSWORD).await.expect("in");
     let mut sessions = Vec::new();
     for _ in 0..16 {
@@ -237,7 +238,7 @@ async fn sessions_that_are_over_are_not_counted() {
     assert!(world.verify(&idle).is_err());
     assert!(world.verify(&stays).is_ok() && world.verify(&newest).is_ok());
     // Nor those of an earlier epoch.
-    world.identity.end_sessions(&world.admin(), &world.clinic, world.user).await.expect("ended");
+    world.identity.danger_end_sessions(&world.admin(), &world.clinic, world.user).await.expect("ended");
     let (first, second) = (world.login().await, world.login().await);
     assert!(world.verify(&first).is_ok() && world.verify(&second).is_ok());
     let third = world.login().await;

@@ -307,12 +307,13 @@ async fn no_output_holds_key_bytes() {
     assert!(shown.contains("RootKey([REDACTED])"));
 }
 
-/// Fails, or stops after its next read until it is told to go on.
+/// Fails, or stops after its next read, or its next swap, until it is told to go on.
 #[derive(Debug)]
 struct Hindered {
     inner: DangerForgetful,
     broken: AtomicBool,
     stop: AtomicBool,
+    stop_swap: AtomicBool,
     stopped: Notify,
     go_on: Notify,
 }
@@ -323,6 +324,7 @@ impl Hindered {
             inner: MemoryStore::new(NonZeroUsize::MAX).danger_forgetful(),
             broken: AtomicBool::new(false),
             stop: AtomicBool::new(false),
+            stop_swap: AtomicBool::new(false),
             stopped: Notify::new(),
             go_on: Notify::new(),
         })
@@ -365,7 +367,14 @@ impl Durable for Hindered {
         value: &'a [u8],
         expires: Option<Timestamp>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        self.inner.compare_and_swap(name, version, value, expires)
+        Box::pin(async move {
+            let swapped = self.inner.compare_and_swap(name, version, value, expires).await;
+            if self.stop_swap.swap(false, Ordering::SeqCst) {
+                self.stopped.notify_one();
+                self.go_on.notified().await;
+            }
+            swapped
+        })
     }
 
     fn remove<'a>(&'a self, name: &'a ObjectName) -> BoxFuture<'a, Result<bool, StoreError>> {
@@ -410,6 +419,28 @@ async fn an_erasure_is_not_undone_by_a_load_that_began_before_it() {
     store.go_on.notify_one();
     assert_eq!(load.await.unwrap().unwrap(), subject(1), "it was there when it was read");
     assert!(matches!(keyring.subject(&north, subject(1)).await, Err(KeyError::Erased)));
+}
+
+/// A caller who goes away when the tombstone is written, and before the cache has forgotten the key.
+#[tokio::test]
+async fn an_erasure_goes_on_to_its_end_when_its_caller_goes_away() {
+    let store = Hindered::new();
+    let north = tenant("northgate");
+    let keyring = Keyring::open(root(), store.clone()).await.unwrap();
+    keyring.create_tenant(&north).await.unwrap();
+    keyring.create_subject(&north, subject(1)).await.unwrap();
+    store.stop_swap.store(true, Ordering::SeqCst);
+    tokio::select! {
+        _ = keyring.erase_subject(&north, subject(1)) => panic!("the store has stopped"),
+        () = store.stopped.notified() => {}
+    }
+    store.go_on.notify_one();
+    let gone = async {
+        while !matches!(keyring.subject(&north, subject(1)).await, Err(KeyError::Erased)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), gone).await.expect("the cache forgets an erased key");
 }
 
 #[tokio::test]

@@ -104,6 +104,29 @@ async fn while_the_ledger_cannot_write_nothing_that_a_handler_opened_is_sent() {
     verify(&folder.path().join("ledger")).expect("whole");
 }
 
+/// A user of little power who asks for many answers and reads none of them.
+#[tokio::test]
+async fn one_users_unread_answers_do_not_keep_anybody_elses_door_shut() {
+    let (slots, trails) = (NonZeroUsize::new(64).unwrap(), NonZeroUsize::new(8).unwrap());
+    let ledger = LedgerOptions::new().with_segment_size(1 << 20).with_queue(slots).with_trails_per_user(trails);
+    let bench = Bench::with(Setup { ledger, ..Setup::default() }).await;
+    let service = bench.serve(|router| router);
+    let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let (owner, doctor) = (bench.user(&bench.harbour, "owner").await, bench.user(&bench.harbour, "doctor").await);
+    bench.relate(&bench.harbour, &doctor, patient, Relations::ASSIGNED, None).await;
+    let path = format!("/patients/{patient}/notes");
+    let mut unread = Vec::new();
+    for _ in 0..2 * slots.get() {
+        unread.push(service.clone().oneshot(request(Method::GET, Some(&doctor), &path)).await.expect("an answer"));
+    }
+    let answers: Vec<_> = unread.iter().map(|response| response.status().as_u16()).collect();
+    assert_eq!(answers.iter().filter(|status| **status == 200).count(), trails.get(), "{answers:?}");
+    assert!(answers[trails.get()..].iter().all(|status| *status == 429), "{answers:?}");
+    assert_eq!(get(&service, &owner, &path).await.status, 200);
+    drop(unread);
+    assert_eq!(get(&service, &doctor, &path).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_doors_and_only_doors() {
     let slots = NonZeroUsize::new(16).unwrap();
