@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::problem::Problem;
 
 /// A JSON body, both ways. In: one `content-type: application/json` (415 otherwise), well formed and of the right shape
-/// (400 otherwise), no larger than the router's limit (413 otherwise). Give the type `deny_unknown_fields`.
+/// (400 otherwise, with the field that is missing or the line and column of what is wrong), no larger than the router's limit (413 otherwise). Give the type `deny_unknown_fields`.
 ///
 /// # Security
 ///
@@ -29,7 +29,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             Err(e) if e.status() == http::StatusCode::PAYLOAD_TOO_LARGE => return Err(Problem::payload_too_large()),
             Err(_) => return Err(Problem::bad_request("body")),
         };
-        serde_json::from_slice(&body).map(Self).map_err(|_| Problem::bad_request("body"))
+        serde_json::from_slice(&body).map(Self).map_err(|error| Problem::bad_json(&error))
     }
 }
 

@@ -68,7 +68,9 @@ pub(super) fn document(title: &str, version: &str, routes: &[Route], policy: &Po
                     "title": { "type": "string" },
                     "status": { "type": "integer" },
                     "detail": { "type": "string" },
-                    "field": { "type": "string" }
+                    "field": { "type": "string" },
+                    "line": { "type": "integer" },
+                    "column": { "type": "integer" }
                 }
             } }
         }

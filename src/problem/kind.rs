@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -90,10 +92,10 @@ kinds! {
 
 impl Kind {
     /// The body. Without a field it is static; with one it costs an allocation.
-    pub(super) fn body(self, field: Option<&'static str>) -> Bytes {
+    pub(super) fn body(self, field: Option<&str>, place: Option<(usize, usize)>) -> Bytes {
         let json = self.json();
         let Some(field) = field else { return Bytes::from_static(json.as_bytes()) };
-        let mut out = String::with_capacity(json.len() + field.len() + 12);
+        let mut out = String::with_capacity(json.len() + field.len() + 64);
         // The closing brace is one byte of ASCII.
         out.push_str(&json[..json.len() - 1]);
         out.push_str(r#","field":""#);
@@ -106,7 +108,11 @@ impl Kind {
                 c => out.push(c),
             }
         }
-        out.push_str("\"}");
+        out.push('"');
+        if let Some((line, column)) = place {
+            let _ = write!(out, r#","line":{line},"column":{column}"#);
+        }
+        out.push('}');
         Bytes::from(out)
     }
 }

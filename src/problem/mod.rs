@@ -4,7 +4,7 @@ mod kind;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
@@ -20,7 +20,7 @@ pub struct Reason(pub &'static str);
 
 /// A refusal, as RFC 9457 writes it.
 ///
-/// It holds no text that came with a request: sentences, field names and reasons are `&'static str`.
+/// It holds no text that came with a request: sentences, field names and reasons are the program's own.
 ///
 /// # Security
 ///
@@ -31,19 +31,35 @@ pub struct Reason(pub &'static str);
 #[must_use = "a problem refuses nothing until it is returned"]
 pub struct Problem {
     kind: Kind,
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
+    /// Line and column of the body.
+    place: Option<(usize, usize)>,
     reason: Option<&'static str>,
     extra: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     fn new(kind: Kind) -> Self {
-        Self { kind, field: None, reason: None, extra: Vec::new() }
+        Self { kind, field: None, place: None, reason: None, extra: Vec::new() }
     }
 
     /// 400: `field` of the request is missing or malformed. The name is the program's own, never the client's.
     pub fn bad_request(field: &'static str) -> Self {
-        Self { field: Some(field), ..Self::new(Kind::BadRequest) }
+        Self { field: Some(field.into()), ..Self::new(Kind::BadRequest) }
+    }
+
+    /// 400: the JSON body does not parse, or has not the shape that is asked for, and where it is told from the parser's
+    /// numbers. A field that is missing is named.
+    #[cfg(feature = "axum")]
+    pub(crate) fn bad_json(error: &serde_json::Error) -> Self {
+        // serde's own sentence, about a name that stands in the program; what a client sent is in others.
+        let text = error.to_string();
+        let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
+        let plain = |name: &&str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match missing.filter(plain) {
+            Some(name) => Self { field: Some(name.to_owned().into()), ..Self::new(Kind::BadRequest) },
+            None => Self { place: Some((error.line(), error.column())), ..Self::bad_request("body") },
+        }
     }
 
     /// 401, with `WWW-Authenticate: Bearer` (RFC 6750 §3): no credentials came.
@@ -100,7 +116,7 @@ impl Problem {
 
     /// 422: `field` is well formed, and its value cannot be.
     pub fn unprocessable(field: &'static str) -> Self {
-        Self { field: Some(field), ..Self::new(Kind::Unprocessable) }
+        Self { field: Some(field.into()), ..Self::new(Kind::Unprocessable) }
     }
 
     /// 429, with `Retry-After`.
@@ -150,8 +166,8 @@ impl Problem {
 
     /// The field that is wrong, where the kind has one.
     #[must_use]
-    pub fn field(&self) -> Option<&'static str> {
-        self.field
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
     }
 
     /// Why, where somebody noted it.
@@ -163,7 +179,7 @@ impl Problem {
     /// The response: `application/problem+json`, not to be cached, the reason in its extensions.
     #[must_use]
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
-        let mut response = Response::new(B::from(self.kind.body(self.field)));
+        let mut response = Response::new(B::from(self.kind.body(self.field.as_deref(), self.place)));
         *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

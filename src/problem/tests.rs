@@ -10,7 +10,7 @@ fn body(problem: Problem) -> Bytes {
 fn every_kind_is_json_with_the_members_of_rfc_9457() {
     let mut seen = HashSet::new();
     for kind in Kind::ALL {
-        let json: serde_json::Value = serde_json::from_slice(&kind.body(None)).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&kind.body(None, None)).unwrap();
         assert_eq!(json["type"], kind.type_uri());
         assert_eq!(json["title"], kind.title());
         assert_eq!(json["status"], kind.status().as_u16());

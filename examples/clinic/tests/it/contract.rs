@@ -253,6 +253,12 @@ async fn a_body_of_another_size_type_or_shape_is_refused_and_not_repeated() {
         assert_eq!(reply.status, 400, "{name}: {reply:?}");
         reply.expect_problem(400, &[MARK, "Set-Cookie"]);
     }
+    // What is wrong is named, or its place is told.
+    let missing = doctor.exchange(typed("application/json"), "{}").await;
+    assert_eq!((missing.status.as_u16(), missing.json()["field"].as_str()), (400, Some("text")), "{missing:?}");
+    let wrong = doctor.exchange(typed("application/json"), format!("{{\"text\":\n 7, \"{MARK}\": 1}}")).await;
+    let wrong = wrong.json();
+    assert_eq!((&wrong["field"], &wrong["line"], &wrong["column"]), (&json!("body"), &json!(2), &json!(2)), "{wrong}");
     let not_utf8 = doctor.exchange(typed("application/json"), b"{\"text\": \"\xff\xfe\"}".to_vec()).await;
     not_utf8.expect_problem(400, &[]);
     assert_eq!(doctor.get(&path).await.json(), before, "a refused note was written");
