@@ -2,7 +2,7 @@
 
 use super::{Closed, RelationError};
 use crate::{
-    audit::{LedgerError, TrailError},
+    audit::{TimelineError, TrailError},
     keys::KeyError,
 };
 
@@ -35,9 +35,9 @@ pub enum DoorError {
     /// The key cannot be had.
     #[error("the key cannot be had")]
     Key(#[source] KeyError),
-    /// The ledger cannot be read.
-    #[error("the ledger cannot be read")]
-    Timeline(#[source] LedgerError),
+    /// The timeline cannot be read now.
+    #[error("the timeline cannot be read now")]
+    Timeline(#[source] TimelineError),
     /// The source of relations could not answer.
     #[error(transparent)]
     Relations(#[from] RelationError),
@@ -55,6 +55,7 @@ impl DoorError {
             Self::Trail(TrailError::TooManyTrails) => ("too_many_trails", 429),
             Self::Trail(_) => ("ledger_unavailable", 503),
             Self::Key(_) => ("key_unavailable", 503),
+            Self::Timeline(TimelineError::Busy) => ("timeline_busy", 429),
             Self::Timeline(_) => ("ledger_unreadable", 503),
             Self::Relations(_) => ("relations_unavailable", 503),
         })

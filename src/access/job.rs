@@ -1,12 +1,6 @@
 //! Background work, from a signed envelope: nothing ambient.
 
-use std::{
-    future::{Future, poll_fn},
-    marker::PhantomData,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -269,12 +263,10 @@ impl Jobs {
         let who = Who::Job { issued_by, own, subject: envelope.subject };
         let facts = Facts { trail: trail.clone(), tenant: envelope.tenant, who, doors: Arc::clone(doors) };
         let grant = Grant::new(Arc::new(facts), allowed);
-        let mut work = pin!(work(JobGrant { grant, subject: envelope.subject, _task: PhantomData }));
-        let output = poll_fn(|context| trail.within(|| work.as_mut().poll(context))).await;
-        let settled = trail.settled().await;
-        closer.finish(if settled.is_ok() { End::Completed } else { End::Failed });
-        settled.map_err(|_| JobError::Record)?;
-        Ok(output)
+        let work = work(JobGrant { grant, subject: envelope.subject, _task: PhantomData });
+        let output = trail.cover(work).await;
+        closer.finish(if output.is_ok() { End::Completed } else { End::Failed });
+        output.map_err(|_| JobError::Record)
     }
 
     /// Whether clinic and issuer still stand, and under which relations the task may be done.

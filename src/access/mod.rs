@@ -66,8 +66,9 @@
 //! # Security
 //!
 //! The attacker is a principal of the clinic, or of another, who asks for what is not his; or a developer in a hurry. The
-//! promise: no field opens without a grant for its class, and no grant is made, cloned, kept or moved to another request
-//! outside this crate. Not promised: that the policy is right. Print its [matrix](crate::axum::Router::matrix), and keep it
+//! promise: no field opens without a grant for its class, and no grant is made, cloned or kept outside this crate, or opens
+//! anything in the handler or the body of another request. Not promised: that a task which one request spawns does not use
+//! the grant of another that still runs, nor that the policy is right. Print its [matrix](crate::axum::Router::matrix), and keep it
 //! as a golden file.
 
 mod accounts;

@@ -109,7 +109,12 @@ where
             }
             frame
         } else {
-            match ready!(this.inner.as_mut().poll_frame(context)) {
+            let inner = this.inner.as_mut();
+            let polled = match this.closer {
+                Some(closer) => closer.trail().within(|| inner.poll_frame(context)),
+                None => inner.poll_frame(context),
+            };
+            match ready!(polled) {
                 None => None,
                 Some(Err(error)) => {
                     *this.failed = true;

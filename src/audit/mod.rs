@@ -98,7 +98,7 @@ pub use future::{AuditFuture, Failure, UpgradeHasTrail};
 pub use layer::{Audit, AuditLayer};
 #[doc(hidden)]
 pub use ledger::fuzz_segment;
-pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Timeline, Unsettled};
+pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
 pub use record::{
     Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,
     Purpose, PurposeError, Record, RecordError, Stream,

@@ -273,7 +273,9 @@ impl Inner {
         )
         .fetch_all(pool)
         .await?;
-        let mut tables: Tables = names.into_iter().map(|name| (name.clone(), Rows::undeclared(&name))).collect();
+        let migrations = self.schema.migrations.table_name.rsplit('.').next().unwrap_or_default();
+        let mut tables: Tables =
+            names.into_iter().map(|name| (name.clone(), Rows::undeclared(&name, migrations))).collect();
         for &(table, column) in self.schema.people {
             let found: bool =
                 sqlx::query_scalar("select exists (select 1 from pragma_table_xinfo(?) where lower(name) = lower(?))")

@@ -14,8 +14,8 @@ use sqlx::{
 
 use crate::{audit::AttemptId, id::SubjectId};
 
-/// The library's own tables begin with this.
-const OWN: &str = "ward_";
+/// The library's own tables.
+const OWN: [&str; 3] = ["ward_attempts", "ward_relations", "ward_tenant"];
 
 /// What the triggers call. SQLite takes it for a collation, which is the one Rust function that SQL can be given without
 /// `unsafe`.
@@ -37,9 +37,10 @@ pub(super) enum Rows {
 }
 
 impl Rows {
-    /// What a table holds that was declared as none of the others.
-    pub(super) fn undeclared(table: &str) -> Self {
-        if table.starts_with(OWN) { Self::Library } else { Self::Nobody }
+    /// What a table holds that was declared as none of the others. The record of what was migrated is the library's too:
+    /// without it, the next start would fail.
+    pub(super) fn undeclared(table: &str, migrations: &str) -> Self {
+        if OWN.contains(&table) || table.eq_ignore_ascii_case(migrations) { Self::Library } else { Self::Nobody }
     }
 }
 
@@ -82,16 +83,7 @@ struct Inner {
     tables: Tables,
     state: Mutex<State>,
     /// What the first connection was when it was opened; all are opened alike.
-    fresh: OnceLock<Fresh>,
-}
-
-/// A lifted latch. Falls when it is dropped, if no commit made it fall before.
-pub(super) struct Lifted<'a>(&'a Latch);
-
-impl Drop for Lifted<'_> {
-    fn drop(&mut self) {
-        self.0.state().lifted = false;
-    }
+    fresh: OnceLock<String>,
 }
 
 /// The library writes while this exists; then what was allowed before is allowed again.
@@ -126,10 +118,9 @@ impl Latch {
         self.state().stray.clone()
     }
 
-    /// Lets the next commit pass.
-    pub(super) fn lift(&self) -> Lifted<'_> {
+    /// Lets the next commit pass. The next transaction begins without.
+    pub(super) fn lift(&self) {
         self.state().lifted = true;
-        Lifted(self)
     }
 
     fn may_commit(&self) -> bool {
@@ -182,20 +173,21 @@ impl Latch {
             if *rows == Rows::Shared {
                 continue;
             }
+            let name = format!("'{TABLE}{}'", table.replace('\'', "''"));
             for (n, (event, versions)) in
                 [("insert", &["new"][..]), ("update", &["old", "new"]), ("delete", &["old"])].into_iter().enumerate()
             {
                 let asks = versions.iter().map(|version| match rows {
                     Rows::People(column) => {
-                        format!("hex({version}.{}) collate {ASK} <> '{TABLE}{table}'", quoted(column))
+                        format!("hex({version}.{}) collate {ASK} <> {name}", quoted(column))
                     }
-                    _ => format!("'' collate {ASK} <> '{TABLE}{table}'"),
+                    _ => format!("'' collate {ASK} <> {name}"),
                 });
                 let _ = write!(
                     sql,
                     "create temp trigger {} before {event} on main.{} when {}
                      begin select raise(abort, 'this row is not of the door that was opened'); end;",
-                    quoted(&format!("{OWN}{n}_{table}")),
+                    quoted(&format!("ward_{n}_{table}")),
                     quoted(table),
                     asks.collect::<Vec<_>>().join(" or "),
                 );
@@ -211,7 +203,7 @@ impl Latch {
             let latch = opened.clone();
             Box::pin(async move {
                 sqlx::raw_sql(AssertSqlSafe(latch.triggers())).execute(&mut *conn).await?;
-                let fresh = Fresh::of(conn).await?;
+                let fresh = connection(conn).await?;
                 latch.0.fresh.get_or_init(|| fresh);
                 conn.lock_handle().await?.set_commit_hook(move || latch.may_commit());
                 Ok(())
@@ -222,20 +214,24 @@ impl Latch {
         .after_release(move |conn, _| {
             let latch = released.clone();
             Box::pin(async move {
-                let fresh = Fresh::of(conn).await?;
+                let fresh = connection(conn).await?;
                 Ok(latch.0.fresh.get() == Some(&fresh) && !conn.is_in_transaction())
             })
         })
     }
 
-    /// Whether this is still the transaction that the attempt was written in, on a connection as it was opened.
-    pub(super) async fn is_whole(&self, conn: &mut SqliteConnection, attempt: AttemptId) -> Result<bool, sqlx::Error> {
+    /// Whether this is still the transaction that the attempt was written in, with the tables that it found.
+    pub(super) async fn is_whole(
+        &self,
+        conn: &mut SqliteConnection,
+        attempt: AttemptId,
+        found: &str,
+    ) -> Result<bool, sqlx::Error> {
         let written: bool = sqlx::query_scalar("select exists (select 1 from main.ward_attempts where id = ?)")
             .bind(attempt.as_bytes().to_vec())
             .fetch_one(&mut *conn)
             .await?;
-        let tables = tables(conn).await?;
-        Ok(written && self.0.fresh.get().is_some_and(|fresh| fresh.tables == tables))
+        Ok(written && tables(conn).await? == found)
     }
 }
 
@@ -259,21 +255,9 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A connection as it was opened.
-#[derive(Debug, PartialEq, Eq)]
-struct Fresh {
-    tables: String,
-    settings: String,
-}
-
-impl Fresh {
-    async fn of(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
-        Ok(Self { tables: tables(conn).await?, settings: settings(conn).await? })
-    }
-}
-
-/// What a statement could put before the clinic's own tables, or change about them.
-async fn tables(conn: &mut SqliteConnection) -> Result<String, sqlx::Error> {
+/// The tables, and what could stand before them. While a transaction writes, nobody else changes them; between two, a
+/// tool may, such as one that vacuums.
+pub(super) async fn tables(conn: &mut SqliteConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar(
         "select format('%d %d %d %d %d',
             (select count(*) from pragma_database_list where name not in ('main', 'temp')),
@@ -284,17 +268,20 @@ async fn tables(conn: &mut SqliteConnection) -> Result<String, sqlx::Error> {
     .await
 }
 
-/// What a statement could set that outlives its transaction.
-async fn settings(conn: &mut SqliteConnection) -> Result<String, sqlx::Error> {
+/// What a statement could leave on the connection for whoever has it next.
+async fn connection(conn: &mut SqliteConnection) -> Result<String, sqlx::Error> {
     sqlx::query_scalar(
-        "select format('%s %s %s %s %s %s %s %s %s %s %s %s',
+        "select format('%d %d %d ',
+            (select count(*) from pragma_database_list where name not in ('main', 'temp')),
+            (select count(*) from temp.sqlite_schema), (select total(rowid * length(sql)) from temp.sqlite_schema))
+         || format('%s %s %s %s %s %s %s %s %s %s %s',
             (select query_only from pragma_query_only), (select synchronous from pragma_synchronous),
             (select foreign_keys from pragma_foreign_keys), (select secure_delete from pragma_secure_delete),
             (select locking_mode from pragma_locking_mode), (select journal_mode from pragma_journal_mode),
             (select writable_schema from pragma_writable_schema), (select trusted_schema from pragma_trusted_schema),
             (select ignore_check_constraints from pragma_ignore_check_constraints),
-            (select recursive_triggers from pragma_recursive_triggers),
-            (select max_page_count from pragma_max_page_count), (select timeout from pragma_busy_timeout))",
+            (select recursive_triggers from pragma_recursive_triggers), (select timeout from pragma_busy_timeout))
+         || ' ' || (select max_page_count from pragma_max_page_count)",
     )
     .fetch_one(conn)
     .await

@@ -6,7 +6,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::{
     Db, DbError,
-    latch::{Allowed, Latch},
+    latch::{self, Allowed, Latch},
     relations,
 };
 use crate::{
@@ -140,6 +140,8 @@ pub struct TenantTx {
     trail: Trail,
     readers: sqlx::SqlitePool,
     latch: Latch,
+    /// As the transaction found them.
+    tables: String,
     key: Arc<TenantKey>,
     /// Whose relation this transaction was begun to change, to whom.
     relation: Option<(SubjectId, UserId, Relations)>,
@@ -193,9 +195,10 @@ impl Db {
             .execute(&mut *tx)
             .await?;
         drop(by_library);
+        let tables = latch::tables(&mut tx).await?;
         let key = Arc::clone(by.tenant_key());
         let (trail, readers, latch) = (facts.trail.clone(), file.readers.clone(), file.latch.clone());
-        Ok(TenantTx { tx, attempt, trail, readers, latch, key, relation })
+        Ok(TenantTx { tx, attempt, trail, readers, latch, tables, key, relation })
     }
 }
 
@@ -238,7 +241,7 @@ impl TenantTx {
     pub async fn commit(self) -> Result<(), TxError> {
         self.trail.may_open()?;
         self.trail.settled().await?;
-        let Self { mut tx, mut attempt, readers, latch, .. } = self;
+        let Self { mut tx, mut attempt, readers, latch, tables, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.
         let commit = tokio::spawn(async move {
             if let Some(table) = latch.stray() {
@@ -246,15 +249,14 @@ impl TenantTx {
                 attempt.rolled_back();
                 return Err(TxError::OtherRow { table });
             }
-            if !matches!(latch.is_whole(&mut tx, attempt.id()).await, Ok(true)) {
+            if !matches!(latch.is_whole(&mut tx, attempt.id(), &tables).await, Ok(true)) {
                 let _ = tx.rollback().await;
                 attempt.rolled_back();
                 return Err(TxError::RolledBack);
             }
             attempt.sent();
-            let lifted = latch.lift();
+            latch.lift();
             let committed = tx.commit().await;
-            drop(lifted);
             let Err(error) = committed else {
                 attempt.committed();
                 return Ok(());

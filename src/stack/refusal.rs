@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     access::{Closed, DoorError},
-    audit::TrailError,
+    audit::{TimelineError, TrailError},
     field::{OpenError, SealError},
     identity::{AccountError, Fault, LoginError, RefreshError},
     problem::Problem,
@@ -18,6 +18,9 @@ impl From<DoorError> for Problem {
             DoorError::Trail(error) => error.into(),
             DoorError::Closed(error) => error.into(),
             DoorError::Key(_) => Self::unavailable().with_reason("the key cannot be had"),
+            DoorError::Timeline(TimelineError::Busy) => {
+                Self::too_many(Duration::from_secs(1)).with_reason("a timeline of theirs is being read")
+            }
             DoorError::Timeline(_) => Self::unavailable().with_reason("the ledger cannot be read"),
             DoorError::Relations(_) => Self::unavailable().with_reason("relations cannot be had"),
             DoorError::Query(_) => Self::internal().with_reason("a cohort's query failed"),

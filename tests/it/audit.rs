@@ -19,7 +19,7 @@ use http_body_util::{BodyExt as _, Full};
 use tempfile::TempDir;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_ward::{
-    audit::{Action, AuditLayer, Event, Ledger, LedgerOptions, RequestFacts, Trail, TrailError, verify},
+    audit::{Action, AuditLayer, Event, Ledger, LedgerOptions, Record, RequestFacts, Trail, TrailError, verify},
     clock::SystemClock,
     id::{RowId, SubjectId, TenantId},
 };
@@ -94,11 +94,24 @@ fn said(out: impl BufRead, each: &mut dyn FnMut(&str, u64)) {
     }
 }
 
+/// The patient's whole timeline, part by part.
+fn everything(ledger: &Ledger) -> Vec<Record> {
+    let (mut all, mut before) = (Vec::new(), None);
+    loop {
+        let part = ledger.danger_timeline(&clinic(), patient(), before, usize::MAX).unwrap();
+        all.splice(0..0, part.records);
+        before = part.older;
+        if before.is_none() {
+            break all;
+        }
+    }
+}
+
 /// The events in the ledger: after a restart, so after its recovery. None stands there twice.
 fn found(folder: &Path) -> HashSet<u64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ledger = open(folder);
-    let records = ledger.danger_timeline(&clinic(), patient(), None, usize::MAX).unwrap().records;
+    let records = everything(&ledger);
     let count = records.len();
     let rows = records.iter().map(|r| u128::from_be_bytes(*r.row().unwrap().as_bytes()) as u64);
     let rows: HashSet<u64> = rows.collect();
@@ -348,13 +361,8 @@ async fn fill_up(folder: &Path) {
     assert!(report.segments() >= 2);
     drop(ledger);
     let ledger = open(folder);
-    let found: HashSet<u64> = ledger
-        .danger_timeline(&clinic(), patient(), None, usize::MAX)
-        .unwrap()
-        .records
-        .iter()
-        .map(|r| u128::from_be_bytes(*r.row().unwrap().as_bytes()) as u64)
-        .collect();
+    let found: HashSet<u64> =
+        everything(&ledger).iter().map(|r| u128::from_be_bytes(*r.row().unwrap().as_bytes()) as u64).collect();
     assert!(acknowledged.iter().all(|n| found.contains(n)));
     ledger.shutdown().await;
     say("done", n);

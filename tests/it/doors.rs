@@ -1,7 +1,9 @@
 //! The doors: in which order they decide, what they answer to whoever may not, and what is recorded.
 
 use std::{
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -334,7 +336,6 @@ async fn a_timeline_is_had_through_the_door_of_its_person_and_while_the_request_
     let other = bench.patient(&bench.harbour, "Eve", "a cold").await;
     let (trail, mut closer) = bench.trail();
     let chart = bench.danger::<ReadNotes>(&trail, &bench.harbour).subject(patient).await.expect("open");
-    trail.settled().await.expect("durable");
     let timeline = chart.timeline(None, 100).await.expect("read").records;
     assert!(timeline.iter().any(|record| record.trail() == Some(trail.id())), "this very reading is in it");
     assert!(timeline.iter().all(|record| record.subjects().contains(&patient) && !record.subjects().contains(&other)));
@@ -499,6 +500,101 @@ async fn a_grant_opens_nothing_in_the_handler_of_another_request() {
         reply
     });
     assert_eq!((lent.body.as_str(), borrowed.body.as_str()), ("lent", "true false false false"));
+}
+
+/// A body of one frame, which is made when it is asked for.
+struct Later(Option<Pin<Box<dyn Future<Output = String> + Send>>>);
+
+impl http_body::Body for Later {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        let Some(frame) = &mut self.0 else { return Poll::Ready(None) };
+        let text = ready!(frame.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(Some(Ok(http_body::Frame::data(text.into()))))
+    }
+}
+
+/// The same in the body of the other request's response, which is sent after its handler has returned.
+#[tokio::test]
+async fn a_grant_opens_nothing_in_the_streamed_body_of_another_request() {
+    let bench = Bench::new().await;
+    let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let (lender, borrower) = tokio::sync::mpsc::channel(1);
+    let (borrower, over) = (Arc::new(tokio::sync::Mutex::new(borrower)), Arc::new(tokio::sync::Notify::new()));
+    let ended = Arc::clone(&over);
+    let lend = move |grant: Grant<ReadNotes>| {
+        let (lender, ended) = (lender.clone(), Arc::clone(&ended));
+        async move {
+            let chart = grant.subject(patient).await?;
+            let sealed = Encrypted::<NoteText>::seal(&CANARY.to_owned(), &chart, row_of(patient)).expect("sealed");
+            assert!(lender.send((chart, sealed)).await.is_ok());
+            ended.notified().await;
+            Ok::<_, Problem>("lent")
+        }
+    };
+    let borrow = move |_: Grant<ReadNotes>| {
+        let borrower = Arc::clone(&borrower);
+        async move {
+            let frame = async move {
+                let (chart, sealed) = borrower.lock().await.recv().await.expect("lent");
+                let opened: Result<String, _> = sealed.open(&chart, row_of(patient)).map(|text| text.disclose());
+                opened.is_ok().to_string()
+            };
+            axum::body::Body::new(Later(Some(Box::pin(frame))))
+        }
+    };
+    let service = bench.serve(|router| router.get("/lend", lend).get("/borrow", borrow));
+    let (lent, borrowed) = tokio::join!(get(&service, &owner, "/lend"), async {
+        let reply = get(&service, &owner, "/borrow").await;
+        over.notify_one();
+        reply
+    });
+    assert_eq!((lent.body.as_str(), borrowed.body.as_str()), ("lent", "false"));
+}
+
+/// A trail of one's own, begun while a request is answered: its doors open where it covers the work.
+#[tokio::test]
+async fn a_trail_begun_in_a_handler_opens_its_doors_where_it_covers_the_work() {
+    let bench = Arc::new(Bench::new().await);
+    let patient = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let inner = Arc::clone(&bench);
+    let service = bench.serve(|router| {
+        router.get("/own", move |_: Grant<ReadNotes>| {
+            let bench = Arc::clone(&inner);
+            async move {
+                let (trail, mut closer) = bench.trail();
+                let grant = bench.danger::<ReadNotes>(&trail, &bench.harbour);
+                let bare = grant.subject(patient).await.is_ok();
+                let covered = trail.cover(grant.subject(patient)).await.is_ok_and(|door| door.is_ok());
+                closer.finish(End::Completed);
+                format!("{bare} {covered}")
+            }
+        })
+    });
+    let (reply, records) = bench.records_of(get(&service, &owner, "/own")).await;
+    assert_eq!(reply.body, "false true");
+    assert_eq!(of_kind(&records, Kind::Opened).len(), 1);
+}
+
+#[tokio::test]
+async fn one_user_reads_one_timeline_at_a_time_and_keeps_nobody_else_waiting() {
+    let bench = Bench::new().await;
+    let patient = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let (trail, _closer) = bench.trail();
+    let chart = bench.danger::<ReadNotes>(&trail, &bench.harbour).subject(patient).await.expect("open");
+    let (first, second) = tokio::join!(chart.timeline(None, 10), chart.timeline(None, 10));
+    assert!(first.is_ok());
+    let Err(busy) = second else { panic!("two at a time") };
+    assert_eq!(Problem::from(busy).kind().status(), 429);
+    assert!(chart.timeline(None, 10).await.is_ok(), "one after the other");
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(crate) use seats::Seat;
 use seats::Seats;
 #[doc(hidden)]
 pub use segment::fuzz_segment;
-pub use timeline::Timeline;
+pub use timeline::{Timeline, TimelineError};
 use tokio::sync::{mpsc, watch};
 pub use tree::Head;
 

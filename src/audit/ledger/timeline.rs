@@ -1,28 +1,51 @@
 //! What was done to one person's data.
 
-use std::{collections::VecDeque, io};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    sync::Mutex,
+};
 
 use tokio::sync::Semaphore;
 
 use super::{
-    Ledger, LedgerError,
+    Ledger, LedgerError, lock,
     open::io as io_error,
     reader::{self, Found, Reader},
     segment,
 };
 use crate::{
     audit::{
-        Trail,
+        Trail, TrailError,
         record::{Record, Stream},
         verify::{Fault, VerifyError},
     },
-    id::{SubjectId, TenantId},
+    id::{SubjectId, TenantId, UserId},
 };
 
-/// How far back one reading goes: with segments of 16 MiB, about half a million records.
-const SEGMENTS: usize = 16;
+/// How far back one reading goes: with segments of 16 MiB, about 150,000 records. The next one goes on from there.
+const SEGMENTS: usize = 4;
 /// Readings at a time, in the whole process: more wait, and leave the blocking pool to others.
 static READINGS: Semaphore = Semaphore::const_new(2);
+/// Who reads now: one user waits with one reading, so nobody fills the queue of the others.
+static READERS: Mutex<BTreeSet<UserId>> = Mutex::new(BTreeSet::new());
+
+/// A user's one reading.
+struct Reading(Option<UserId>);
+
+impl Reading {
+    fn begin(user: Option<UserId>) -> Option<Self> {
+        user.is_none_or(|user| lock(&READERS).insert(user)).then_some(Self(user))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(user) = &self.0 {
+            lock(&READERS).remove(user);
+        }
+    }
+}
 
 /// A part of what was done to one person's data, the oldest first.
 #[derive(Debug)]
@@ -35,6 +58,21 @@ pub struct Timeline {
     pub older: Option<u64>,
 }
 
+/// A timeline could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TimelineError {
+    /// The user's last reading still runs.
+    #[error("this user reads a timeline already: wait for it to end")]
+    Busy,
+    /// The record of the reading cannot be written.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+    /// A file of the ledger cannot be read, or is not intact.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
 impl Trail {
     /// [`Ledger::danger_timeline`] for a door of this trail.
     pub(crate) async fn timeline(
@@ -43,22 +81,25 @@ impl Trail {
         subject: SubjectId,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<Timeline, LedgerError> {
+    ) -> Result<Timeline, TimelineError> {
+        let reading = Reading::begin(self.actor_user()).ok_or(TimelineError::Busy)?;
+        // What opened the door is to be found, too.
+        self.settled().await?;
         let permit = READINGS.acquire().await;
         let (trail, tenant) = (self.clone(), tenant.clone());
-        // The permit goes along: whoever hangs up makes no room for another reading while his own still runs.
+        // The permits go along: whoever hangs up makes no room for another reading while his own still runs.
         let reading = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _permits = (permit, reading);
             trail.ledger().scan(&tenant, subject, before, limit, &|| !trail.is_closed())
         });
-        reading.await.unwrap_or_else(|error| Err(io_error("read")(io::Error::other(error))))
+        Ok(reading.await.unwrap_or_else(|error| Err(io_error("read")(io::Error::other(error))))?)
     }
 }
 
 impl Ledger {
     /// The last `limit` records that name this person in this clinic, of those with an index below `before`.
     ///
-    /// Reads files from there back, until it has enough or has read sixteen: call it from a blocking task. Memory
+    /// Reads files from there back, until it has enough or has read four: call it from a blocking task. Memory
     /// is bounded by `limit` records and one batch. Only what is durable is seen.
     ///
     /// # Errors

@@ -7,7 +7,9 @@ mod facts;
 use std::{
     cell::Cell,
     fmt,
+    future::{Future, poll_fn},
     net::IpAddr,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -26,7 +28,7 @@ use super::{
         Record, Refusal, Stream,
     },
 };
-use crate::id::{TenantId, TrailId};
+use crate::id::{TenantId, TrailId, UserId};
 
 thread_local! {
     /// Whose work this thread is polling.
@@ -120,6 +122,21 @@ impl Trail {
         step()
     }
 
+    /// Does work that this trail covers, and gives its output away once the records of what it opened are durable.
+    ///
+    /// For who begins a trail of his own, such as that of an upgraded connection, while another request is answered:
+    /// its doors open in here alone, since the other request's response does not wait for them.
+    ///
+    /// # Errors
+    ///
+    /// If the records cannot be made durable. The output is dropped then.
+    pub async fn cover<T>(&self, work: impl Future<Output = T>) -> Result<T, TrailError> {
+        let mut work = pin!(work);
+        let output = poll_fn(|context| self.within(|| work.as_mut().poll(context))).await;
+        self.settled().await?;
+        Ok(output)
+    }
+
     /// Whether a door may be used here: the request has not ended, and it is not another one's work that uses it, whose
     /// response would not wait for this trail's records.
     pub(crate) fn may_open(&self) -> Result<(), TrailError> {
@@ -193,6 +210,11 @@ impl Trail {
                 true
             }
         }
+    }
+
+    /// Who acts.
+    pub(super) fn actor_user(&self) -> Option<UserId> {
+        lock(&self.0.state).actor.as_ref().and_then(|actor| actor.user)
     }
 
     /// Whether it is known who acts.

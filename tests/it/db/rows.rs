@@ -104,6 +104,8 @@ async fn a_clinics_door_changes_rows_of_no_person_and_no_others() {
         ("update notes set author = 'eve'", Some("notes")),
         ("delete from patients", Some("patients")),
         ("insert into staff (id, salary) values (x'01', x'02')", None),
+        ("delete from _sqlx_migrations", Some("_sqlx_migrations")),
+        ("update _sqlx_migrations set success = 0", Some("_sqlx_migrations")),
     ] {
         let mut tx = bench.db.change(&clinic, Change::import("staff")).await.expect("begun");
         let done = sqlx::raw_sql(statement).execute(tx.conn()).await;
@@ -148,6 +150,49 @@ async fn a_shared_table_is_open_to_every_door_and_a_misspelt_one_does_not_boot()
         let db = Db::open(folder.path(), schema(people, shared)).expect("a folder");
         let error = db.create(&bench.harbour).await.expect_err("it is not there").to_string();
         assert!(error.contains(wrong), "{error}");
+    }
+}
+
+/// Nothing of a table's name is taken for anything but its name.
+#[tokio::test]
+async fn a_table_may_have_any_name_and_is_watched_all_the_same() {
+    let bench = Bench::new().await;
+    let ada = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let names = ["ward_rounds", "o'brien", "a \"b\"", "select", "Über"];
+    let made: String = names.iter().map(|n| format!("create table \"{}\" (x);", n.replace('"', "\"\""))).collect();
+    let root = bench.ledger_dir();
+    let folder = root.parent().expect("the bench's folder").join("named");
+    let db = Db::open(&folder, SCHEMA).expect("a folder");
+    db.create(&bench.harbour).await.expect("a file");
+    db.close().await;
+    tamper(&folder.join("harbour.sqlite"), &made).await;
+    let db = Db::open(&folder, SCHEMA).expect("a folder");
+    let (trail, _closer) = bench.trail();
+    let chart = bench.danger::<WriteNotes>(&trail, &bench.harbour).subject(ada).await.expect("open");
+    let clinic = bench.danger::<ReadStaff>(&trail, &bench.harbour).clinic().await.expect("open");
+    for name in names {
+        let insert = format!("insert into \"{}\" values (1)", name.replace('"', "\"\""));
+        let mut tx = db.change(&clinic, Change::import("staff")).await.expect("begun");
+        sqlx::raw_sql(AssertSqlSafe(insert.as_str())).execute(tx.conn()).await.expect("inserted");
+        tx.commit().await.expect("committed");
+        let mut tx = db.change(&chart, Change::import("staff")).await.expect("begun");
+        assert!(sqlx::raw_sql(AssertSqlSafe(insert.as_str())).execute(tx.conn()).await.is_err(), "{name}");
+        assert!(matches!(tx.commit().await, Err(TxError::OtherRow { .. })), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_vacuums_or_analyses_beside_the_server_stops_no_change() {
+    let bench = Bench::new().await;
+    let service = bench.serve(|router| router);
+    let patient = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let path = format!("/patients/{patient}/notes");
+    for tool in ["vacuum", "analyze", "create table bookkeeping (at)"] {
+        tamper(&bench.clinic_file(&bench.harbour), tool).await;
+        for _ in 0..2 {
+            assert_eq!(post(&service, &owner, &path, "\"next\"").await.status, 201, "{tool}");
+        }
     }
 }
 
