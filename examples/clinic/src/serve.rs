@@ -28,7 +28,7 @@
 //! use std::convert::Infallible;
 //! use clinic::serve::{self, ConnFacts, Ended, Limits, Listener};
 //!
-//! let hello = tower::service_fn(async |request: http::Request<hyper::body::Incoming>| {
+//! let hello = tower::service_fn(async |request: http::Request<serve::RequestBody>| {
 //!     let facts = request.extensions().get::<ConnFacts>().expect("each request carries its connection's facts");
 //!     Ok::<_, Infallible>(http::Response::new(format!("hello, {}", facts.peer)))
 //! });
@@ -50,6 +50,7 @@
 //! A stranger can hold a connection without a request for as long as [`Limits::head`] at most, with one for as long as
 //! [`Limits::answer`], and cannot make the server stop, choose a lower version of TLS or send early data that could be replayed.
 
+mod body;
 mod conn;
 mod peers;
 
@@ -58,7 +59,7 @@ use std::{
 };
 
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustls::{ServerConfig, crypto::aws_lc_rs, version::TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -70,6 +71,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
+pub use self::body::RequestBody;
 use self::peers::Peers;
 
 /// Why nothing is served.
@@ -218,7 +220,7 @@ pub async fn serve<S, B, F, X>(
     shutdown: impl Future<Output = ()>,
 ) -> Ended
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,

@@ -29,7 +29,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::{Service, ServiceExt};
 
-use super::{ConnFacts, Limits};
+use super::{ConnFacts, Limits, body::RequestBody};
 
 pub(super) const H2: &[u8] = b"h2";
 pub(super) const H1: &[u8] = b"http/1.1";
@@ -88,7 +88,7 @@ pub(super) async fn run<S, B, X>(
     limits: &Limits,
     watcher: Watcher,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
@@ -113,6 +113,10 @@ pub(super) async fn run<S, B, X>(
     let busy = Arc::new(busy);
     let service = tower::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(extension.clone());
+        let request = request.map(|body| match protocol {
+            Protocol::H1 => RequestBody::read_or_not(body),
+            Protocol::H2 => RequestBody::read_to_its_end(body),
+        });
         let (service, working) = (service.clone(), Working::new(&busy));
         async move {
             let response = service.oneshot(request).await?;

@@ -12,7 +12,7 @@ use std::{
 
 use clinic::{
     certs::{self, Certs},
-    serve::{self, ConnFacts, Ended, Limits, Listener, ServeError},
+    serve::{self, ConnFacts, Ended, Limits, Listener, RequestBody, ServeError},
 };
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, combinators::BoxBody};
@@ -99,7 +99,7 @@ impl Server {
 
 /// `/` tells the connection's facts; `/endless` has more than any buffer holds; `/wait` answers after the gate; `/stream` has half of its body after the gate.
 async fn answer(
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     gate: Arc<Semaphore>,
     arrived: Arc<Semaphore>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
@@ -326,6 +326,26 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     .await;
 }
 
+// Who is refused before his body was read gets the answer, and not a reset stream in its place.
+#[tokio::test]
+async fn a_client_that_still_sends_when_it_is_answered_is_not_cut_off() {
+    let server = Server::tls(Limits::default()).await;
+    let io = tls::connect(tls::config(&server.certs, &[&TLS13], &[H2]), server.address, HOST).await.unwrap();
+    let (mut send, conn) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    tokio::spawn(conn);
+    // The service answers and drops the body.
+    let post = |body: Fed| Request::post(format!("https://{HOST}/")).header("host", HOST).body(body).unwrap();
+    let (feed, body) = mpsc::channel(1);
+    let answer = within(send.send_request(post(Fed(body)))).await.unwrap();
+    assert!(text(answer).await.contains("127.0.0.1"));
+    for _ in 0..4 {
+        within(feed.send(Bytes::from_static(b"still sending"))).await.expect("the stream is open");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Without end it is not listened to, though.
+    within(async { while feed.send(Bytes::from_static(&[b'x'; 4096])).await.is_ok() {} }).await;
+}
+
 // A client that asks and does not read holds a connection, a body and its trail; so it holds them for a while only.
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answer_is_cut_off() {
@@ -418,7 +438,7 @@ async fn a_panic_in_a_handler_ends_its_connection_and_no_other() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listener = Listener::plain(socket).unwrap();
     let address = listener.local_addr().unwrap();
-    let service = tower::service_fn(async |request: Request<Incoming>| {
+    let service = tower::service_fn(async |request: Request<RequestBody>| {
         assert!(request.uri().path() != "/panic", "as asked");
         Ok::<_, Infallible>(Response::new("fine".to_owned()))
     });
