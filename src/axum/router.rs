@@ -104,7 +104,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         T: 'static,
     {
         assert!(!reason.trim().is_empty(), "a public route needs a reason: say why `{path}` needs no permission");
-        let handler = on(filter, handler).layer(axum::middleware::from_fn(public));
+        let handler = on(filter, handler).layer(axum::middleware::from_fn_with_state(Arc::<str>::from(path), public));
         self.inner = self.inner.route(path, handler);
         self.add(methods, path, Access::Public(reason))
     }
@@ -220,7 +220,9 @@ impl Router<()> {
             .inner
             .fallback(|| async { Problem::not_found().with_reason("no such route") })
             .method_not_allowed_fallback(not_allowed)
-            .layer(DefaultBodyLimit::max(self.body_limit));
+            .layer(DefaultBodyLimit::max(self.body_limit))
+            // With its state a handler becomes a service once; without, it does so for each request.
+            .with_state(());
         Ok(self.ward.around(inner))
     }
 }
@@ -264,11 +266,13 @@ impl Guard {
 }
 
 /// Marks a public route's response with the trail of its request.
-async fn public(request: Request, next: axum::middleware::Next) -> Response {
+async fn public(
+    axum::extract::State(route): axum::extract::State<Arc<str>>,
+    request: Request,
+    next: axum::middleware::Next,
+) -> Response {
     let used = request.extensions().get::<Visit>().map(|visit| {
-        if let Some(path) = request.extensions().get::<axum::extract::MatchedPath>() {
-            visit.trail().set_route(path.as_str());
-        }
+        visit.trail().set_route(&route);
         UsedTrail(visit.trail().id())
     });
     let response = next.run(request).await;

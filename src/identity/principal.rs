@@ -46,7 +46,7 @@ pub struct Principal(Arc<Parts>);
 
 pub(crate) struct Parts {
     pub(crate) user: UserId,
-    pub(crate) role: Box<str>,
+    pub(crate) role: Arc<str>,
     pub(crate) tenant: TenantId,
     pub(crate) session: SessionId,
     pub(crate) subject: Option<SubjectId>,
@@ -80,6 +80,11 @@ impl Principal {
     #[must_use]
     pub fn user(&self) -> UserId {
         self.0.user
+    }
+
+    /// The name of the user's role, for a record.
+    pub(crate) fn shared_role(&self) -> Arc<str> {
+        Arc::clone(&self.0.role)
     }
 
     /// The name of the user's role.

@@ -1,10 +1,11 @@
 //! Verified tokens, kept warm: a signature is checked once, and everything that can change is checked every time.
 //!
-//! The key is the whole token, compared in full after a hash under a random key of this process. Only tokens whose
-//! signature verified get in, so a stranger cannot fill it.
+//! The key is the whole token, compared in full after a hash. Only tokens whose signature verified get in, so a stranger
+//! can neither fill it nor choose what collides in it, and the hash need not be one that withstands an attacker.
 
-use std::{fmt, hash::RandomState, num::NonZeroUsize};
+use std::{fmt, num::NonZeroUsize};
 
+use foldhash::fast::RandomState;
 use quick_cache::{Equivalent, UnitWeighter, sync::Cache};
 use zeroize::Zeroizing;
 
@@ -31,7 +32,7 @@ impl Equivalent<Token> for str {
 impl Warm {
     pub(crate) fn new(capacity: NonZeroUsize) -> Self {
         let weight = u64::try_from(capacity.get()).unwrap_or(u64::MAX);
-        Self(Cache::with(capacity.get(), weight, UnitWeighter, RandomState::new(), Default::default()))
+        Self(Cache::with(capacity.get(), weight, UnitWeighter, RandomState::default(), Default::default()))
     }
 
     pub(crate) fn find(&self, token: &str) -> Option<Verified> {

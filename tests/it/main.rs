@@ -3,6 +3,8 @@
 
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod accounts;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod allocations;
 mod architecture;
 #[cfg(feature = "audit")]
 mod audit;

@@ -244,7 +244,7 @@ async fn no_name_however_long_makes_a_record_that_cannot_be_read() {
     let long: &'static str = "x".repeat(MAX_RECORD).leak();
     let (trail, closer) = ledger.begin(RequestFacts::new().with_request_id(long).with_route(long));
     trail.set_actor(Actor { role: Some(long.into()), ..actor("clinic-a") });
-    trail.set_route(long);
+    trail.set_route(&long.into());
     trail.door(door(&[])).unwrap();
     let refusal = Refusal { reason: long, permission: Some(long), entity: Some(long), ..Refusal::default() };
     trail.refuse(refusal);

@@ -233,8 +233,8 @@ impl Trail {
     }
 
     /// Says by which template the request was routed.
-    pub(crate) fn set_route(&self, template: &str) {
-        lock(&self.0.state).route = (template.len() <= MAX_TEXT).then(|| template.into());
+    pub(crate) fn set_route(&self, template: &Arc<str>) {
+        lock(&self.0.state).route = (template.len() <= MAX_TEXT).then(|| Arc::clone(template));
     }
 
     pub(super) fn ledger(&self) -> &Ledger {
