@@ -3,11 +3,14 @@
 
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod accounts;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod alone;
 mod architecture;
 #[cfg(feature = "audit")]
 mod audit;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod db;
+mod docs;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod doors;
 #[cfg(feature = "access")]

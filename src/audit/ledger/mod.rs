@@ -188,6 +188,19 @@ impl Ledger {
     /// Records how an [unsettled](Self::unsettled) change ended, as the database knows it, and waits until that is
     /// durable.
     ///
+    /// ```
+    /// use tower_ward::audit::{Ledger, Outcome, TrailError, Unsettled};
+    ///
+    /// /// Before the first request, for a database that is not `db`'s, which has a `settle` of its own.
+    /// async fn settle(ledger: &Ledger, holds: impl Fn(&Unsettled) -> bool) -> Result<(), TrailError> {
+    ///     for change in ledger.unsettled() {
+    ///         let outcome = if holds(&change) { Outcome::Committed } else { Outcome::RolledBack };
+    ///         ledger.settle(change.attempt(), outcome).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// If there is no such change, or the record cannot be written.

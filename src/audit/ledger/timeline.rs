@@ -102,6 +102,35 @@ impl Ledger {
     /// Reads files from there back, until it has enough or has read four: call it from a blocking task. Memory
     /// is bounded by `limit` records and one batch. Only what is durable is seen.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_ward::{
+    ///     audit::{Action, End, Event, Kind, Ledger, LedgerOptions, Record, RequestFacts, Timeline},
+    ///     clock::SystemClock,
+    ///     id::{SubjectId, TenantId},
+    /// };
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let options = LedgerOptions::new().with_segment_size(128 * 1024);
+    /// let ledger = Ledger::open(folder.path(), options, SystemClock::shared())?;
+    /// let (clinic, patient) = (TenantId::new("harbour")?, SubjectId::generate(&SystemClock::new()));
+    /// let (trail, mut closer) = ledger.begin(RequestFacts::new());
+    /// trail.record(Event::new(Action::Export).with_tenant(clinic.clone()).add_subject(patient))?;
+    /// trail.settled().await?;
+    /// closer.finish(End::Completed);
+    ///
+    /// let Timeline { records, older, .. } = ledger.danger_timeline(&clinic, patient, None, 100)?;
+    /// assert_eq!((records.len(), older), (1, None));
+    /// assert_eq!(records[0].kind(), Kind::Event);
+    /// // One record has one spelling, so that a copy can be compared byte by byte.
+    /// assert_eq!(Record::from_bytes(&records[0].to_bytes())?.index(), records[0].index());
+    /// // In another clinic, nobody knows this person.
+    /// assert!(ledger.danger_timeline(&TenantId::new("meadow")?, patient, None, 100)?.records.is_empty());
+    /// # ledger.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// If a file cannot be read or is not intact.

@@ -76,6 +76,14 @@ pub(crate) struct Refusal<'a> {
 pub struct PurposeError;
 
 /// Why somebody says they look: `treatment`, `billing`, `audit`. A word, never a sentence about a person.
+///
+/// ```
+/// use tower_ward::audit::{Action, Event, Purpose};
+///
+/// let event = Event::new(Action::Read).with_purpose(Purpose::new("treatment")?);
+/// assert!(Purpose::new("because of Ada's knee").is_err());
+/// # Ok::<(), tower_ward::audit::PurposeError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Purpose(Arc<str>);
 
