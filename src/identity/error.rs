@@ -11,6 +11,16 @@ use crate::{
 };
 
 /// Something behind identity failed. The request is refused; the client is told only that the service is unavailable.
+///
+/// ```
+/// use tower_ward::identity::{Fault, LoginError};
+///
+/// /// What an operator is woken up for.
+/// fn is_urgent(error: &LoginError) -> bool {
+///     matches!(error, LoginError::Unavailable(Fault::Store(_) | Fault::Ledger(_)))
+/// }
+/// assert!(!is_urgent(&LoginError::Invalid));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {

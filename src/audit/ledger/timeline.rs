@@ -106,7 +106,7 @@ impl Ledger {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use tower_ward::{
-    ///     audit::{Action, End, Event, Kind, Ledger, LedgerOptions, Record, RequestFacts, Timeline},
+    ///     audit::{Action, End, Event, Kind, Ledger, LedgerOptions, Method, Record, RequestFacts, Stream, Timeline},
     ///     clock::SystemClock,
     ///     id::{SubjectId, TenantId},
     /// };
@@ -115,14 +115,15 @@ impl Ledger {
     /// # let options = LedgerOptions::new().with_segment_size(128 * 1024);
     /// let ledger = Ledger::open(folder.path(), options, SystemClock::shared())?;
     /// let (clinic, patient) = (TenantId::new("harbour")?, SubjectId::generate(&SystemClock::new()));
-    /// let (trail, mut closer) = ledger.begin(RequestFacts::new());
+    /// let (trail, mut closer) = ledger.begin(RequestFacts::new().with_method(&http::Method::GET));
     /// trail.record(Event::new(Action::Export).with_tenant(clinic.clone()).add_subject(patient))?;
     /// trail.settled().await?;
     /// closer.finish(End::Completed);
     ///
     /// let Timeline { records, older, .. } = ledger.danger_timeline(&clinic, patient, None, 100)?;
     /// assert_eq!((records.len(), older), (1, None));
-    /// assert_eq!(records[0].kind(), Kind::Event);
+    /// assert_eq!((records[0].kind(), records[0].method()), (Kind::Event, Some(Method::Get)));
+    /// assert_eq!(records[0].stream(), &Stream::Tenant(clinic.clone()));
     /// // One record has one spelling, so that a copy can be compared byte by byte.
     /// assert_eq!(Record::from_bytes(&records[0].to_bytes())?.index(), records[0].index());
     /// // In another clinic, nobody knows this person.
