@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("harbour.clinic.example", "https://clinic.example/", StatusCode::MISDIRECTED_REQUEST),
     ] {
         let request = Request::builder().uri(path).header(header::HOST, host).body(())?;
-        let response = service.clone().oneshot(request).await?;
+        let response = service.oneshot(request).await?;
         println!("{host:28} {path:24} {}", response.status());
         assert_eq!(response.status(), status, "{host}");
     }

@@ -10,7 +10,8 @@
 //! let (mut iv, mut key) = ([0; 12], [0; 32]);
 //! fill(&mut iv);
 //! fill_key(&mut key);
-//! assert_ne!(key, array::<32>());
+//! assert!(iv != [0; 12] && key != [0; 32]);
+//! assert_ne!(key, array::<32>(), "nobody gets the same twice");
 //! ```
 //!
 //! # Security

@@ -45,10 +45,24 @@ pub use hosts::{HostError, Hosts, HostsError, MAX_TENANTS, Site};
 use crate::{id::TenantId, identity::Principal};
 
 /// Proof that a request belongs to this clinic: its host and its principal's claim agreed.
+///
+/// Only this crate makes one. It does not compile to take a name for a proof:
+///
+/// ```compile_fail,E0423
+/// use tower_ward::{id::TenantId, tenant::Tenant};
+///
+/// let forged = Tenant(TenantId::new("harbour").unwrap());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tenant(TenantId);
 
 /// The claim is not the host's. Answered with 403.
+///
+/// ```
+/// // For logs: it names neither of the two.
+/// let why = tower_ward::tenant::Disagreement;
+/// assert_eq!(why.to_string(), "the token belongs to another clinic than the host");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token belongs to another clinic than the host")]
 pub struct Disagreement;
