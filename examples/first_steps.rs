@@ -51,7 +51,7 @@ const POLICY: &str = r#"
     [roles.receptionist]
 "#;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("examples/first_steps/migrations");
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./examples/first_steps/migrations");
 const SCHEMA: Schema = Schema::new(&MIGRATIONS, &[COLUMNS]).with_people(&[("notes", "patient")]);
 
 /// What the handlers need.

@@ -37,7 +37,7 @@ tower_ward::permissions! {
 tower_ward::columns! { NoteText: String = "notes"."text" as Clinical; }
 impl ManagesAccounts for LayOut {}
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("examples/first_steps/migrations");
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./examples/first_steps/migrations");
 const SCHEMA: Schema = Schema::new(&MIGRATIONS, &[COLUMNS]).with_people(&[("notes", "patient")]);
 const POLICY: &str = r#"
     [roles.doctor]
