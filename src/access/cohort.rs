@@ -102,7 +102,7 @@ impl<P: Permission> Scope<P> {
 /// # #[cfg(feature = "sqlite")] mod example {
 /// use sqlx::QueryBuilder;
 /// use tower_ward::{
-///     access::{Cohort, CohortQuery, DoorError, Grant, Scope}, clock::Timestamp, db::{Db, ReadTx, filter},
+///     access::{Cohort, CohortQuery, DoorError, Grant, MAX_COHORT, Scope}, clock::Timestamp, db::{Db, ReadTx, filter},
 ///     field::Encrypted, id::{RowId, SubjectId},
 /// };
 ///
@@ -122,7 +122,7 @@ impl<P: Permission> Scope<P> {
 ///     {
 ///         let mut query = QueryBuilder::new("select p.id, p.row, p.name from patients p where ");
 ///         filter(&mut query, scope, "p.id", self.now); // without it, a row out of scope refuses the whole list
-///         query.push(" order by p.row limit 100");
+///         query.push(" order by p.row limit ").push_bind(i64::try_from(MAX_COHORT)?);
 ///         let mut tx: ReadTx = self.db.read(scope).await?;
 ///         Ok(query.build_query_as().fetch_all(tx.conn()).await?)
 ///     }

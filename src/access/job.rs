@@ -22,7 +22,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_ward::access::{JobError, JobGrant, Jobs, SubjectGrant, Task};
+/// use tower_ward::access::{JobError, JobGrant, Jobs, MAX_ENVELOPE_BYTES, MAX_JOB_LIFE, SubjectGrant, Task};
 ///
 /// tower_ward::classes! { pub Clinical = "clinical"; }
 /// tower_ward::permissions! { pub ReadNotes = "notes.read" opens Clinical; }
@@ -33,9 +33,11 @@ use crate::{
 ///     const ID: &'static str = "letter";
 /// }
 ///
-/// /// In the handler: an envelope for what this door was opened for, to lie in a queue for an hour at most.
-/// async fn later(jobs: &Jobs, chart: &SubjectGrant<ReadNotes>) -> Result<String, JobError> {
-///     jobs.issue::<Letter>(chart, Duration::from_secs(3_600)).await
+/// /// In the handler: an envelope for what this door was opened for, to lie in a queue. Longer than a week is refused.
+/// async fn later(jobs: &Jobs, chart: &SubjectGrant<ReadNotes>, life: Duration) -> Result<String, JobError> {
+///     let envelope = jobs.issue::<Letter>(chart, life.min(MAX_JOB_LIFE)).await?;
+///     debug_assert!(envelope.len() <= MAX_ENVELOPE_BYTES); // so wide is the column of the queue
+///     Ok(envelope)
 /// }
 ///
 /// /// In the background: once, and with what the issuer may still do by then.

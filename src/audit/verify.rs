@@ -25,7 +25,7 @@ const MAX_TENANTS: usize = 1_000_000;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use tower_ward::{
-///     audit::{Action, Event, Fault, Head, Ledger, LedgerOptions, Report, RequestFacts, verify}, clock::SystemClock,
+///     audit::{Action, Event, Fault, Head, Ledger, LedgerOptions, Report, RequestFacts, VerifyError, verify}, clock::SystemClock,
 /// };
 ///
 /// # let folder = tempfile::tempdir()?;
@@ -48,7 +48,7 @@ const MAX_TENANTS: usize = 1_000_000;
 ///         std::fs::write(path, bytes)?;
 ///     }
 /// }
-/// let error = verify(folder.path()).unwrap_err();
+/// let error: VerifyError = verify(folder.path()).unwrap_err();
 /// assert_eq!((error.index(), error.kind()), (0, Fault::Edited));
 /// # Ok(()) }
 /// ```

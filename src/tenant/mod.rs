@@ -17,16 +17,20 @@
 //! # Example
 //!
 //! ```
-//! use tower_ward::{id::TenantId, tenant::{Hosts, Site}};
+//! use tower_ward::{id::TenantId, tenant::{HostError, Hosts, HostsError, Site}};
 //!
 //! let hosts = Hosts::new("{tenant}.clinic.example", "platform.clinic.example")?;
 //! hosts.register(TenantId::new("harbour")?)?;
 //!
 //! assert_eq!(hosts.decide(Some("harbour.clinic.example:8443"), None, None)?, Site::Clinic(TenantId::new("harbour")?));
 //! // A clinic that nobody registered, a bare address, a host that TLS did not ask for.
-//! assert!(hosts.decide(Some("meadow.clinic.example"), None, None).is_err());
-//! assert!(hosts.decide(Some("127.0.0.1:8443"), None, None).is_err());
-//! assert!(hosts.decide(Some("harbour.clinic.example"), None, Some("meadow.clinic.example")).is_err());
+//! assert_eq!(hosts.decide(Some("meadow.clinic.example"), None, None), Err(HostError::Unknown));
+//! assert_eq!(hosts.decide(Some("127.0.0.1:8443"), None, None), Err(HostError::Malformed));
+//! let other = Some("meadow.clinic.example");
+//! assert_eq!(hosts.decide(Some("harbour.clinic.example"), None, other), Err(HostError::Disagree));
+//! // A pattern that could not tell clinics apart, and a platform that could be a clinic.
+//! assert_eq!(Hosts::new("clinic.example", "example").err(), Some(HostsError::Pattern));
+//! assert_eq!(Hosts::new("{tenant}.clinic.example", "www.clinic.example").err(), Some(HostsError::Platform));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -125,8 +125,9 @@ fn every_public_name_is_in_an_example() {
     for (module, path) in modules() {
         for name in exported(&file(path.to_str().expect("text"))) {
             total += 1;
-            // Bounds and errors are in the documentation of what they bound and refuse; futures have no verbs.
-            let exempt = name.ends_with("Error") || name.ends_with("Future") || name.starts_with("MAX_");
+            // Nobody names a future, and these bounds cannot be reached in an example's time.
+            let exempt =
+                name.ends_with("Future") || ["MAX_OPEN_FILES", "MAX_TENANTS", "MAX_WHY"].contains(&name.as_str());
             if !exempt && !words.contains(&name) {
                 missing.push(format!("{module} {name}"));
             }

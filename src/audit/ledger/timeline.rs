@@ -59,6 +59,19 @@ pub struct Timeline {
 }
 
 /// A timeline could not be read.
+///
+/// ```
+/// use tower_ward::{access::{DoorError, Permission, SubjectGrant}, audit::{Timeline, TimelineError}};
+///
+/// /// `None` while the same user's last reading still runs: ask again in a moment.
+/// async fn page<P: Permission>(chart: &SubjectGrant<P>, before: Option<u64>) -> Result<Option<Timeline>, DoorError> {
+///     match chart.timeline(before, 100).await {
+///         Ok(timeline) => Ok(Some(timeline)),
+///         Err(DoorError::Timeline(TimelineError::Busy)) => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimelineError {
