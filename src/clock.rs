@@ -2,14 +2,21 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use tower_ward::clock::{Clock, ManualClock};
+//! use tower_ward::clock::{Clock, ManualClock, SharedClock, Timestamp};
 //!
 //! let clock = ManualClock::at("2026-01-01T00:00:00Z".parse()?);
-//! let before = clock.now();
+//! let given: SharedClock = clock.shared(); // what the parts of the crate are given
+//! let before: Timestamp = given.now();
 //! clock.advance(Duration::from_secs(60));
-//! assert_eq!(clock.now().duration_since(before).as_secs(), 60);
+//! assert_eq!(given.now().duration_since(before).as_secs(), 60);
+//! assert!("yesterday".parse::<Timestamp>().is_err());
 //! # Ok::<(), jiff::Error>(())
 //! ```
+//!
+//! # Security
+//!
+//! Who sets the machine's clock back prolongs tokens, relations and jobs by as much; limits, deadlines and lockouts count
+//! monotonic time, which nobody sets. Give every part the same clock, or what one takes for expired another does not.
 
 use std::{
     fmt,

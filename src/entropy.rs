@@ -4,6 +4,16 @@
 //! operating system; about 24 ns for an IV) and serves IVs and identifiers; [`fill_key`] asks the operating system
 //! each time (about 540 ns) and serves keys and tokens that live long.
 //!
+//! ```
+//! use tower_ward::entropy::{array, fill, fill_key};
+//!
+//! let (mut iv, mut key) = ([0; 12], [0; 32]);
+//! fill(&mut iv);
+//! fill_key(&mut key);
+//! assert!(iv != [0; 12] && key != [0; 32]);
+//! assert_ne!(key, array::<32>(), "nobody gets the same twice");
+//! ```
+//!
 //! # Security
 //!
 //! No function takes a seed. A generator that fails makes the process panic rather than hand out bytes: a sealed value

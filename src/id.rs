@@ -6,6 +6,26 @@
 //! | [`SubjectId`], [`RowId`], [`UserId`], [`SessionId`] | UUID version 7 (RFC 9562) | this crate |
 //!
 //! None of them is a secret, and none carries anything about a person.
+//!
+//! ```
+//! use tower_ward::{clock::SystemClock, id::{IdError, SubjectId, TenantId}};
+//!
+//! assert_eq!(TenantId::new("harbour")?.as_str(), "harbour");
+//! let patient = SubjectId::generate(&SystemClock::new());
+//! assert_eq!(patient.to_string().parse(), Ok(patient));
+//!
+//! // One identifier has one spelling, and none reaches out of its folder.
+//! for attack in ["Harbour", "harbour/../meadow", "platform", ""] {
+//!     assert!(TenantId::new(attack).is_err());
+//! }
+//! assert!(patient.to_string().to_uppercase().parse::<SubjectId>().is_err());
+//! # Ok::<(), IdError>(())
+//! ```
+//!
+//! # Security
+//!
+//! Somebody who guesses an identifier, or has seen one, gains nothing by it: what an identifier leads to is asked at a
+//! door. It tells when it was made, to the millisecond.
 
 use std::{fmt, str::FromStr, sync::Arc};
 

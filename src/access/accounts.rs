@@ -57,15 +57,19 @@ impl<P: Permission> ClinicGrant<P> {
     ///
     /// ```
     /// use tower_ward::{
-    ///     access::{Grant, ManagesAccounts}, id::UserId, identity::Identity, problem::Problem,
+    ///     access::{Accounts, ClinicGrant, Grant, ManagesAccounts}, id::UserId, identity::{Account, Identity},
+    ///     problem::Problem,
     /// };
     ///
     /// tower_ward::permissions! { pub ManageAccounts = "accounts.manage"; }
     /// impl ManagesAccounts for ManageAccounts {}
     ///
-    /// async fn leaves(grant: Grant<ManageAccounts>, identity: Identity, user: UserId) -> Result<(), Problem> {
-    ///     let clinic = grant.clinic().await?;
-    ///     Ok(clinic.accounts(&identity).set_disabled(user, true).await?)
+    /// async fn leaves(grant: Grant<ManageAccounts>, identity: Identity, user: UserId) -> Result<usize, Problem> {
+    ///     let clinic: ClinicGrant<ManageAccounts> = grant.clinic().await?;
+    ///     let accounts: Accounts<'_, ManageAccounts> = clinic.accounts(&identity);
+    ///     accounts.set_disabled(user, true).await?;
+    ///     let left: Vec<Account> = accounts.list(None, 1_000).await?;
+    ///     Ok(left.iter().filter(|account| !account.is_disabled()).count())
     /// }
     /// ```
     ///

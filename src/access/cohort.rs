@@ -97,6 +97,43 @@ impl<P: Permission> Scope<P> {
 }
 
 /// A query whose rows each belong to one person.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] mod example {
+/// use sqlx::QueryBuilder;
+/// use tower_ward::{
+///     access::{Cohort, CohortQuery, DoorError, Grant, MAX_COHORT, Scope}, clock::Timestamp, db::{Db, ReadTx, filter},
+///     field::Encrypted, id::{RowId, SubjectId},
+/// };
+///
+/// tower_ward::classes! { pub Schedule = "schedule"; }
+/// tower_ward::permissions! { pub ListPatients = "patients.list" opens Schedule; }
+/// tower_ward::columns! { pub Name: String = "patients"."name" as Schedule; }
+///
+/// struct Patients { db: Db, now: Timestamp }
+///
+/// impl CohortQuery<ListPatients> for Patients {
+///     type Row = (SubjectId, RowId, Encrypted<Name>);
+///
+///     fn subject(row: &Self::Row) -> SubjectId { row.0 }
+///
+///     async fn rows(self, scope: &Scope<ListPatients>)
+///         -> Result<Vec<Self::Row>, Box<dyn std::error::Error + Send + Sync>>
+///     {
+///         let mut query = QueryBuilder::new("select p.id, p.row, p.name from patients p where ");
+///         filter(&mut query, scope, "p.id", self.now); // without it, a row out of scope refuses the whole list
+///         query.push(" order by p.row limit ").push_bind(i64::try_from(MAX_COHORT)?);
+///         let mut tx: ReadTx = self.db.read(scope).await?;
+///         Ok(query.build_query_as().fetch_all(tx.conn()).await?)
+///     }
+/// }
+///
+/// async fn names(grant: Grant<ListPatients>, db: Db, now: Timestamp) -> Result<Vec<String>, DoorError> {
+///     let cohort: Cohort<ListPatients, _> = grant.cohort(Patients { db, now }).await?; // one record names them all
+///     Ok(cohort.iter().filter_map(|((_, row, name), chart)| Some(name.open(chart, *row).ok()?.disclose())).collect())
+/// }
+/// # }
+/// ```
 pub trait CohortQuery<P: Permission>: Send {
     /// What the query returns, sealed fields and all.
     type Row: Send;

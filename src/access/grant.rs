@@ -12,6 +12,15 @@ use crate::{
 };
 
 /// The request (or job) that a grant belonged to has ended, or another one uses the grant, so it opens nothing.
+///
+/// ```
+/// # #[cfg(feature = "stack")] {
+/// use tower_ward::{access::{Closed, DoorError}, problem::Problem};
+///
+/// // A handler that keeps a grant for later has a bug, so the client is told of a fault of the server.
+/// assert_eq!(Problem::from(DoorError::from(Closed)).kind().status(), 500);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the request that this grant belonged to has ended, or another request uses it: start background work from a job \
@@ -387,6 +396,16 @@ mod sealed {
 }
 
 /// What a transaction that reads may be begun with: a door that was opened, or the scope of a cohort's query.
+///
+/// ```
+/// use tower_ward::{access::Authority, db::{Db, ReadTx, TxError}};
+///
+/// /// For whatever may read: a person's door, a clinic's, or the scope of a query.
+/// async fn count(db: &Db, by: &impl Authority) -> Result<i64, TxError> {
+///     let mut tx: ReadTx = db.read(by).await?;
+///     Ok(sqlx::query_scalar("select count(*) from rooms").fetch_one(tx.conn()).await?)
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no opened door",
     label = "this opens no data yet",
@@ -454,6 +473,17 @@ impl<P: Permission> Authority for Scope<P> {
 }
 
 /// A door that was opened: what changes data, or hands work on, needs one. The [`Scope`] of a query is none: it reads.
+///
+/// ```
+/// use tower_ward::{access::OpenDoor, db::{Change, Db, TxError}, id::RowId};
+///
+/// /// For a person's door and a clinic's alike.
+/// async fn remove(db: &Db, by: &impl OpenDoor, row: RowId) -> Result<(), TxError> {
+///     let mut tx = db.change(by, Change::delete("notes", row)).await?;
+///     sqlx::query("delete from notes where id = ?").bind(row).execute(tx.conn()).await?;
+///     tx.commit().await
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no opened door, so it changes nothing and hands nothing on",
     label = "this opens no data",
@@ -478,6 +508,18 @@ impl<P: Permission> OpenDoor for ClinicGrant<P> {
 }
 
 /// What seals and opens columns of class `K`: a [`SubjectGrant`] or a [`ClinicGrant`] of a permission that opens `K`.
+///
+/// ```
+/// use tower_ward::{access::Opener, field::{Encrypted, OpenError}, id::RowId};
+///
+/// tower_ward::classes! { pub Clinical = "clinical"; }
+/// tower_ward::columns! { pub NoteText: String = "notes"."text" as Clinical; }
+///
+/// /// For the grants of every permission that opens what doctors write.
+/// fn first_line(text: &Encrypted<NoteText>, by: &impl Opener<Clinical>, row: RowId) -> Result<String, OpenError> {
+///     Ok(text.open(by, row)?.disclose().lines().next().unwrap_or_default().to_owned())
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` neither seals nor opens `{K}` data",
     label = "this is no opened door",
@@ -529,6 +571,18 @@ impl<K: DataClass, P: Opens<K>> Opener<K> for ClinicGrant<P> {
 }
 
 /// What computes the blind index of a column of class `K`: anything that opens `K`, and the [`Scope`] of a search.
+///
+/// ```
+/// use tower_ward::{access::Indexer, field::{BlindIndex, IndexError}};
+///
+/// tower_ward::classes! { pub Payroll = "payroll"; }
+/// tower_ward::columns! { pub NiNumber: String = "staff"."ni" as Payroll, indexed; }
+///
+/// /// For the door that writes the row, and for the scope of the search that finds it.
+/// fn index(number: &str, by: &impl Indexer<Payroll>) -> Result<BlindIndex<NiNumber>, IndexError> {
+///     BlindIndex::of(&number.replace(' ', ""), by)
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` computes no blind index of `{K}` data",
     label = "this is neither an opened door nor the scope of a search",

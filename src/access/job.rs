@@ -19,6 +19,36 @@ use crate::{
 };
 
 /// A kind of background work, with the permission that it needs.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_ward::access::{JobError, JobGrant, Jobs, MAX_ENVELOPE_BYTES, MAX_JOB_LIFE, SubjectGrant, Task};
+///
+/// tower_ward::classes! { pub Clinical = "clinical"; }
+/// tower_ward::permissions! { pub ReadNotes = "notes.read" opens Clinical; }
+///
+/// enum Letter {}
+/// impl Task for Letter {
+///     type Permission = ReadNotes;
+///     const ID: &'static str = "letter";
+/// }
+///
+/// /// In the handler: an envelope for what this door was opened for, to lie in a queue. Longer than a week is refused.
+/// async fn later(jobs: &Jobs, chart: &SubjectGrant<ReadNotes>, life: Duration) -> Result<String, JobError> {
+///     let envelope = jobs.issue::<Letter>(chart, life.min(MAX_JOB_LIFE)).await?;
+///     debug_assert!(envelope.len() <= MAX_ENVELOPE_BYTES); // so wide is the column of the queue
+///     Ok(envelope)
+/// }
+///
+/// /// In the background: once, and with what the issuer may still do by then.
+/// async fn now(jobs: &Jobs, envelope: &str) -> Result<bool, JobError> {
+///     let write = async |grant: JobGrant<Letter>| match grant.subject_id() {
+///         Some(patient) => grant.subject(patient).await.is_ok(),
+///         None => false,
+///     };
+///     jobs.run(envelope, write).await
+/// }
+/// ```
 pub trait Task: Send + Sync + 'static {
     /// What the work may do.
     type Permission: Permission;

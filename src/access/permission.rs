@@ -9,6 +9,22 @@ pub trait DataClass: Send + Sync + 'static {
 }
 
 /// Something that a principal may be allowed to do. Declared with [`permissions!`](crate::permissions).
+///
+/// ```
+/// use tower_ward::access::{DataClass, Opens, Permission, PermissionInfo, Policy, PolicyError};
+///
+/// tower_ward::classes! { pub Clinical = "clinical"; }
+/// tower_ward::permissions! { pub ReadNotes = "notes.read" opens Clinical; }
+///
+/// fn opens<P: Opens<C>, C: DataClass>() -> (&'static str, &'static str) { (P::ID, C::ID) }
+/// assert_eq!(opens::<ReadNotes, Clinical>(), ("notes.read", "clinical"));
+///
+/// // What the router does before it serves: does the policy fit what is asked for?
+/// let asked = [PermissionInfo::of::<ReadNotes>()];
+/// let policy = Policy::from_toml("[roles.desk]\ngrants.\"notes.read\" = \"clinic\"")?;
+/// assert!(matches!(policy.check(&asked, &[]), Err(PolicyError::Ceiling { .. })));
+/// # Ok::<(), PolicyError>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a permission",
     note = "declare it: `tower_ward::permissions! {{ pub {Self} = \"things.verb\" opens SomeClass; }}`"

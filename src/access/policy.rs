@@ -82,7 +82,7 @@ enum OneOrMore {
 /// A compiled policy. Cheap to clone.
 ///
 /// ```
-/// use tower_ward::access::{Policy, Relations};
+/// use tower_ward::access::{MAX_POLICY_BYTES, Policy, Relations};
 ///
 /// let policy = Policy::from_toml(r#"
 ///     [roles.doctor]
@@ -99,6 +99,7 @@ enum OneOrMore {
 /// // What is not granted is refused, and so is a role that nobody declared.
 /// assert!(policy.relations("receptionist", "notes.read").is_empty());
 /// assert!(policy.relations("janitor", "schedule.read").is_empty());
+/// assert!(Policy::from_toml(&"#".repeat(MAX_POLICY_BYTES + 1)).is_err());
 /// # Ok::<(), tower_ward::access::PolicyError>(())
 /// ```
 #[derive(Debug, Clone)]

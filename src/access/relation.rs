@@ -106,6 +106,30 @@ impl RelationError {
 /// It is asked on every request, so that an assignment that ended is effective on the next one; nothing about it
 /// stands in a token.
 ///
+/// ```
+/// use tower_ward::{
+///     access::{BoxFuture, RelationError, RelationSource, Relations},
+///     id::{SubjectId, TenantId, UserId},
+/// };
+///
+/// /// The care teams, as another service knows them.
+/// #[derive(Debug)]
+/// struct Teams;
+///
+/// impl RelationSource for Teams {
+///     fn relations<'a>(&'a self, clinic: &'a TenantId, user: UserId, subjects: &'a [SubjectId], among: Relations)
+///         -> BoxFuture<'a, Result<Vec<Relations>, RelationError>>
+///     {
+///         Box::pin(async move {
+///             let team = ask(clinic, user).await.map_err(RelationError::new)?; // a service that is down is a refusal
+///             let holds = |subject: &SubjectId| if team.contains(subject) { Relations::ASSIGNED } else { Relations::NONE };
+///             Ok(subjects.iter().map(|subject| holds(subject).intersection(among)).collect())
+///         })
+///     }
+/// }
+/// # async fn ask(_: &TenantId, _: UserId) -> Result<Vec<SubjectId>, std::io::Error> { Ok(Vec::new()) }
+/// ```
+///
 /// # Security
 ///
 /// An error is a refusal. An implementation MUST look only among the rows of `tenant`.

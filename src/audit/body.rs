@@ -15,6 +15,22 @@ use tokio::sync::oneshot;
 use super::{ledger::Wait, record::End, trail::Closer};
 
 /// The body was cut off, since the record of a door that it opened could not be made durable.
+///
+/// ```
+/// use tower_ward::audit::{Overdue, Unrecorded};
+///
+/// /// Why the body of a response broke off, for the one who reads it here.
+/// fn why(error: &(dyn std::error::Error + 'static)) -> &'static str {
+///     if error.is::<Unrecorded>() {
+///         "the ledger"
+///     } else if error.is::<Overdue>() {
+///         "the deadline"
+///     } else {
+///         "the handler's own body"
+///     }
+/// }
+/// assert_eq!((why(&Unrecorded), why(&std::fmt::Error)), ("the ledger", "the handler's own body"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the record of this access could not be written")]
 pub struct Unrecorded;

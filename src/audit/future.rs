@@ -66,6 +66,19 @@ pub(crate) struct UsedTrail(pub(crate) TrailId);
 
 /// Put into the extensions of a `101 Switching Protocols`, or of a 2xx to CONNECT, by a handler that records what the
 /// upgraded connection does on a trail of its own.
+///
+/// ```
+/// use http::{Response, StatusCode};
+/// use tower_ward::audit::UpgradeHasTrail;
+///
+/// fn switch() -> Response<()> {
+///     let mut response = Response::new(());
+///     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+///     // The task that speaks the other protocol begins a trail and opens its doors within `Trail::cover`.
+///     response.extensions_mut().insert(UpgradeHasTrail);
+///     response
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct UpgradeHasTrail;
 
@@ -113,6 +126,36 @@ where
     R: Fn(Failure) -> Response<B>,
 {
     /// Around the response future of one request, whose trail `closer` ends.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use bytes::Bytes;
+    /// use http::Response;
+    /// use http_body_util::Full;
+    /// use tower_ward::{
+    ///     audit::{AuditFuture, Failure, Ledger, LedgerOptions, RequestFacts, TrailBody}, clock::SystemClock,
+    /// };
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let options = LedgerOptions::new().with_segment_size(128 * 1024);
+    /// # let ledger = Ledger::open(folder.path(), options, SystemClock::shared())?;
+    /// let respond = |failure: Failure| {
+    ///     let mut response = Response::new(Full::new(Bytes::from(failure.to_string())));
+    ///     *response.status_mut() = failure.status();
+    ///     response
+    /// };
+    /// let (_, closer) = ledger.begin(RequestFacts::new());
+    /// let well = async { Ok::<_, std::io::Error>(Response::new(Full::default())) };
+    /// let response: Response<TrailBody<Full<Bytes>>> = AuditFuture::new(well, closer, respond).await?;
+    /// assert_eq!(response.status(), 200);
+    ///
+    /// let (_, closer) = ledger.begin(RequestFacts::new());
+    /// let ill = async { if true { panic!("a handler with a bug") } else { Ok::<_, std::io::Error>(Response::default()) } };
+    /// assert_eq!(AuditFuture::new(ill, closer, respond).await?.status(), Failure::Panicked.status());
+    /// # ledger.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     pub fn new(inner: F, closer: Closer, respond: R) -> Self {
         Self { state: State::Running { inner }, closer: Some(closer), respond, body: PhantomData }
     }

@@ -49,6 +49,13 @@ impl<S> Layer<S> for AuditLayer {
 }
 
 /// The service of [`AuditLayer`].
+///
+/// ```
+/// use tower::Layer;
+/// use tower_ward::audit::{Audit, AuditLayer, Ledger};
+///
+/// fn recorded<S>(inner: S, ledger: &Ledger) -> Audit<S> { AuditLayer::new(ledger.clone()).layer(inner) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Audit<S> {
     inner: S,

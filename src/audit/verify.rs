@@ -21,6 +21,38 @@ const MAX_TENANTS: usize = 1_000_000;
 ///    tenant's record before it.
 /// 4. A last batch that is not whole is *torn*, and reported as such, if a crash can explain it; otherwise it is edited.
 ///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tower_ward::{
+///     audit::{Action, Event, Fault, Head, Ledger, LedgerOptions, Report, RequestFacts, VerifyError, verify}, clock::SystemClock,
+/// };
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let options = LedgerOptions::new().with_segment_size(128 * 1024);
+/// let ledger = Ledger::open(folder.path(), options, SystemClock::shared())?;
+/// let (trail, _closer) = ledger.begin(RequestFacts::new());
+/// trail.record(Event::new(Action::Configuration).with_reason("as it was"))?;
+/// trail.settled().await?;
+/// # drop(_closer);
+/// ledger.shutdown().await;
+/// let kept: Head = ledger.head(); // to be kept elsewhere
+/// let report: Report = verify(folder.path())?;
+/// assert_eq!((report.head(), report.torn()), (kept, None));
+///
+/// for file in std::fs::read_dir(folder.path())? {
+///     let path = file?.path();
+///     let mut bytes = std::fs::read(&path)?;
+///     if let Some(at) = bytes.windows(9).position(|text| text == b"as it was") {
+///         bytes[at..at + 9].copy_from_slice(b"otherwise");
+///         std::fs::write(path, bytes)?;
+///     }
+/// }
+/// let error: VerifyError = verify(folder.path()).unwrap_err();
+/// assert_eq!((error.index(), error.kind()), (0, Fault::Edited));
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 ///
 /// The first record that is not as it was written, and what is wrong, as far as the ledger's own files can tell.

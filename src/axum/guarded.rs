@@ -12,6 +12,15 @@ use crate::access::{Grant, Permission};
 /// A handler that takes a [`Grant<P>`](Grant) by value as its first argument, then up to five extractors.
 ///
 /// `T` only tells the implementations apart; the router infers it.
+///
+/// ```
+/// use tower_ward::{access::Permission, axum::{Guarded, Router}};
+///
+/// /// The same handler under the old path and the new one.
+/// fn moved<P: Permission, T: 'static, H: Guarded<P, T, ()>>(router: Router, handler: H) -> Router {
+///     router.get("/v1/notes", handler.clone()).get("/v2/notes", handler)
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be mounted: it is not a handler whose first and only grant is `Grant<P>`",
     label = "not a guarded handler",

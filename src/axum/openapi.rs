@@ -7,6 +7,28 @@ use super::{Access, Route};
 use crate::access::Policy;
 
 /// What the document says of a route beyond what the route itself says.
+///
+/// ```
+/// use serde_json::json;
+/// use tower_ward::{access::Grant, axum::{Access, Operation, Query, Route, Router}};
+///
+/// tower_ward::permissions! { pub ReadDiary = "diary.read"; }
+///
+/// #[derive(serde::Deserialize)]
+/// #[serde(deny_unknown_fields)] // a misspelt filter is a 400, not everything
+/// struct Window { day: String }
+///
+/// async fn diary(_grant: Grant<ReadDiary>, Query(window): Query<Window>) -> String { window.day }
+///
+/// /// The document, and those routes that a stranger may ask.
+/// fn routes(ward: &tower_ward::stack::Ward) -> (serde_json::Value, usize) {
+///     let router: Router = Router::new(ward)
+///         .get("/diary", diary)
+///         .about(Operation::new("The diary of a day.").add_query("day", json!({ "type": "string", "format": "date" })));
+///     let public = |route: &&Route| matches!(route.access(), Access::Public(_));
+///     (router.openapi("The clinic", "1"), router.routes().iter().filter(public).count())
+/// }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 #[must_use]
 pub struct Operation {

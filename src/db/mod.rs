@@ -31,7 +31,7 @@
 //! # Example
 //!
 //! ```
-//! use tower_ward::{access::{Grant, SubjectGrant}, db::{Change, Db, Schema, TxError}, field::Encrypted, id::RowId};
+//! use tower_ward::{access::{Grant, SubjectGrant}, db::{Change, Db, DbError, Schema, TxError}, field::Encrypted, id::RowId};
 //!
 //! tower_ward::classes! { pub Clinical = "clinical"; }
 //! tower_ward::permissions! { pub WriteNotes = "notes.write" opens Clinical; }
@@ -52,7 +52,8 @@
 //! # let folder = tempfile::tempdir()?;
 //! let db = Db::open(folder.path().join("clinics"), SCHEMA)?;
 //! // Two declarations of one column would be two types for one value: they do not open.
-//! assert!(Db::open(folder.path(), Schema::new(&MIGRATIONS, &[COLUMNS, COLUMNS])).is_err());
+//! let twins = Db::open(folder.path(), Schema::new(&MIGRATIONS, &[COLUMNS, COLUMNS]));
+//! assert!(matches!(twins, Err(DbError::Twins(_))));
 //! # Ok(()) }
 //! ```
 //!

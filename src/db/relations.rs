@@ -15,6 +15,27 @@ use crate::{
 /// [`RelationSource`] over the clinics' files. Asked on every request, so an assignment that ended is effective on the
 /// next one.
 ///
+/// ```
+/// use tower_ward::{
+///     access::{Relations, SubjectGrant}, clock::{SharedClock, Timestamp}, db::{Change, Db, SqliteRelations, TenantTx, TxError},
+///     id::UserId, keys::Keyring,
+/// };
+///
+/// tower_ward::permissions! { pub Assign = "team.assign"; }
+///
+/// /// For the builder's `relations`.
+/// fn source(db: &Db, keyring: &Keyring, clock: &SharedClock) -> SqliteRelations {
+///     SqliteRelations::new(db.clone(), keyring.clone(), clock.clone())
+/// }
+///
+/// /// Through the patient's door, and recorded with both names. Without it, this doctor's door is a 404.
+/// async fn assign(db: &Db, chart: &SubjectGrant<Assign>, doctor: UserId, until: Timestamp) -> Result<(), TxError> {
+///     let mut tx: TenantTx = db.change(chart, Change::assign(doctor, Relations::ASSIGNED)).await?;
+///     tx.relate(Some(until)).await?;
+///     tx.commit().await
+/// }
+/// ```
+///
 /// # Security
 ///
 /// Each row has a MAC under the clinic's key, and a row whose MAC is wrong relates nobody: whoever writes the file past

@@ -25,6 +25,22 @@ const VERSION: u8 = 1;
 /// Text is compared without regard to case, to compatibility forms, and to white space at its ends; so open what was found
 /// and compare once more where the difference matters.
 ///
+/// ```
+/// use tower_ward::{access::Scope, field::{BlindIndex, Column, IndexError, Indexed}};
+///
+/// tower_ward::classes! { pub Payroll = "payroll"; }
+/// tower_ward::permissions! { pub FindStaff = "staff.find" opens Payroll; }
+/// tower_ward::columns! { pub NiNumber: String = "staff"."ni" as Payroll, indexed; }
+///
+/// /// What `select … where ni_index = ?` is bound to, in the query of a search.
+/// fn wanted(scope: &Scope<FindStaff>, number: &String) -> Result<[u8; 16], IndexError> {
+///     Ok(*BlindIndex::<NiNumber>::of(number, scope)?.as_bytes())
+/// }
+///
+/// fn only_indexed<C: Indexed>() -> (&'static str, &'static str) { (<C as Column>::TABLE, <C as Column>::NAME) }
+/// assert_eq!(only_indexed::<NiNumber>(), ("staff", "ni"));
+/// ```
+///
 /// # Security
 ///
 /// Who can read the database sees which rows of one clinic share a value, and how often; nothing across clinics, columns or

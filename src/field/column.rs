@@ -93,11 +93,12 @@ pub struct ColumnTwins {
 ///     tower_ward::classes! { pub Payroll = "payroll"; }
 ///     tower_ward::columns! { pub Iban: String = "employees"."iban" as Payroll; }
 /// }
-/// use tower_ward::field::check_columns;
+/// use tower_ward::field::{ColumnInfo, ColumnTwins, check_columns};
 ///
-/// assert!(check_columns(&[patients::COLUMNS, staff::COLUMNS]).is_ok());
+/// let all: [&[ColumnInfo]; 2] = [patients::COLUMNS, staff::COLUMNS];
+/// assert!(check_columns(&all).is_ok());
 ///
-/// let error = check_columns(&[patients::COLUMNS, staff::COLUMNS, patients::COLUMNS]).unwrap_err();
+/// let error: ColumnTwins = check_columns(&[patients::COLUMNS, staff::COLUMNS, patients::COLUMNS]).unwrap_err();
 /// assert_eq!(error.to_string(), "`notes.text` is declared as a column twice: remove one of the two declarations");
 /// ```
 ///

@@ -30,6 +30,15 @@ pub struct Encrypted<C: Column> {
 }
 
 /// A value was not sealed. Nothing was written.
+///
+/// ```
+/// use tower_ward::field::{EncodeError, SealError, SealErrorKind};
+///
+/// /// Whether another value would have been sealed.
+/// fn is_the_values_fault(error: &SealError) -> bool {
+///     matches!(error.kind(), SealErrorKind::Encode(EncodeError::TooLarge | EncodeError::NotJson))
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("`{table}.{column}` was not sealed")]
 pub struct SealError {

@@ -75,7 +75,22 @@ pub trait FieldValue: Sized {
 /// A value that can have a [`BlindIndex`](super::BlindIndex).
 ///
 /// `bool` is none, on purpose: an index over two values is the values. A type of your own says what it is by delegating:
-/// `const KIND: IndexKind = <String as Indexable>::KIND;`.
+///
+/// ```
+/// # use tower_ward::field::{DecodeError, EncodeError, Encoder, FieldValue, Plaintext};
+/// use tower_ward::field::{IndexKind, Indexable};
+///
+/// struct Postcode(String);
+/// # impl FieldValue for Postcode {
+/// #     fn encoded_len(&self) -> usize { self.0.encoded_len() }
+/// #     fn encode(&self, out: &mut Encoder) -> Result<(), EncodeError> { self.0.encode(out) }
+/// #     fn decode(plain: Plaintext) -> Result<Self, DecodeError> { String::decode(plain).map(Self) }
+/// #     fn wipe(&mut self) { self.0.wipe(); }
+/// # }
+/// impl Indexable for Postcode {
+///     const KIND: IndexKind = <String as Indexable>::KIND;
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a column of `{Self}` cannot be indexed",
     note = "text, bytes, `i64` and dates can; a `bool` has too few values, and JSON has no one spelling"

@@ -12,13 +12,13 @@ use http::HeaderValue;
 /// 6. Nothing says `unsafe`, and no script comes from a wildcard or from a whole scheme.
 ///
 /// ```
-/// use tower_ward::headers::Csp;
+/// use tower_ward::headers::{Csp, CspError};
 ///
 /// let rest = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 /// assert!(Csp::new(&format!("default-src 'self'; {rest}")).is_ok());
 /// // A host named `self`: the mistake that looks right.
-/// assert!(Csp::new(&format!("default-src self; {rest}")).is_err());
-/// assert!(Csp::new(&format!("default-src 'self' 'unsafe-inline'; {rest}")).is_err());
+/// assert_eq!(Csp::new(&format!("default-src self; {rest}")), Err(CspError::Quotes("default-src")));
+/// assert_eq!(Csp::new(&format!("default-src 'self' 'unsafe-inline'; {rest}")), Err(CspError::Unsafe("default-src")));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Csp {

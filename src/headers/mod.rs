@@ -28,7 +28,7 @@
 //! ```
 //! use http::{Request, Response, header};
 //! use tower::{Layer, ServiceExt, service_fn};
-//! use tower_ward::headers::{HeadersLayer, Hsts};
+//! use tower_ward::headers::{HeadersError, HeadersLayer, Hsts};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,7 +43,8 @@
 //!
 //! // A setting that cannot do what it says is refused when it is built, not at the first request.
 //! let month = std::time::Duration::from_secs(30 * 24 * 60 * 60);
-//! assert!(HeadersLayer::builder().with_hsts(Hsts::new().with_max_age(month).with_preload()).build().is_err());
+//! let refused = HeadersLayer::builder().with_hsts(Hsts::new().with_max_age(month).with_preload()).build();
+//! assert_eq!(refused.err(), Some(HeadersError::HstsMaxAge));
 //! # Ok(())
 //! # }
 //! ```

@@ -2,6 +2,17 @@ use http::HeaderName;
 
 /// Headers that tell what a server is made of, in lower case and in order: the list of names to remove of the OWASP
 /// Secure Headers Project, of 19 July 2026.
+///
+/// ```
+/// use tower_ward::headers::{HeadersLayer, RETIRED, REVEALING};
+///
+/// let mut headers = http::HeaderMap::new();
+/// for name in REVEALING.iter().chain(RETIRED) {
+///     headers.insert(*name, http::HeaderValue::from_static("1"));
+/// }
+/// HeadersLayer::new().dress(&mut headers);
+/// assert!(!REVEALING.iter().chain(RETIRED).any(|name| headers.contains_key(*name)));
+/// ```
 pub const REVEALING: &[&str] = &[
     "$wsep",
     "host-header",

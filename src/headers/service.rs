@@ -6,6 +6,14 @@ use tower_service::Service;
 use super::{HeadersLayer, ResponseFuture};
 
 /// Dresses the responses of a service. See the [module](super).
+///
+/// ```
+/// use tower_ward::headers::{Headers, HeadersLayer};
+///
+/// // Where a type must be named. `HeadersLayer::layer` gives the same.
+/// struct Server<S> { inner: Headers<S> }
+/// fn server<S>(inner: S) -> Server<S> { Server { inner: Headers::new(inner, HeadersLayer::new()) } }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Headers<S> {
     inner: S,

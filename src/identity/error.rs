@@ -11,6 +11,26 @@ use crate::{
 };
 
 /// Something behind identity failed. The request is refused; the client is told only that the service is unavailable.
+///
+/// ```
+/// use tower_ward::identity::{AccountError, Fault, IdentityError, LoginError, RefreshError};
+///
+/// /// What an operator is woken up for: what is wrong with the server, and not with what somebody typed.
+/// fn of_login(error: &LoginError) -> Option<&Fault> {
+///     if let LoginError::Unavailable(fault) = error { Some(fault) } else { None }
+/// }
+/// fn of_refresh(error: &RefreshError) -> Option<&Fault> {
+///     if let RefreshError::Unavailable(fault) = error { Some(fault) } else { None }
+/// }
+/// fn of_account(error: &AccountError) -> Option<&Fault> {
+///     if let AccountError::Fault(fault) = error { Some(fault) } else { None }
+/// }
+/// fn of_start(error: &IdentityError) -> Option<&Fault> {
+///     if let IdentityError::Fault(fault) = error { Some(fault) } else { None }
+/// }
+/// assert!(of_login(&LoginError::Invalid).is_none() && of_refresh(&RefreshError::Invalid).is_none());
+/// assert!(of_account(&AccountError::Taken).is_none() && of_start(&IdentityError::WrongRoot).is_none());
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {

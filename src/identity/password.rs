@@ -43,6 +43,15 @@ const IDENT: Ident = Ident::new_unwrap("argon2id");
 /// How passwords are hashed, and how many at once.
 ///
 /// The floor is that of OWASP ASVS 5.0, appendix C: 46 MiB with one pass, 19 MiB with two, 12 MiB with three or more.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use tower_ward::identity::{IdentityOptions, PasswordHashing};
+///
+/// // Dearer hashes, two at a time; a cost below the floor is refused when `Identity` opens.
+/// let hashing = PasswordHashing::default().with_cost(47_104, 2, 1).with_workers(NonZeroUsize::MIN.saturating_add(1));
+/// let options = IdentityOptions::new("https://clinic.example").with_passwords(hashing);
+/// ```
 #[derive(Debug, Clone)]
 pub struct PasswordHashing {
     memory_kib: u32,

@@ -37,6 +37,16 @@ impl Factor {
 ///
 /// Only this crate makes one. Cheap to clone.
 ///
+/// ```
+/// use tower_ward::identity::{Factor, Identity, Principal, TokenError};
+///
+/// /// Who sent this token, and by what they proved it.
+/// fn who(identity: &Identity, token: &str) -> Result<(String, bool), TokenError> {
+///     let principal: Principal = identity.verify(token)?;
+///     Ok((principal.user().to_string(), principal.factors() == [Factor::Password]))
+/// }
+/// ```
+///
 /// # Security
 ///
 /// It says who is asking and in which clinic the token was issued; it does not say that the request came to that

@@ -52,6 +52,27 @@ impl From<Corrupt> for KeyError {
 }
 
 /// How many opened keys a keyring keeps in memory. The least useful one is wiped to make room.
+///
+/// ```
+/// use std::{num::NonZeroUsize, sync::Arc};
+/// use tower_ward::{
+///     id::{SubjectId, TenantId},
+///     keys::{KeyError, Keyring, KeyringOptions, RootKey, SubjectKey, TenantKey},
+///     store::Durable,
+/// };
+///
+/// async fn small(root: RootKey, store: Arc<dyn Durable>) -> Result<Keyring, KeyError> {
+///     let few = NonZeroUsize::new(64).expect("not zero");
+///     Keyring::open_with(root, store, &KeyringOptions::default().with_tenants(few).with_subjects(few)).await
+/// }
+///
+/// /// Keys are handed out shared, and hand out nothing themselves: a seal and a door ask them.
+/// async fn warm(keyring: &Keyring, clinic: &TenantId, patient: SubjectId) -> Result<(), KeyError> {
+///     let _: (Arc<TenantKey>, Arc<SubjectKey>) =
+///         (keyring.tenant(clinic).await?, keyring.subject(clinic, patient).await?);
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct KeyringOptions {
     tenants: NonZeroUsize,

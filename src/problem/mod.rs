@@ -12,6 +12,14 @@ use http::{HeaderName, HeaderValue, Response, header};
 pub use kind::Kind;
 
 /// The header that carries the request's identifier. It is never in the body: bodies of one kind are all alike.
+///
+/// ```
+/// use http::HeaderValue;
+/// use tower_ward::problem::{Problem, REQUEST_ID};
+///
+/// let problem = Problem::not_found().with_request_id(HeaderValue::from_static("7f3a"));
+/// assert_eq!(problem.into_response::<Vec<u8>>().headers()[REQUEST_ID], "7f3a");
+/// ```
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Why a request was refused, for the layers outside. It stays in the response's extensions and is never sent.

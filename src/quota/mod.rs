@@ -14,7 +14,7 @@
 //!
 //! ```
 //! use std::{num::NonZeroU32, time::Duration};
-//! use tower_ward::quota::{Limiter, Quota};
+//! use tower_ward::quota::{Decision, Limiter, Quota};
 //!
 //! let two_a_minute = Quota::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(60))?;
 //! let limiter = Limiter::new(two_a_minute, NonZeroU32::new(1_000).unwrap())?;
@@ -22,7 +22,7 @@
 //! let now = Duration::ZERO; // from a `Clock`'s `monotonic`
 //! assert!(limiter.check("anna", now).is_allowed());
 //! assert!(limiter.check("anna", now).is_allowed());
-//! let third = limiter.check("anna", now);
+//! let third: Decision = limiter.check("anna", now);
 //! assert!(!third.is_allowed());
 //! assert_eq!(third.retry_after(), Duration::from_secs(30));
 //! assert!(limiter.check("boris", now).is_allowed());

@@ -42,6 +42,16 @@ impl fmt::Debug for Peer {
 }
 
 /// A range of addresses: `10.0.0.0/8`, `2001:db8::/32`, or one address alone.
+///
+/// ```
+/// use tower_ward::rate_limit::{Network, NetworkError};
+///
+/// let inner: Network = "10.0.0.0/8".parse()?;
+/// assert!(inner.contains("10.9.8.7".parse()?) && !inner.contains("11.0.0.1".parse()?));
+/// assert_eq!("10.0.0.1/8".parse::<Network>(), Err(NetworkError::HostBits));
+/// assert_eq!("0.0.0.0/0".parse::<Network>(), Err(NetworkError::Everybody));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     first: IpAddr,

@@ -25,6 +25,21 @@ impl std::fmt::Debug for Connection {
 }
 
 /// Limits by peer: the settings, and the one rule, [`decide`](Self::decide). Cheap to clone; clones share their counts.
+///
+/// ```
+/// use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+/// use http::HeaderMap;
+/// use tower_ward::{clock::SystemClock, quota::Quota, rate_limit::{Peer, PeerDecision, PeerLimitLayer}};
+///
+/// // Without the service: the rule alone, for a stack of your own.
+/// let layer = PeerLimitLayer::new(Quota::per_minute(NonZeroU32::MIN), SystemClock::shared())?;
+/// let (address, now): (IpAddr, _) = ("2001:db8::1".parse()?, Duration::ZERO);
+/// let PeerDecision { peer, decision } = layer.decide(address, &HeaderMap::new(), now);
+/// assert_eq!((peer, decision.is_allowed()), (Peer::new(address), true));
+/// // The next address of the same /64 is the same peer.
+/// assert!(!layer.decide("2001:db8::2".parse()?, &HeaderMap::new(), now).decision.is_allowed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct PeerLimitLayer {
     shared: Arc<Shared>,

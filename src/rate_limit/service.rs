@@ -9,6 +9,15 @@ use crate::problem::Problem;
 
 /// Limits the requests of each peer. See the [module](super). Puts the [`Peer`](super::Peer) into the extensions of the
 /// requests that go on.
+///
+/// ```
+/// use tower_ward::rate_limit::{PeerLimit, PeerLimitLayer};
+///
+/// // Two services that share one count: clones of the settings do.
+/// fn pair<A, B>(a: A, b: B, settings: &PeerLimitLayer) -> (PeerLimit<A>, PeerLimit<B>) {
+///     (PeerLimit::new(a, settings.clone()), PeerLimit::new(b, settings.clone()))
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct PeerLimit<S> {
     inner: S,

@@ -20,6 +20,39 @@
 //!
 //! # Example
 //!
+//! Around a service that decides for itself; the [router](crate::axum::Router) decides by the type of each handler.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower::service_fn;
+//! use tower_ward::{
+//!     access::{NoRelations, Policy}, audit::Ledger, identity::{Identity, Principal}, keys::Keyring, problem::Problem,
+//!     stack::{Visit, Ward}, tenant::Hosts,
+//! };
+//!
+//! fn ward(keyring: Keyring, ledger: Ledger, identity: Identity) -> Result<Ward, Box<dyn std::error::Error>> {
+//!     Ok(Ward::builder()
+//!         .keys(keyring).audit(ledger).authenticate(identity)
+//!         .tenants(Hosts::new("{tenant}.clinic.example", "clinic.example")?)
+//!         .policy(Policy::from_toml("[roles.owner]")?).relations(NoRelations).build()?)
+//! }
+//!
+//! async fn inner(request: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
+//!     let visit = request.extensions().get::<Visit>();
+//!     Ok(match visit.and_then(Visit::principal).map(Principal::role) {
+//!         Some("owner") => Response::new(Full::new(Bytes::from_static(b"welcome"))),
+//!         _ => Problem::forbidden().into_response(),
+//!     })
+//! }
+//!
+//! fn service(ward: &Ward) -> impl tower::Service<Request<()>> + use<> {
+//!     ward.around(service_fn(inner))
+//! }
+//! ```
+//!
 //! The builder asks for each step in the only order that compiles:
 //!
 //! ```compile_fail,E0599

@@ -14,6 +14,20 @@ use crate::{
 };
 
 /// What the server that accepts connections knows of one. It MUST stand in every request's extensions.
+///
+/// ```
+/// use http::Request;
+/// use tower_ward::stack::ConnInfo;
+///
+/// /// What whoever accepts connections does to each request of one.
+/// fn arrived<B>(mut request: Request<B>, peer: std::net::SocketAddr, sni: Option<&str>) -> Request<B> {
+///     request.extensions_mut().insert(ConnInfo::new(peer, sni.map(Into::into)));
+///     request
+/// }
+/// # let request = arrived(Request::new(()), ([192, 0, 2, 1], 4711).into(), Some("harbour.clinic.example"));
+/// # let conn = request.extensions().get::<ConnInfo>();
+/// # assert_eq!(conn.and_then(ConnInfo::server_name), Some("harbour.clinic.example"));
+/// ```
 #[derive(Debug, Clone)]
 pub struct ConnInfo {
     peer: SocketAddr,
@@ -44,6 +58,24 @@ impl ConnInfo {
 ///
 /// It proves nothing by itself. A handler that may open data takes a [`Grant`](crate::access::Grant); a public one, such
 /// as the login, takes this.
+///
+/// ```
+/// # #[cfg(feature = "axum")] mod example {
+/// use axum::extract::State;
+/// use tower_ward::{
+///     axum::Json, identity::{Identity, Tokens}, problem::Problem, secret::ExposeSecret, stack::Visit,
+/// };
+///
+/// /// A public handler: whose host was asked says which clinic's accounts.
+/// async fn login(visit: Visit, State(identity): State<Identity>, Json((name, password)): Json<(String, String)>)
+///     -> Result<Json<String>, Problem>
+/// {
+///     let clinic = visit.clinic().ok_or_else(Problem::not_found)?; // the platform has no accounts
+///     let tokens: Tokens = identity.login(visit.trail(), clinic, &name, password.into()).await?;
+///     Ok(Json(tokens.access_token().expose_secret().to_owned()))
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Visit(Arc<Inner>);
 

@@ -187,6 +187,14 @@ impl fmt::Debug for MemoryStore {
 }
 
 /// A [`Durable`] store that is none: made by [`MemoryStore::danger_forgetful`], for tests.
+///
+/// ```
+/// use std::{num::NonZeroUsize, sync::Arc};
+/// use tower_ward::store::{DangerForgetful, Durable, MemoryStore};
+///
+/// let store: DangerForgetful = MemoryStore::new(NonZeroUsize::MIN).danger_forgetful();
+/// let durable: Arc<dyn Durable> = Arc::new(store);
+/// ```
 #[derive(Debug)]
 pub struct DangerForgetful(MemoryStore);
 

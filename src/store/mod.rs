@@ -27,7 +27,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::num::NonZeroUsize;
-//! use tower_ward::{id::TenantId, store::{MemoryStore, ObjectName, Volatile}};
+//! use tower_ward::{id::TenantId, store::{MAX_PAGE, MAX_VALUE, MemoryStore, NameError, ObjectName, Prefix, StoreError, Volatile}};
 //!
 //! let store = MemoryStore::new(NonZeroUsize::new(1_000).ok_or("zero")?);
 //! let clinic = TenantId::new("northgate")?;
@@ -41,7 +41,13 @@
 //! assert!(!store.compare_and_swap(&name, entry.version, b"3", None).await?, "somebody was faster");
 //!
 //! // A name that would reach into another clinic is no name.
-//! assert!(ObjectName::tenant(&clinic, "lockout", "../t:southgate:lockout:x").is_err());
+//! let attack: Result<ObjectName, NameError> = ObjectName::tenant(&clinic, "lockout", "../t:southgate:lockout:x");
+//! assert!(attack.is_err());
+//! // What is beyond its bound is refused before anything is kept.
+//! let large = store.insert_new(&ObjectName::tenant(&clinic, "lockout", "x")?, &[0; MAX_VALUE + 1], None).await;
+//! assert!(matches!(large, Err(StoreError::ValueTooLarge)));
+//! let long = store.list(&Prefix::tenant(&clinic, "lockout")?, None, MAX_PAGE + 1).await;
+//! assert!(matches!(long, Err(StoreError::PageTooLarge)));
 //! # Ok(()) }
 //! ```
 //!

@@ -71,6 +71,23 @@ impl fmt::Debug for ObjectName {
 }
 
 /// All names of one kind in one tenant, or of one kind on the platform.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::num::NonZeroUsize;
+/// use tower_ward::{id::TenantId, store::{Entry, MemoryStore, ObjectName, Prefix, Volatile}};
+///
+/// let store = MemoryStore::new(NonZeroUsize::new(1_000).ok_or("zero")?);
+/// let (north, south) = (TenantId::new("northgate")?, TenantId::new("southgate")?);
+/// store.insert_new(&ObjectName::tenant(&north, "lockout", "dr.adeyemi")?, b"1", None).await?;
+/// store.insert_new(&ObjectName::tenant(&south, "lockout", "dr.brandt")?, b"2", None).await?;
+///
+/// let page: Vec<(String, Entry)> = store.list(&Prefix::tenant(&north, "lockout")?, None, 100).await?;
+/// assert_eq!(page.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["dr.adeyemi"]);
+/// assert!(Prefix::tenant(&north, "lockout:").is_err());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Prefix(Box<str>);
 

@@ -17,16 +17,20 @@
 //! # Example
 //!
 //! ```
-//! use tower_ward::{id::TenantId, tenant::{Hosts, Site}};
+//! use tower_ward::{id::TenantId, tenant::{HostError, Hosts, HostsError, Site}};
 //!
 //! let hosts = Hosts::new("{tenant}.clinic.example", "platform.clinic.example")?;
 //! hosts.register(TenantId::new("harbour")?)?;
 //!
 //! assert_eq!(hosts.decide(Some("harbour.clinic.example:8443"), None, None)?, Site::Clinic(TenantId::new("harbour")?));
 //! // A clinic that nobody registered, a bare address, a host that TLS did not ask for.
-//! assert!(hosts.decide(Some("meadow.clinic.example"), None, None).is_err());
-//! assert!(hosts.decide(Some("127.0.0.1:8443"), None, None).is_err());
-//! assert!(hosts.decide(Some("harbour.clinic.example"), None, Some("meadow.clinic.example")).is_err());
+//! assert_eq!(hosts.decide(Some("meadow.clinic.example"), None, None), Err(HostError::Unknown));
+//! assert_eq!(hosts.decide(Some("127.0.0.1:8443"), None, None), Err(HostError::Malformed));
+//! let other = Some("meadow.clinic.example");
+//! assert_eq!(hosts.decide(Some("harbour.clinic.example"), None, other), Err(HostError::Disagree));
+//! // A pattern that could not tell clinics apart, and a platform that could be a clinic.
+//! assert_eq!(Hosts::new("clinic.example", "example").err(), Some(HostsError::Pattern));
+//! assert_eq!(Hosts::new("{tenant}.clinic.example", "www.clinic.example").err(), Some(HostsError::Platform));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -45,10 +49,24 @@ pub use hosts::{HostError, Hosts, HostsError, MAX_TENANTS, Site};
 use crate::{id::TenantId, identity::Principal};
 
 /// Proof that a request belongs to this clinic: its host and its principal's claim agreed.
+///
+/// Only this crate makes one. It does not compile to take a name for a proof:
+///
+/// ```compile_fail,E0423
+/// use tower_ward::{id::TenantId, tenant::Tenant};
+///
+/// let forged = Tenant(TenantId::new("harbour").unwrap());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tenant(TenantId);
 
 /// The claim is not the host's. Answered with 403.
+///
+/// ```
+/// // For logs: it names neither of the two.
+/// let why = tower_ward::tenant::Disagreement;
+/// assert_eq!(why.to_string(), "the token belongs to another clinic than the host");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token belongs to another clinic than the host")]
 pub struct Disagreement;

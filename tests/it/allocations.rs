@@ -60,7 +60,8 @@ fn a_request_allocates_no_more_than_it_did() {
     let door = counted(&runtime, &service, ask(Some(&owner), format!("/door/{patient}")));
     println!("allocations: bare {bare}, public {public}, guarded {guarded}, door {door}");
     assert!(bare > 0, "nothing is counted");
-    for (name, found, most) in [("public", public, 24), ("guarded", guarded, 24), ("door", door, 29)] {
+    // A door waits for the disk or not, which is two or three more or less.
+    for (name, found, most) in [("public", public, 24), ("guarded", guarded, 24), ("door", door, 32)] {
         assert!(found - bare <= most, "{name}: {} more than bare axum, and {most} was the most", found - bare);
     }
 }

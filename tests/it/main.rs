@@ -5,11 +5,13 @@
 mod accounts;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod allocations;
+mod alone;
 mod architecture;
 #[cfg(feature = "audit")]
 mod audit;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod db;
+mod docs;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod doors;
 #[cfg(feature = "access")]

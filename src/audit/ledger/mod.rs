@@ -162,6 +162,20 @@ impl Ledger {
     /// Begins the trail of one request (or job). Costs neither a slot nor the disk until a door is opened.
     ///
     /// Whoever holds the [`Closer`] ends the trail; dropping it says that the request was cancelled.
+    ///
+    /// ```
+    /// use tower_ward::audit::{Action, Closer, End, Event, Ledger, RequestFacts, Trail, TrailError};
+    ///
+    /// /// Work that no layer covers.
+    /// async fn nightly(ledger: &Ledger) -> Result<(), TrailError> {
+    ///     let (trail, mut closer): (Trail, Closer) = ledger.begin(RequestFacts::new().with_route("nightly"));
+    ///     trail.record(Event::new(Action::Job).with_entity("nightly"))?;
+    ///     trail.settled().await?; // on record before it happens
+    ///     // …
+    ///     closer.finish(End::Completed);
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn begin(&self, facts: RequestFacts) -> (Trail, Closer) {
         Trail::begin(self.clone(), facts)
     }
@@ -187,6 +201,20 @@ impl Ledger {
 
     /// Records how an [unsettled](Self::unsettled) change ended, as the database knows it, and waits until that is
     /// durable.
+    ///
+    /// ```
+    /// use tower_ward::audit::{AttemptId, Ledger, Outcome, TrailError, Unsettled};
+    ///
+    /// /// Before the first request, for a database that is not `db`'s, which has a `settle` of its own.
+    /// async fn settle(ledger: &Ledger, holds: impl Fn(&Unsettled) -> bool) -> Result<(), TrailError> {
+    ///     for change in ledger.unsettled() {
+    ///         let outcome = if holds(&change) { Outcome::Committed } else { Outcome::RolledBack };
+    ///         let attempt: AttemptId = change.attempt();
+    ///         ledger.settle(attempt, outcome).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
     ///

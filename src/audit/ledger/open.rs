@@ -35,6 +35,24 @@ impl Ledger {
     /// Reads and checks every record that is there (about a second for each million). A last batch that a crash cut
     /// off, and so was never acknowledged, is dropped; anything else that is not as it was written is an error.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_ward::{audit::{Ledger, LedgerError, LedgerOptions}, clock::SystemClock};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let dir = folder.path();
+    /// let options = LedgerOptions::new().with_segment_size(128 * 1024);
+    /// let ledger = Ledger::open(dir, options.clone(), SystemClock::shared())?;
+    /// // One process writes a folder, and settings are refused before anything is written.
+    /// let second = Ledger::open(dir, options.clone(), SystemClock::shared());
+    /// assert!(matches!(second, Err(LedgerError::Locked)));
+    /// let tiny = Ledger::open(dir, options.with_segment_size(1), SystemClock::shared());
+    /// assert!(matches!(tiny, Err(LedgerError::Setting { setting: "segment_size", .. })));
+    /// ledger.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// If a setting is out of range, the folder cannot be written, another process writes it, or what it holds is not

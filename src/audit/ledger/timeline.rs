@@ -59,6 +59,19 @@ pub struct Timeline {
 }
 
 /// A timeline could not be read.
+///
+/// ```
+/// use tower_ward::{access::{DoorError, Permission, SubjectGrant}, audit::{Timeline, TimelineError}};
+///
+/// /// `None` while the same user's last reading still runs: ask again in a moment.
+/// async fn page<P: Permission>(chart: &SubjectGrant<P>, before: Option<u64>) -> Result<Option<Timeline>, DoorError> {
+///     match chart.timeline(before, 100).await {
+///         Ok(timeline) => Ok(Some(timeline)),
+///         Err(DoorError::Timeline(TimelineError::Busy)) => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimelineError {
@@ -101,6 +114,36 @@ impl Ledger {
     ///
     /// Reads files from there back, until it has enough or has read four: call it from a blocking task. Memory
     /// is bounded by `limit` records and one batch. Only what is durable is seen.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_ward::{
+    ///     audit::{Action, End, Event, Kind, Ledger, LedgerOptions, Method, Record, RequestFacts, Stream, Timeline},
+    ///     clock::SystemClock,
+    ///     id::{SubjectId, TenantId},
+    /// };
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let options = LedgerOptions::new().with_segment_size(128 * 1024);
+    /// let ledger = Ledger::open(folder.path(), options, SystemClock::shared())?;
+    /// let (clinic, patient) = (TenantId::new("harbour")?, SubjectId::generate(&SystemClock::new()));
+    /// let (trail, mut closer) = ledger.begin(RequestFacts::new().with_method(&http::Method::GET));
+    /// trail.record(Event::new(Action::Export).with_tenant(clinic.clone()).add_subject(patient))?;
+    /// trail.settled().await?;
+    /// closer.finish(End::Completed);
+    ///
+    /// let Timeline { records, older, .. } = ledger.danger_timeline(&clinic, patient, None, 100)?;
+    /// assert_eq!((records.len(), older), (1, None));
+    /// assert_eq!((records[0].kind(), records[0].method()), (Kind::Event, Some(Method::Get)));
+    /// assert_eq!(records[0].stream(), &Stream::Tenant(clinic.clone()));
+    /// // One record has one spelling, so that a copy can be compared byte by byte.
+    /// assert_eq!(Record::from_bytes(&records[0].to_bytes())?.index(), records[0].index());
+    /// // In another clinic, nobody knows this person.
+    /// assert!(ledger.danger_timeline(&TenantId::new("meadow")?, patient, None, 100)?.records.is_empty());
+    /// # ledger.shutdown().await;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

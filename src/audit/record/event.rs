@@ -76,6 +76,14 @@ pub(crate) struct Refusal<'a> {
 pub struct PurposeError;
 
 /// Why somebody says they look: `treatment`, `billing`, `audit`. A word, never a sentence about a person.
+///
+/// ```
+/// use tower_ward::audit::{Action, Event, Purpose};
+///
+/// let event = Event::new(Action::Read).with_purpose(Purpose::new("treatment")?);
+/// assert!(Purpose::new("because of Ada's knee").is_err());
+/// # Ok::<(), tower_ward::audit::PurposeError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Purpose(Arc<str>);
 
@@ -121,6 +129,29 @@ impl std::str::FromStr for Purpose {
 }
 
 /// Something worth recording that is no door of this crate: what an application records when it uses only the ledger.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tower_ward::audit::{Action, Event, Ledger, LedgerOptions, MAX_NAME, MAX_SUBJECTS, MAX_TEXT, RequestFacts, TrailError};
+/// use tower_ward::{clock::SystemClock, id::SubjectId};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let options = LedgerOptions::new().with_segment_size(128 * 1024);
+/// # let ledger = Ledger::open(folder.path(), options, SystemClock::shared())?;
+/// let (trail, _closer) = ledger.begin(RequestFacts::new());
+/// let event = || Event::new(Action::Export);
+/// trail.record(event().with_entity("report").with_reason("asked for by the insurer"))?;
+///
+/// // What is beyond its bound is refused whole, and never cut.
+/// assert!(trail.record(event().with_entity("x".repeat(MAX_NAME + 1))).is_err());
+/// assert_eq!(trail.record(event().with_reason("x".repeat(MAX_TEXT + 1))), Err(TrailError::TooLong { field: "reason" }));
+/// let everybody = (0..=MAX_SUBJECTS).map(|_| SubjectId::generate(&SystemClock::new()));
+/// assert_eq!(trail.record(everybody.fold(event(), Event::add_subject)), Err(TrailError::TooManySubjects));
+/// # drop(_closer);
+/// # ledger.shutdown().await;
+/// # Ok(()) }
+/// ```
 ///
 /// # Security
 ///

@@ -178,6 +178,14 @@ impl Record {
 
     /// Reads the canonical bytes of a record.
     ///
+    /// ```
+    /// use tower_ward::audit::{MAX_RECORD, Record, RecordError};
+    ///
+    /// let error: RecordError = Record::from_bytes(b"{\"v\": 1}").unwrap_err();
+    /// assert_eq!(error.field(), "v"); // white space before it: not one of ours
+    /// assert!(Record::from_bytes(&[b' '; MAX_RECORD + 1]).is_err());
+    /// ```
+    ///
     /// # Errors
     ///
     /// If the bytes are not exactly what [`to_bytes`](Self::to_bytes) writes: another order of fields, another spelling
