@@ -4,6 +4,8 @@
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod accounts;
 mod architecture;
+#[cfg(all(feature = "access", feature = "rate-limit"))]
+mod attacks;
 #[cfg(feature = "audit")]
 mod audit;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
