@@ -8,6 +8,8 @@ mod architecture;
 mod attacks;
 #[cfg(feature = "audit")]
 mod audit;
+#[cfg(all(feature = "axum", feature = "sqlite", feature = "tracing"))]
+mod canary;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod db;
 #[cfg(all(feature = "axum", feature = "sqlite"))]

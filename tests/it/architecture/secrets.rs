@@ -98,7 +98,6 @@ pub(crate) const OTHERS: &[(&str, &str, Prints)] = &[
     ("identity/facade.rs", "Identity", ByHand),
     ("identity/password.rs", "Pool", ByHand),
     ("identity/principal.rs", "Principal", ByHand),
-    ("identity/token.rs", "Claims", Fields),
     ("identity/warm.rs", "Warm", ByHand),
     ("keys/keyring.rs", "Keyring", ByHand),
     ("rate_limit/forwarded.rs", "Peer", ByHand),
