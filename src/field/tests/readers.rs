@@ -46,6 +46,7 @@ fn defects(side: &Side<'_>) -> Vec<Row> {
     let (body, tag) = (6 + side.iv, good.len() - 16);
     let text = CANARY.as_bytes();
     let other_suite = 3 - side.suite;
+    let unlike = (body..tag).find(|at| good[*at] != good[*at + 1]).expect("not all of it is one byte");
     let joined = |parts: &[&[u8]]| parts.concat();
     let rows = [
         // The header.
@@ -101,7 +102,7 @@ fn defects(side: &Side<'_>) -> Vec<Row> {
         // Parts in another order, and of another value.
         ("backwards", good.iter().rev().copied().collect()),
         ("text and tag exchanged", joined(&[&good[..body], &good[tag..], &good[body..tag]])),
-        ("two bytes of the text exchanged", put(good, body, &[good[body + 1], good[body]])),
+        ("two bytes of the text exchanged", put(good, unlike, &[good[unlike + 1], good[unlike]])),
         ("the IV of another seal", put(good, 6, &side.again[6..body])),
         ("the text of another seal", put(good, body, &side.again[body..tag])),
         ("the tag of another seal", put(good, tag, &side.again[tag..])),
