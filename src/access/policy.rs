@@ -134,7 +134,7 @@ impl Policy {
         if text.len() > MAX_POLICY_BYTES {
             return Err(PolicyError::Syntax(format!("longer than {MAX_POLICY_BYTES} bytes")));
         }
-        let document: Document = toml::from_str(text).map_err(|e| PolicyError::Syntax(e.message().to_owned()))?;
+        let document: Document = toml::from_str(text).map_err(|e| PolicyError::Syntax(start_of(e.message())))?;
         if document.roles.is_empty() {
             return Err(PolicyError::Empty);
         }
@@ -259,6 +259,11 @@ impl PermissionInfo {
 
 fn check_name(name: &str) -> Result<(), PolicyError> {
     if crate::id::is_name(name) { Ok(()) } else { Err(PolicyError::Name(name.chars().take(64).collect())) }
+}
+
+/// The parser repeats what it did not expect, however long that is.
+fn start_of(message: &str) -> String {
+    message.chars().take(300).collect()
 }
 
 #[cfg(test)]

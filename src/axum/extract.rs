@@ -2,12 +2,16 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
-use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
+use http::{
+    HeaderMap,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    request::Parts,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::problem::Problem;
 
-/// A JSON body, both ways. In: one `content-type: application/json` (415 otherwise), well formed and of the right shape
+/// A JSON body, both ways. In: one `content-type: application/json` and no coding (415 otherwise), well formed and of the right shape
 /// (400 otherwise, with the field that is missing or the line and column of what is wrong), no larger than the router's limit (413 otherwise). Give the type `deny_unknown_fields`.
 ///
 /// # Security
@@ -21,7 +25,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
+        if !is_json(request.headers()) || is_coded(request.headers()) {
             return Err(Problem::unsupported_media_type());
         }
         let body = match Bytes::from_request(request, state).await {
@@ -39,6 +43,12 @@ fn is_json(headers: &HeaderMap) -> bool {
     let (Some(only), None) = (all.next(), all.next()) else { return false };
     let essence = only.to_str().ok().and_then(|text| text.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// Whether the body claims to be packed. None is unpacked here, and what says that it is packed and is not has been read
+/// as something else by whoever stands before the server (RFC 9110 §8.4, §15.5.16).
+fn is_coded(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 impl<T: Serialize> axum::response::IntoResponse for Json<T> {

@@ -1,3 +1,5 @@
+mod readers;
+
 use std::{collections::HashSet, fmt::Debug};
 
 use jiff::{Timestamp, civil::Date};

@@ -5,6 +5,7 @@
 //! `src/lib.rs` (the front page) and `src/bin` (a user of the crate) stand above all floors.
 
 mod reader;
+pub(crate) mod secrets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

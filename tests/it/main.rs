@@ -7,8 +7,12 @@ mod accounts;
 mod allocations;
 mod alone;
 mod architecture;
+#[cfg(all(feature = "access", feature = "rate-limit"))]
+mod attacks;
 #[cfg(feature = "audit")]
 mod audit;
+#[cfg(all(feature = "axum", feature = "sqlite", feature = "tracing"))]
+mod canary;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod db;
 mod docs;

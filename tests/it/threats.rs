@@ -140,7 +140,7 @@ fn is_id(text: &str) -> bool {
 }
 
 /// The names of the functions under a `#[test]` or `#[tokio::test]`, in the library, its tests and the clinic.
-fn tests() -> BTreeSet<String> {
+pub(crate) fn tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut names = BTreeSet::new();
     each_file(["src", "tests", "examples"].map(|folder| root.join(folder)).into(), &mut |_, text| {

@@ -392,6 +392,11 @@ async fn segments_cannot_be_taken_away_or_exchanged() {
         }
         attack(dir.path());
         assert_eq!(verify(dir.path()).map(|_| ()), expected, "{name}");
+        match (Ledger::open(dir.path(), options(), clock().shared()), expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(LedgerError::Damaged(error)), Err(expected)) => assert_eq!(error, expected, "{name}: opened"),
+            (opened, _) => panic!("{name}: opened: {opened:?}"),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Attacks on access tokens.
 
+mod attacks;
+
 use aws_lc_rs::signature::Ed25519KeyPair;
 use serde_json::{Value, json};
 

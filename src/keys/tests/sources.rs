@@ -163,6 +163,9 @@ mod files {
         symlink(at("nowhere"), at("dangling")).unwrap();
         std::fs::DirBuilder::new().mode(0o700).create(at("folder")).unwrap();
         let _socket = UnixListener::bind(at("socket")).unwrap();
+        // Nobody writes to it: who opened it as a file would wait for ever.
+        let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(at("pipe")).status().unwrap();
+        assert!(made.success());
         let mut rows = vec![
             ("missing", at("missing"), Kind::FileMissing),
             ("a missing folder", at("missing/key"), Kind::FileMissing),
@@ -172,6 +175,7 @@ mod files {
             ("a dangling link", at("dangling"), Kind::Symlink),
             ("a folder", at("folder"), Kind::Folder),
             ("a socket", at("socket"), Kind::NotRegular),
+            ("a named pipe", at("pipe"), Kind::NotRegular),
             ("a device", PathBuf::from("/dev/null"), Kind::NotRegular),
             ("a device without end", PathBuf::from("/dev/zero"), Kind::NotRegular),
         ];

@@ -81,6 +81,7 @@ pub(crate) struct App {
 
 macro_rules! tasks {
     ($($name:ident: $permission:ty = $id:literal;)+) => { $(
+        #[derive(Debug)]
         pub(crate) enum $name {}
         impl Task for $name {
             type Permission = $permission;

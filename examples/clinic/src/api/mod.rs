@@ -215,9 +215,12 @@ fn time(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or_default()
 }
 
-/// A text that people typed: not empty, not longer than `most` bytes, and without control characters.
+/// A text that people typed: not empty, not longer than `most` bytes, and without control characters, nor those by which
+/// Unicode shows what follows in another order than it stands (UAX #9): of a dose as little as of a name. The marks of
+/// direction, which belong to the writing of some languages, are let through.
 fn text(field: &'static str, value: &str, most: usize) -> Result<(), Problem> {
-    let control = value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+    let reorders = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let control = value.chars().any(|c| reorders(c) || c.is_control() && !matches!(c, '\n' | '\t'));
     if value.trim().is_empty() || value.len() > most || control {
         return Err(Problem::bad_request(field));
     }
@@ -226,5 +229,9 @@ fn text(field: &'static str, value: &str, most: usize) -> Result<(), Problem> {
 
 /// A one-line text.
 fn line(field: &'static str, value: &str, most: usize) -> Result<(), Problem> {
-    if value.contains(['\n', '\t']) { Err(Problem::bad_request(field)) } else { text(field, value, most) }
+    if value.contains(['\n', '\t', '\u{2028}', '\u{2029}']) {
+        Err(Problem::bad_request(field))
+    } else {
+        text(field, value, most)
+    }
 }

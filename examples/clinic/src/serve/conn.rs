@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper_util::{
@@ -118,8 +118,12 @@ pub(super) async fn run<S, B, X>(
             Protocol::H2 => RequestBody::read_to_its_end(body),
         });
         let (service, working) = (service.clone(), Working::new(&busy));
+        let last = is_doubtful(request.headers());
         async move {
-            let response = service.oneshot(request).await?;
+            let mut response = service.oneshot(request).await?;
+            if last {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             // The request is in flight until the last of its body is written or given up.
             Ok::<_, Infallible>(response.map(|body| {
                 body.map_err(move |error| {
@@ -138,6 +142,15 @@ pub(super) async fn run<S, B, X>(
         }
         why = overstayed(in_flight, limits) => tracing::debug!(why, "connection closed"),
     }
+}
+
+/// Whether somebody who stands before the server may have seen the body end elsewhere: hyper takes any list of codings
+/// whose last is `chunked`, and one of them twice. Nothing that comes after such a body on its connection is answered
+/// (RFC 9112 §11.2).
+fn is_doubtful(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    first.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some()
 }
 
 /// When each request in flight began, by its number.

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use disk::{Needles, checkpoint, copy, demo_folder, files, find, open_file, read, read_demo, records};
-pub(crate) use place::{Child, Site};
+pub(crate) use place::{Child, Place, Site};
 
 /// The clinic that most tests are about, and two others.
 pub(crate) const HOME: &str = "harbour";

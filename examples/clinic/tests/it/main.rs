@@ -1,6 +1,7 @@
 //! Tests of the clinic through its public parts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod attacks;
 mod canary;
 mod certs;
 mod chart;
@@ -21,4 +22,5 @@ mod roles;
 mod serve;
 mod session;
 mod start;
+mod sweep;
 mod tls;
