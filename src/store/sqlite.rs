@@ -78,7 +78,17 @@ impl SqliteStore {
         let pool = || {
             SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT).after_release(|conn, _| Box::pin(is_at_rest(conn)))
         };
-        let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(failed)?;
+        // Turning its log on needs the file alone, and SQLite does not wait for that as it waits for other locks.
+        let mut tries = 0;
+        let writer = loop {
+            match pool().max_connections(1).connect_with(options.clone()).await.map_err(failed) {
+                Err(StoreError::Busy) if tries < 100 => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                opened => break opened?,
+            }
+        };
         initialise(&writer).await?;
         check_settings(&writer).await?;
         let readers = pool().max_connections(READERS).connect_lazy_with(options);
