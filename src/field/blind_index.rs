@@ -148,16 +148,18 @@ fn normalise(text: &str) -> Result<Encoder, IndexError> {
     if text.len() > MAX_TEXT {
         return Err(IndexError::TooLong);
     }
+    if text.is_ascii() {
+        let mut out = Encoder::new(&[], text.len(), 0);
+        out.push(text.as_bytes())?;
+        out.plaintext_mut().make_ascii_lowercase();
+        return Ok(out);
+    }
     let mut out = Encoder::new(&[], text.len() * 2, 0);
     let mut put = |scalar: char| out.push(scalar.encode_utf8(&mut [0; 4]).as_bytes());
-    if text.is_ascii() {
-        text.chars().try_for_each(|scalar| put(scalar.to_ascii_lowercase()))?;
-    } else {
-        // By way of upper case, which makes one of `ß`, `ẞ` and `SS`, and of the two small sigmas. By the scalar, since
-        // `str::to_lowercase` looks at the neighbours.
-        let folded = text.nfkc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-        folded.nfkc().try_for_each(&mut put)?;
-    }
+    // By way of upper case, which makes one of `ß`, `ẞ` and `SS`, and of the two small sigmas. By the scalar, since
+    // `str::to_lowercase` looks at the neighbours.
+    let folded = text.nfkc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    folded.nfkc().try_for_each(&mut put)?;
     Ok(out)
 }
 
