@@ -59,6 +59,9 @@ pub enum DbError {
     /// A table that every door may change is not in the migrated schema.
     #[error("table `{0}` is declared in `with_shared` but not in the schema: write its migration")]
     Table(&'static str),
+    /// A table is declared twice, or is the library's own.
+    #[error("table `{0}` is declared twice, or is the library's own: name it once in `with_people` or `with_shared`")]
+    Declared(&'static str),
     /// Two `columns!` entries name one column.
     #[error(transparent)]
     Twins(#[from] crate::field::ColumnTwins),
@@ -284,10 +287,11 @@ impl Inner {
                     .fetch_one(pool)
                     .await?;
             let rows = tables.get_mut(&table.to_ascii_lowercase()).filter(|_| found);
-            *rows.ok_or(DbError::Column { table, column })? = Rows::People(column);
+            declare(rows.ok_or(DbError::Column { table, column })?, table, Rows::People(column))?;
         }
         for &table in self.schema.shared {
-            *tables.get_mut(&table.to_ascii_lowercase()).ok_or(DbError::Table(table))? = Rows::Shared;
+            let rows = tables.get_mut(&table.to_ascii_lowercase()).ok_or(DbError::Table(table))?;
+            declare(rows, table, Rows::Shared)?;
         }
         Ok(tables)
     }
@@ -310,6 +314,15 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Of two declarations of one table the laxer would win, and none may open the library's own.
+fn declare(rows: &mut Rows, table: &'static str, declared: Rows) -> Result<(), DbError> {
+    if *rows != Rows::Nobody {
+        return Err(DbError::Declared(table));
+    }
+    *rows = declared;
+    Ok(())
 }
 
 /// A folder that its owner alone may enter.

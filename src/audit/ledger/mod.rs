@@ -69,6 +69,7 @@ pub(crate) struct Shared {
     order: Mutex<Order>,
     refusals: Mutex<Refusals>,
     seats: Seats,
+    readers: timeline::Readers,
     head: Mutex<Head>,
     lock: Mutex<Option<File>>,
     writer: OnceLock<Thread>,

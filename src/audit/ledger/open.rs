@@ -17,6 +17,7 @@ use super::{
     scan::{ScanError, scan},
     seats::Seats,
     segment::{self, Header, Segment},
+    timeline::Readers,
     tree::Head,
     writer::Writer,
 };
@@ -107,6 +108,7 @@ impl Ledger {
             order: Mutex::new(Order { ticket: 0, streams }),
             refusals: Mutex::new(Refusals::new(options.refusal_peers)),
             seats: Seats::default(),
+            readers: Readers::default(),
             head: Mutex::new(Head::of(&scanned.tree)),
             lock: Mutex::new(Some(lock)),
             writer: OnceLock::new(),

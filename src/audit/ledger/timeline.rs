@@ -27,22 +27,29 @@ use crate::{
 const SEGMENTS: usize = 4;
 /// Readings at a time, in the whole process: more wait, and leave the blocking pool to others.
 static READINGS: Semaphore = Semaphore::const_new(2);
+
 /// Who reads now: one user waits with one reading, so nobody fills the queue of the others.
-static READERS: Mutex<BTreeSet<UserId>> = Mutex::new(BTreeSet::new());
+#[derive(Debug, Default)]
+pub(super) struct Readers(Mutex<BTreeSet<UserId>>);
 
 /// A user's one reading.
-struct Reading(Option<UserId>);
+struct Reading {
+    ledger: Ledger,
+    user: Option<UserId>,
+}
 
 impl Reading {
-    fn begin(user: Option<UserId>) -> Option<Self> {
-        user.is_none_or(|user| lock(&READERS).insert(user)).then_some(Self(user))
+    fn begin(ledger: &Ledger, user: Option<UserId>) -> Option<Self> {
+        let readers = &ledger.inner.shared.readers.0;
+        let alone = user.is_none_or(|user| lock(readers).insert(user));
+        alone.then(|| Self { ledger: ledger.clone(), user })
     }
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        if let Some(user) = &self.0 {
-            lock(&READERS).remove(user);
+        if let Some(user) = &self.user {
+            lock(&self.ledger.inner.shared.readers.0).remove(user);
         }
     }
 }
@@ -95,7 +102,7 @@ impl Trail {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Timeline, TimelineError> {
-        let reading = Reading::begin(self.actor_user()).ok_or(TimelineError::Busy)?;
+        let reading = Reading::begin(self.ledger(), self.actor_user()).ok_or(TimelineError::Busy)?;
         // What opened the door is to be found, too.
         self.settled().await?;
         let permit = READINGS.acquire().await;

@@ -145,6 +145,13 @@ async fn a_shared_table_is_open_to_every_door_and_a_misspelt_one_does_not_boot()
         (&[("patient", "id")][..], &[][..], "`patient.id`"),
         (&[("patients", "number")], &[], "`patients.number`"),
         (&[], &["counters"], "`counters`"),
+        // Of two declarations the laxer would win, and the library's own tables would open.
+        (&[("notes", "patient")], &["notes"], "`notes`"),
+        (&[("notes", "patient"), ("Notes", "id")], &[], "`Notes`"),
+        (&[], &["staff", "staff"], "`staff`"),
+        (&[("ward_relations", "subject")], &[], "`ward_relations`"),
+        (&[], &["ward_attempts"], "`ward_attempts`"),
+        (&[], &["_sqlx_migrations"], "`_sqlx_migrations`"),
     ] {
         let folder = tempfile::tempdir().expect("a folder");
         let db = Db::open(folder.path(), schema(people, shared)).expect("a folder");

@@ -137,6 +137,17 @@ async fn credentials_that_are_not_exactly_one_bearer_token_are_401() {
             assert!(reply.header("www-authenticate").is_some_and(|v| v.starts_with("Bearer")), "{name}");
         }
     }
+    // What a header may hold and a token may not, also behind a good token.
+    for bytes in [
+        format!("{good} x").into_bytes(),
+        format!("{good}\t").into_bytes(),
+        format!("{good}é").into_bytes(),
+        [good.as_bytes(), b"\xff"].concat(),
+    ] {
+        let mut request = request(Method::GET, None, "/patients");
+        request.headers_mut().insert(header::AUTHORIZATION, HeaderValue::from_bytes(&bytes).unwrap());
+        send(&service, request).await.is_problem(401);
+    }
     let mut shouting = request(Method::GET, None, "/patients");
     shouting
         .headers_mut()
