@@ -16,13 +16,14 @@
 //! # Security
 //!
 //! Who sets the machine's clock back prolongs tokens, relations and jobs by as much; limits, deadlines and lockouts count
-//! monotonic time, which nobody sets. Give every part the same clock, or what one takes for expired another does not.
+//! monotonic time, which nobody sets. A token or session from a time that has not come yet is good for nothing, so a clock
+//! that ran ahead for a while leaves nothing behind when it is corrected. Give every part the same clock, or what one takes for expired another does not.
 
 use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -82,17 +83,32 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still until it is told to move. Clones share the same time.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_ward::clock::{Clock, ManualClock};
+///
+/// let clock = ManualClock::at("2026-10-25T01:00:00Z".parse()?);
+/// clock.advance(Duration::from_secs(5));
+/// // Somebody sets the machine's clock back by an hour: what is measured is not touched.
+/// clock.set("2026-10-25T00:00:05Z".parse()?);
+/// assert_eq!(clock.now().to_string(), "2026-10-25T00:00:05Z");
+/// assert_eq!(clock.monotonic(), Duration::from_secs(5));
+/// # Ok::<(), jiff::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     start: Timestamp,
     elapsed_ns: Arc<AtomicU64>,
+    /// By how much the wall time is ahead of start and elapsed time, since somebody set it.
+    set_ns: Arc<AtomicI64>,
 }
 
 impl ManualClock {
     /// A clock that stands at `start`.
     #[must_use]
     pub fn at(start: Timestamp) -> Self {
-        Self { start, elapsed_ns: Arc::new(AtomicU64::new(0)) }
+        Self { start, elapsed_ns: Arc::new(AtomicU64::new(0)), set_ns: Arc::new(AtomicI64::new(0)) }
     }
 
     /// Moves the time forward. Saturates after 584 years.
@@ -100,6 +116,15 @@ impl ManualClock {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         // fetch_update cannot fail: the closure always returns Some.
         let _ = self.elapsed_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| Some(now.saturating_add(by)));
+    }
+
+    /// Sets the wall time, forward or back, as somebody does who corrects a machine's clock. Monotonic time goes on.
+    /// Saturates 292 years from where it started.
+    pub fn set(&self, wall: Timestamp) {
+        let ahead =
+            wall.as_nanosecond() - self.start.as_nanosecond() - i128::from(self.elapsed_ns.load(Ordering::Acquire));
+        let ahead = i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX });
+        self.set_ns.store(ahead, Ordering::Release);
     }
 
     /// This clock, ready to be shared; keep a clone to move it.
@@ -111,7 +136,9 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        self.start.checked_add(self.monotonic()).unwrap_or(Timestamp::MAX)
+        let since = jiff::SignedDuration::from_nanos(self.set_ns.load(Ordering::Acquire));
+        let wall = self.start.checked_add(self.monotonic()).unwrap_or(Timestamp::MAX);
+        wall.checked_add(since).unwrap_or(if since.is_negative() { Timestamp::MIN } else { Timestamp::MAX })
     }
 
     fn monotonic(&self) -> Duration {

@@ -93,13 +93,7 @@ impl Identity {
             revocations: Arc::new(
                 Revocations::open(Arc::clone(&store), Arc::clone(&clock), options.revocations).await?,
             ),
-            sessions: Sessions::new(
-                Arc::clone(&store),
-                keyring,
-                options.idle,
-                options.absolute,
-                options.sessions_per_user,
-            )?,
+            sessions: Sessions::new(Arc::clone(&store), keyring, &options)?,
             accounts: Accounts::new(store),
             lockout: Lockout::new(Arc::clone(&clock), options.lockouts),
             warm: Warm::new(options.warm_tokens),

@@ -5,7 +5,8 @@
 //!
 //! 1. it has exactly that form and its tag is right: it was issued by this server, for this clinic and this session.
 //!    What does not pass costs no read of the store, and cannot end anybody's session;
-//! 2. its session exists, and is neither idle for too long nor older than its end;
+//! 2. its session exists, has begun by our clock, give or take the leeway, and is neither idle for too long nor older than
+//!    its end;
 //! 3. its SHA-256 is the one stored. An issued token that is not the current one has been used before: somebody has a
 //!    copy, and nobody can tell who, so the session ends for both (RFC 9700 §4.14.2);
 //! 4. the user's epoch is still that of the session, and the account may log in;
@@ -13,7 +14,7 @@
 //!
 //! The session's times are checked on use, at both edges, whatever the store does with expired entries.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ use zeroize::Zeroizing;
 use super::{
     account::{Stored as Account, encode, load},
     error::Fault,
+    options::IdentityOptions,
     principal::Factor,
 };
 use crate::{
@@ -91,20 +93,16 @@ pub(crate) struct Sessions {
     tag: Hmac<Sha256>,
     idle: Duration,
     absolute: Duration,
+    leeway: Duration,
     per_user: usize,
 }
 
 impl Sessions {
-    pub(crate) fn new(
-        store: Arc<dyn Durable>,
-        keyring: &Keyring,
-        idle: Duration,
-        absolute: Duration,
-        per_user: NonZeroUsize,
-    ) -> Result<Self, Fault> {
+    pub(crate) fn new(store: Arc<dyn Durable>, keyring: &Keyring, options: &IdentityOptions) -> Result<Self, Fault> {
         let tag = Hmac::new_from_slice(keyring.derive(TAG_LABEL).as_ref())
             .map_err(|_| Fault::Worker { what: "tagger of refresh tokens" })?;
-        Ok(Self { store, tag, idle, absolute, per_user: per_user.get() })
+        let (idle, absolute, leeway) = (options.idle, options.absolute, options.leeway);
+        Ok(Self { store, tag, idle, absolute, leeway, per_user: options.sessions_per_user.get() })
     }
 
     /// Starts a session. Returns it with its first refresh token.
@@ -157,7 +155,7 @@ impl Sessions {
     /// Steps 2 and 3.
     pub(crate) fn worth(&self, session: &Session, token: &Presented, now: Timestamp) -> Result<Worth, Fault> {
         let current = unhex::<32>(&session.current).ok_or(Fault::Corrupt { what: KIND })?;
-        Ok(if now >= self.over_at(session) {
+        Ok(if self.is_over(session, now) {
             Worth::Over
         } else if equal(&current, &token.hash) {
             Worth::Current
@@ -213,7 +211,7 @@ impl Sessions {
         let mut live = Vec::with_capacity(started.sessions.len());
         for id in started.sessions {
             let found = if id == new { None } else { self.find(tenant, id).await? };
-            if found.is_some_and(|(session, _)| session.epoch == account.epoch && now < self.over_at(&session)) {
+            if found.is_some_and(|(session, _)| session.epoch == account.epoch && !self.is_over(&session, now)) {
                 live.push(id);
             }
         }
@@ -247,6 +245,12 @@ impl Sessions {
     pub(crate) async fn forget(&self, tenant: &TenantId, user: UserId) -> Result<(), Fault> {
         self.store.remove(&started_name(tenant, user)?).await?;
         Ok(())
+    }
+
+    fn is_over(&self, session: &Session, now: Timestamp) -> bool {
+        // Begun while the clock ran ahead, a session would last until that time has come.
+        let to_come = session.started > now.checked_add(self.leeway).unwrap_or(Timestamp::MAX);
+        to_come || now >= self.over_at(session)
     }
 
     fn over_at(&self, session: &Session) -> Timestamp {

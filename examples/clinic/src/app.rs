@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tower_ward::{
     access::Policy,
     audit::{Ledger, LedgerOptions},
@@ -82,7 +82,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     }
     let source = args.key.clone().transpose().map_err(|e| format!("--key: {e}"))?;
     let root = source.as_ref().map(RootKey::load).transpose()?;
-    let socket = if public { None } else { Some(bind(args.listen).await?) };
+    let socket = if public { None } else { Some(bind(args.listen)?) };
     folder.make()?;
     let parts = open(root, args, &folder, &clock).await?;
     let mut tenants = Vec::new();
@@ -103,7 +103,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     }
     let socket = match socket {
         Some(socket) => socket,
-        None => bind(args.listen).await?,
+        None => bind(args.listen)?,
     };
     let listen = socket.local_addr()?;
     let hosts: Vec<String> =
@@ -126,9 +126,18 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
 const LOOPBACK_ONLY: &str =
     "demo accounts exist, so only a loopback address is listened on: use --listen 127.0.0.1:8443";
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    let socket = TcpListener::bind(address).await;
-    socket.map_err(|e| format!("cannot listen on `{address}`: {e}; name another address with --listen"))
+/// Connections that the kernel keeps while nobody accepts them. One that finds no room there is tried again by its client
+/// after one second, then two, then four.
+const BACKLOG: u32 = 4_096;
+
+fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|e| format!("cannot listen on `{address}`: {e}; name another address with --listen"))
 }
 
 async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Parts, Error> {

@@ -2,7 +2,9 @@
 //!
 //! What happens to a connection:
 //!
-//! 1. While [`Limits::connections`] are open, no further one is accepted; the next waits in the kernel's queue.
+//! 1. While [`Limits::connections`] are open, a further one takes the place of one that waits for its client: of the oldest
+//!    that has never sent a request, or else of the longest idle, or else of the one whose body has been arriving for
+//!    longest. Each keeps its place for a quarter of a second. While the server works for all of them, the next waits.
 //! 2. The TLS handshake has [`Limits::handshake`] to finish. A client that does not speak TLS 1.3 is refused.
 //! 3. HTTP/2 or HTTP/1.1 is spoken as agreed by ALPN; without ALPN, and without TLS, it is HTTP/1.1.
 //! 4. The head of an HTTP/1.1 request has [`Limits::head`] to arrive, counted from the end of the answer before it; and so
@@ -19,7 +21,8 @@
 //!
 //! Plain HTTP is for a proxy on the same machine: [`Listener::plain`] refuses any address but a loopback one. How long
 //! a handler may take and how much a body may hold is decided by layers, not here. One address has
-//! [`Limits::per_peer`] connections at most, so a handful of addresses together can still use all of them up, for as long as they keep asking.
+//! [`Limits::per_peer`] connections at most, so a handful of addresses together can still use all of them up, with requests
+//! that the server works at; who only connects, or sends slowly, makes room for whoever comes.
 //!
 //! # Examples
 //!
@@ -53,6 +56,7 @@
 mod body;
 mod conn;
 mod peers;
+mod places;
 
 use std::{
     convert::Infallible, error::Error as StdError, fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration,
@@ -65,14 +69,17 @@ use rustls::{ServerConfig, crypto::aws_lc_rs, version::TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
 pub use self::body::RequestBody;
-use self::peers::Peers;
+use self::{
+    peers::{Counted, Peers},
+    places::{Place, Places},
+};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +121,8 @@ pub struct ConnFacts {
 #[non_exhaustive]
 pub struct Limits {
     /// Connections that are open at a time, handshakes included. Default: 512, which with the
-    /// files of the stores stays below the 1024 open files that most systems allow.
+    /// files of the stores stays below the 1024 open files that most systems allow. One more than these is open while it
+    /// waits for its place.
     pub connections: usize,
     /// Connections that one address has open at a time; a further one is closed unanswered. Default: 64.
     pub per_peer: usize,
@@ -230,25 +238,20 @@ where
     X: Clone + Send + Sync + 'static,
 {
     let Listener { socket, tls } = listener;
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections);
     let peers = Peers::new(limits.per_peer);
     let graceful = GracefulShutdown::new();
     let (stop, stopping) = watch::channel(());
     let mut tasks = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let (tcp, peer, slot) = tokio::select! {
+        while let Some(ended) = tasks.try_join_next() {
+            report(ended);
+        }
+        let (tcp, peer, counted, place) = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(ended) = tasks.join_next() => {
-                report(ended);
-                continue;
-            }
-            accepted = accept(&socket, &slots) => accepted,
-        };
-        let Some(counted) = peers.admit(peer.ip()) else {
-            tracing::debug!(%peer, "the address has as many connections as it may");
-            continue;
+            accepted = accept(&socket, &places, &peers) => accepted,
         };
         let (tls, service, extension, limits) = (tls.clone(), service.clone(), extension.clone(), limits.clone());
         let (watcher, mut stopping) = (graceful.watcher(), stopping.clone());
@@ -256,15 +259,16 @@ where
             let opened = tokio::select! {
                 // A handshake has promised nothing yet.
                 _ = stopping.changed() => return,
+                () = place.asked_to_leave() => return,
                 opened = conn::open(tcp, peer, tls, limits.handshake) => opened,
             };
             match opened {
                 Ok((io, protocol, facts)) => {
-                    conn::run(io, protocol, service, extension(facts), &limits, watcher).await;
+                    conn::run(io, protocol, service, extension(facts), &limits, watcher, place).await;
                 }
                 Err(refused) => tracing::debug!(%peer, %refused, "connection refused"),
             }
-            drop((slot, counted));
+            drop(counted);
         });
     }
     // No backlog of strangers while the last answers are written.
@@ -288,13 +292,16 @@ where
     Ended::Cut(cut)
 }
 
-/// The next connection, once there is a slot for it. Does not end on errors.
-async fn accept(socket: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
-    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+/// The next connection, and its place. Does not end on errors.
+async fn accept(socket: &TcpListener, places: &Places, peers: &Peers) -> (TcpStream, SocketAddr, Counted, Place) {
     let mut pause = FIRST_PAUSE;
     loop {
         match socket.accept().await {
-            Ok((tcp, peer)) => return (tcp, peer, slot),
+            // Counted first, so that an address with as many as it may have takes nobody's place.
+            Ok((tcp, peer)) => match peers.admit(peer.ip()) {
+                Some(counted) => return (tcp, peer, counted, places.take().await),
+                None => tracing::debug!(%peer, "the address has as many connections as it may"),
+            },
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 // Too many open files, or no memory: accepting again at once would only burn the processor.

@@ -203,7 +203,7 @@ impl Writer {
     /// Writes until it is durable, however long that takes; `false` if the ledger was told to stop meanwhile.
     fn store(&mut self, batch: &mut Batch) -> bool {
         while let Err(error) = self.try_store(batch) {
-            trace::event!(error, error = %error.kind(), "the ledger cannot write: doors are refused until it can");
+            trace::event!(error, error = %error, "the ledger cannot write: doors are refused until it can");
             self.shared.gate.fail();
             if self.shared.stop.load(Ordering::Acquire) {
                 return false;

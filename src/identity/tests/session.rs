@@ -141,6 +141,26 @@ async fn a_session_ends_at_its_absolute_edge_however_busy_and_so_does_its_last_t
     assert_eq!(world.verify(&last).err(), Some(TokenError::Expired));
 }
 
+/// A clock that ran a year ahead for a minute left sessions that lasted a year.
+#[tokio::test]
+async fn a_session_of_a_time_that_has_not_come_is_over() {
+    let world = World::new().await;
+    let right = crate::clock::Clock::now(&world.clock);
+    let ahead = async |seconds| {
+        world.clock.set(right + std::time::Duration::from_secs(seconds));
+        let tokens = world.login().await;
+        world.clock.set(right);
+        world.refresh(tokens.refresh_token()).await
+    };
+    assert!(ahead(5).await.is_ok(), "within the leeway");
+    assert!(invalid(&ahead(6).await));
+    assert!(invalid(&ahead(365 * 86_400).await));
+    // It cannot be told from a session of the right time whose clock was then set back: that one is over as well.
+    let tokens = world.login().await;
+    world.clock.set(right - std::time::Duration::from_secs(3_600));
+    assert!(invalid(&world.refresh(tokens.refresh_token()).await));
+}
+
 #[tokio::test]
 async fn the_store_is_told_when_a_session_is_over() {
     let world = World::new().await;

@@ -2,12 +2,15 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+
+use super::places::InFlight;
 
 /// How much of an unread body is taken in after the answer, and for how long.
 const MOST: usize = 64 << 10;
@@ -22,17 +25,17 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub struct RequestBody {
     inner: Option<Incoming>,
     to_its_end: bool,
+    request: Arc<InFlight>,
 }
 
 impl RequestBody {
-    /// Over HTTP/1.1, where the connection ends with an unread body, and reading asks a waiting client to send.
-    pub(super) fn read_or_not(inner: Incoming) -> Self {
-        Self { inner: Some(inner), to_its_end: false }
-    }
-
-    /// Over HTTP/2.
-    pub(super) fn read_to_its_end(inner: Incoming) -> Self {
-        Self { inner: Some(inner), to_its_end: true }
+    /// Over HTTP/2 to its end, read or not. Over HTTP/1.1 not: the connection ends with an unread body, and reading asks a
+    /// waiting client to send.
+    pub(super) fn new(inner: Incoming, to_its_end: bool, request: Arc<InFlight>) -> Self {
+        if inner.is_end_stream() {
+            request.arrived();
+        }
+        Self { inner: Some(inner), to_its_end, request }
     }
 }
 
@@ -44,10 +47,12 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.inner {
-            Some(inner) => Pin::new(inner).poll_frame(context),
-            None => Poll::Ready(None),
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *inner).poll_frame(context);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) || inner.is_end_stream() {
+            self.request.arrived();
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -61,6 +66,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
+        self.request.arrived();
         let Some(rest) = self.inner.take().filter(|inner| self.to_its_end && !inner.is_end_stream()) else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(tokio::time::timeout(LONGEST, drain(rest)));

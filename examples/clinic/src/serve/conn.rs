@@ -29,7 +29,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::{Service, ServiceExt};
 
-use super::{ConnFacts, Limits, body::RequestBody};
+use super::{ConnFacts, Limits, body::RequestBody, places};
 
 pub(super) const H2: &[u8] = b"h2";
 pub(super) const H1: &[u8] = b"http/1.1";
@@ -87,6 +87,7 @@ pub(super) async fn run<S, B, X>(
     extension: X,
     limits: &Limits,
     watcher: Watcher,
+    place: places::Place,
 ) where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -110,14 +111,13 @@ pub(super) async fn run<S, B, X>(
         Protocol::H2 => builder.http2_only(),
     };
     let (busy, in_flight) = watch::channel(BTreeMap::new());
-    let busy = Arc::new(busy);
+    let (busy, place) = (Arc::new(busy), Arc::new(place));
+    let leaving = Arc::clone(&place);
     let service = tower::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(extension.clone());
-        let request = request.map(|body| match protocol {
-            Protocol::H1 => RequestBody::read_or_not(body),
-            Protocol::H2 => RequestBody::read_to_its_end(body),
-        });
-        let (service, working) = (service.clone(), Working::new(&busy));
+        let (service, working) = (service.clone(), Working::new(&busy, &place));
+        let request =
+            request.map(|body| RequestBody::new(body, protocol == Protocol::H2, Arc::clone(&working.request)));
         let last = is_doubtful(request.headers());
         async move {
             let mut response = service.oneshot(request).await?;
@@ -140,7 +140,7 @@ pub(super) async fn run<S, B, X>(
                 tracing::debug!(%error, "connection ended early");
             }
         }
-        why = overstayed(in_flight, limits) => tracing::debug!(why, "connection closed"),
+        why = overstayed(in_flight, limits, &leaving) => tracing::debug!(why, "connection closed"),
     }
 }
 
@@ -156,8 +156,9 @@ fn is_doubtful(headers: &HeaderMap) -> bool {
 /// When each request in flight began, by its number.
 type InFlight = BTreeMap<u64, Instant>;
 
-/// Completes when there was no request for too long, or one for too long.
-async fn overstayed(mut in_flight: watch::Receiver<InFlight>, limits: &Limits) -> &'static str {
+/// Completes when there was no request for too long, or one for too long, or when somebody else needs the place of a
+/// connection that waits for its client.
+async fn overstayed(mut in_flight: watch::Receiver<InFlight>, limits: &Limits, place: &places::Place) -> &'static str {
     let mut patience = limits.head;
     loop {
         let oldest = in_flight.borrow_and_update().first_key_value().map(|(_, begun)| *begun);
@@ -165,10 +166,14 @@ async fn overstayed(mut in_flight: watch::Receiver<InFlight>, limits: &Limits) -
             Some(begun) => (begun + limits.answer, "an answer was not read in time"),
             None => (Instant::now() + patience, "idle"),
         };
-        match tokio::time::timeout_at(until, in_flight.changed()).await {
-            Err(_) => return why,
-            Ok(Ok(())) => patience = limits.idle,
-            Ok(Err(_)) => return std::future::pending().await,
+        tokio::select! {
+            // A request that arrived meanwhile is not cut off.
+            () = place.asked_to_leave() => if place.may_leave() { return "somebody else needs the place" },
+            changed = tokio::time::timeout_at(until, in_flight.changed()) => match changed {
+                Err(_) => return why,
+                Ok(Ok(())) => patience = limits.idle,
+                Ok(Err(_)) => return std::future::pending().await,
+            },
         }
     }
 }
@@ -177,16 +182,17 @@ async fn overstayed(mut in_flight: watch::Receiver<InFlight>, limits: &Limits) -
 struct Working {
     number: u64,
     busy: Arc<watch::Sender<InFlight>>,
+    request: Arc<places::InFlight>,
 }
 
 impl Working {
-    fn new(busy: &Arc<watch::Sender<InFlight>>) -> Self {
+    fn new(busy: &Arc<watch::Sender<InFlight>>, place: &Arc<places::Place>) -> Self {
         let mut number = 0;
         busy.send_modify(|in_flight| {
             number = in_flight.last_key_value().map_or(0, |(last, _)| last + 1);
             in_flight.insert(number, Instant::now());
         });
-        Self { number, busy: Arc::clone(busy) }
+        Self { number, busy: Arc::clone(busy), request: Arc::new(places::InFlight::new(place)) }
     }
 }
 
@@ -195,6 +201,7 @@ impl Drop for Working {
         self.busy.send_modify(|in_flight| {
             in_flight.remove(&self.number);
         });
+        self.request.ended();
     }
 }
 

@@ -1,6 +1,7 @@
 //! The clinic as a process of its own, on a copy of one data folder: started, spoken to, killed, and read from outside.
 
 mod evidence;
+mod users;
 
 use std::{
     fs::{self, File},
@@ -21,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+pub(crate) use users::{CANARY, Users, until};
 
 /// Longer than anything here takes: what waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -156,6 +158,11 @@ impl Clinic {
         }
         let demo: Demo = serde_json::from_slice(&fs::read(data.join("demo.json")).unwrap()).unwrap();
         Self { child, _out: out, address: demo.listen, demo }
+    }
+
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL.

@@ -371,19 +371,56 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_connections_wait_until_one_ends() {
+async fn beyond_the_limit_a_connection_waits_while_each_has_a_request_in_flight() {
     let mut limits = Limits::default();
     limits.connections = 2;
     let server = Server::tls(limits).await;
-    let (first, _second) = (server.h2().await, server.h2().await);
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut send = server.h2().await;
+        let answer = send.send_request(get("/wait"));
+        busy.push(tokio::spawn(async move { (answer.await.unwrap().status(), send) }));
+        server.wait_for_a_request().await;
+    }
     let third = async {
         let mut third = server.h2().await;
         text(third.send_request(get("/")).await.unwrap()).await
     };
     let mut third = Box::pin(third);
     assert!(tokio::time::timeout(SHORT, &mut third).await.is_err(), "a third connection was accepted");
-    drop(first);
+    server.gate.add_permits(1);
     within(third).await;
+    server.gate.add_permits(1);
+    for answer in busy {
+        assert_eq!(within(answer).await.unwrap().0, 200, "who had a request in flight was cut off");
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_limit_whoever_has_sent_nothing_makes_room() {
+    let mut limits = Limits::default();
+    limits.connections = 3;
+    // Nothing else ends a connection here.
+    (limits.handshake, limits.head, limits.idle) = (PATIENCE, PATIENCE, PATIENCE);
+    let server = Server::tls(limits).await;
+    let mut asked = server.h1().await;
+    text(asked.send_request(get("/")).await.unwrap()).await;
+    for _ in 0..5 {
+        // Neither a handshake nor a request.
+        let mute = TcpStream::connect(server.address).await.unwrap();
+        let half = async {
+            let config = tls::config(&server.certs, &[&TLS13], &[H1]);
+            let mut io = tls::connect(config, server.address, HOST).await.unwrap();
+            io.write_all(b"GET / HTT").await.unwrap();
+            io
+        };
+        let half = within(half).await;
+        let mut newcomer = within(server.h1()).await;
+        text(within(newcomer.send_request(get("/"))).await.unwrap()).await;
+        drop((mute, half));
+    }
+    within(asked.ready()).await.unwrap();
+    text(within(asked.send_request(get("/"))).await.unwrap()).await;
 }
 
 #[tokio::test]

@@ -32,9 +32,9 @@ impl Records {
         Self { ledger: ledger.to_owned(), segment: 0, offset: HEADER, all: Vec::new() }
     }
 
-    /// Reads what was written since. Returns the records after the first `n`, as there were before.
+    /// Reads what was written since, and returns it.
     pub(crate) fn read_on(&mut self) -> &[Record] {
-        let before = self.all.len();
+        let mut before = self.all.len();
         loop {
             let mut file = File::open(self.path(self.segment)).unwrap();
             while let Some(batch) = self.batch(&mut file) {
@@ -51,6 +51,11 @@ impl Records {
                 return &self.all[before..];
             }
             (self.segment, self.offset) = (self.segment + 1, HEADER);
+            // What stands in the segment before from the first index of this one on is void: a sync had failed.
+            let first = usize::try_from(self.first()).unwrap();
+            assert!(first <= self.all.len(), "records are missing before segment {}", self.segment);
+            self.all.truncate(first);
+            before = before.min(first);
         }
     }
 
@@ -67,6 +72,14 @@ impl Records {
             }
         })
         .await;
+    }
+
+    /// Of the segment.
+    fn first(&self) -> u64 {
+        let mut header = [0; HEADER as usize];
+        File::open(self.path(self.segment)).unwrap().read_exact(&mut header).unwrap();
+        assert_eq!(crc(&[&header[..124]]), u32_at(&header, 124));
+        u64_at(&header, 24)
     }
 
     fn path(&self, segment: u32) -> PathBuf {
