@@ -2,9 +2,9 @@
 //!
 //! What happens to a connection:
 //!
-//! 1. While [`Limits::connections`] are open, a further one takes the place of one that waits for its client: of the oldest
-//!    that has never sent a request, or else of the longest idle, or else of the one whose body has been arriving for
-//!    longest. Each keeps its place for a quarter of a second. While the server works for all of them, the next waits.
+//! 1. While [`Limits::connections`] are open, a further one takes the place of one that waits for its client: of the one
+//!    whose first request, or the rest of one, has been awaited for longest, or else of the longest idle. Each keeps its
+//!    place for a quarter of a second. While the server works for all of them, the next waits.
 //! 2. The TLS handshake has [`Limits::handshake`] to finish. A client that does not speak TLS 1.3 is refused.
 //! 3. HTTP/2 or HTTP/1.1 is spoken as agreed by ALPN; without ALPN, and without TLS, it is HTTP/1.1.
 //! 4. The head of an HTTP/1.1 request has [`Limits::head`] to arrive, counted from the end of the answer before it; and so

@@ -20,16 +20,14 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// come in faster than so many places in this time, who wants to come in waits.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// What is waited for, of those who wait for nothing but their client. The first are asked to leave first, and of each kind
+/// What is waited for, of those who wait for nothing but their client. The first kind is asked to leave first, and of each
 /// the one that has waited longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// The first request.
-    Silent,
-    /// The next request.
-    Idle,
-    /// The rest of a request's body.
-    Sending,
+    /// The first request, or the rest of one.
+    Request,
+    /// The next request, of somebody who has had an answer.
+    Next,
 }
 
 type Rank = (Kind, u64);
@@ -57,8 +55,8 @@ pub(super) struct Place {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether a request ever came.
-    asked: bool,
+    /// Whether a request has been answered.
+    answered: bool,
     /// Requests whose body has not arrived.
     sending: usize,
     /// Requests that the server works at.
@@ -106,24 +104,15 @@ impl Idle {
         rank
     }
 
-    /// Asks one to leave who has waited long enough; if nobody has, returns when somebody will have.
+    /// Asks the first to leave, if that one has waited long enough; if not, returns when it will have.
     fn ask(&mut self) -> Option<Instant> {
-        let now = Instant::now();
-        let mut soonest = None;
-        // Not the first of all alone: while that one has its grace, others have waited for long.
-        for kind in [Kind::Silent, Kind::Idle, Kind::Sending] {
-            let Some((&rank, (since, leave))) = self.waiting.range((kind, 0)..=(kind, u64::MAX)).next() else {
-                continue;
-            };
-            let ripe = *since + GRACE;
-            if ripe <= now {
-                leave.notify_one();
-                self.waiting.remove(&rank);
-                return None;
-            }
-            soonest = soonest.into_iter().chain([ripe]).min();
+        let first = self.waiting.first_entry()?;
+        let ripe = first.get().0 + GRACE;
+        if Instant::now() < ripe {
+            return Some(ripe);
         }
-        soonest
+        first.remove().1.notify_one();
+        None
     }
 }
 
@@ -143,9 +132,8 @@ impl Place {
         change(&mut state);
         let kind = match *state {
             State { working: 1.., .. } => None,
-            State { sending: 1.., .. } => Some(Kind::Sending),
-            State { asked: true, .. } => Some(Kind::Idle),
-            _ => Some(Kind::Silent),
+            State { sending: 0, answered: true, .. } => Some(Kind::Next),
+            _ => Some(Kind::Request),
         };
         if kind != state.rank.map(|(kind, _)| kind) {
             let mut idle = lock(&self.idle);
@@ -168,7 +156,7 @@ impl Drop for Place {
 impl InFlight {
     /// The head of a request has arrived.
     pub(super) fn new(place: &Arc<Place>) -> Self {
-        place.update(|state| (state.asked, state.sending) = (true, state.sending + 1));
+        place.update(|state| state.sending += 1);
         Self { place: Arc::clone(place), arrived: AtomicBool::new(false) }
     }
 
@@ -182,7 +170,10 @@ impl InFlight {
     /// Its answer has been sent, or given up.
     pub(super) fn ended(&self) {
         let arrived = self.arrived.swap(true, Ordering::AcqRel);
-        self.place.update(|state| *(if arrived { &mut state.working } else { &mut state.sending }) -= 1);
+        self.place.update(|state| {
+            *(if arrived { &mut state.working } else { &mut state.sending }) -= 1;
+            state.answered = true;
+        });
     }
 }
 
@@ -194,66 +185,58 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    /// Waits for a place until somebody is asked for theirs.
-    async fn take_from(places: &Places, open: &mut Vec<Arc<Place>>, loser: usize) {
+    /// Who is asked to leave when one more comes.
+    async fn asked_by_one_more(places: &Places, open: &[Arc<Place>]) -> Vec<usize> {
         tokio::time::advance(GRACE).await;
-        let mut next = std::pin::pin!(places.take());
+        let one_more = tokio::time::timeout(ASK_AGAIN / 2, places.take());
+        assert!(one_more.await.is_err(), "a place that was not free");
         let mut asked = Vec::new();
-        while asked.is_empty() {
-            let soon = tokio::time::timeout(Duration::from_millis(1), &mut next);
-            assert!(soon.await.is_err(), "a place that was not free");
-            for (n, place) in open.iter().enumerate() {
-                let leaves = tokio::time::timeout(Duration::ZERO, place.asked_to_leave());
-                if leaves.await.is_ok() {
-                    asked.push(n);
-                }
+        for (n, place) in open.iter().enumerate() {
+            if tokio::time::timeout(Duration::ZERO, place.asked_to_leave()).await.is_ok() {
+                assert!(place.may_leave());
+                asked.push(n);
             }
         }
-        assert_eq!(asked, [loser]);
-        assert!(open[loser].may_leave());
-        drop(open.remove(loser));
-        open.push(Arc::new(next.await));
+        asked
     }
 
-    async fn three() -> (Places, Vec<Arc<Place>>) {
-        let places = Places::new(3);
+    async fn four() -> (Places, Vec<Arc<Place>>) {
+        let places = Places::new(4);
         let mut open = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..4 {
             open.push(Arc::new(places.take().await));
         }
         (places, open)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_never_asked_leaves_first_then_who_is_idle_then_who_still_sends_and_who_is_worked_for_stays() {
-        let (places, mut open) = three().await;
-        let (worked_for, idle, sending) = (InFlight::new(&open[0]), InFlight::new(&open[1]), InFlight::new(&open[2]));
+    async fn who_owes_a_request_leaves_first_then_who_is_idle_and_who_is_worked_for_stays() {
+        let (places, mut open) = four().await;
+        // One is worked for, one was answered, one still sends its body, and one never sent anything.
+        let [worked_for, idle, sending] = [0, 1, 2].map(|n| InFlight::new(&open[n]));
         worked_for.arrived();
         idle.arrived();
         idle.ended();
         drop(idle);
-        take_from(&places, &mut open, 1).await;
-        // The newest has sent nothing, and is the next to go.
-        take_from(&places, &mut open, 2).await;
-        let newest = InFlight::new(&open[2]);
-        newest.arrived();
-        take_from(&places, &mut open, 1).await;
+        assert_eq!(asked_by_one_more(&places, &open).await, [2], "the oldest that owes a request");
+        assert_eq!(asked_by_one_more(&places, &open).await, [3], "the next, while that one has not left");
+        assert_eq!(asked_by_one_more(&places, &open).await, [1], "and then who would ask again");
+        assert_eq!(asked_by_one_more(&places, &open).await, [0; 0]);
+        // Whoever was asked and is worked for by then stays, and takes its turn again afterwards.
+        sending.arrived();
+        assert!(!open[2].may_leave());
         sending.ended();
-        let last = InFlight::new(&open[2]);
-        last.arrived();
-        let all_worked_for = places.take();
-        assert!(tokio::time::timeout(Duration::from_secs(60), all_worked_for).await.is_err());
-        for one in [worked_for, newest, last] {
-            one.ended();
-            one.arrived();
-        }
-        drop((sending, open));
+        assert_eq!(asked_by_one_more(&places, &open).await, [2]);
+        worked_for.ended();
+        drop((worked_for, sending, open.split_off(1)));
+        assert!(places.take().await.may_leave(), "three places are free");
+        drop(open);
         assert!(lock(&places.idle).waiting.is_empty(), "who is gone takes no memory");
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_asked_to_leave_before_there_was_time_to_send_anything() {
-        let (places, open) = three().await;
+        let (places, open) = four().await;
         let early = tokio::time::timeout(GRACE - Duration::from_millis(2), places.take());
         assert!(early.await.is_err());
         for place in &open {
