@@ -105,11 +105,14 @@ enum OneOrMore {
 #[derive(Debug, Clone)]
 pub struct Policy(Arc<Table>);
 
+/// Places by name. Only the policy's author chooses what is in it, so the hash need not be one that withstands an attacker.
+type Names = HashMap<String, usize, foldhash::fast::RandomState>;
+
 #[derive(Debug)]
 struct Table {
-    permissions: HashMap<String, usize>,
+    permissions: Names,
     roles: Vec<Role>,
-    by_name: HashMap<String, usize>,
+    by_name: Names,
 }
 
 #[derive(Debug)]
@@ -138,7 +141,7 @@ impl Policy {
         if document.roles.is_empty() {
             return Err(PolicyError::Empty);
         }
-        let mut permissions = HashMap::new();
+        let mut permissions = Names::default();
         for role in document.roles.values() {
             for name in role.grants.keys() {
                 check_name(name)?;
@@ -147,7 +150,7 @@ impl Policy {
             }
         }
         let mut roles = Vec::with_capacity(document.roles.len());
-        let mut by_name = HashMap::new();
+        let mut by_name = Names::default();
         for (name, role) in document.roles {
             check_name(&name)?;
             role.ceiling.iter().try_for_each(|class| check_name(class))?;

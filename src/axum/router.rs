@@ -1,6 +1,9 @@
 //! The router that carries the policy.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use axum::{
     extract::{DefaultBodyLimit, Request, State},
@@ -9,6 +12,7 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use http::{HeaderValue, Method, header};
+use http_body::Body as _;
 
 use super::{Access, Guarded, Operation, Route, matrix, openapi};
 use crate::{
@@ -28,7 +32,8 @@ pub struct Router<S = ()> {
     ward: Ward,
     inner: axum::Router<S>,
     routes: Vec<Route>,
-    body_limit: usize,
+    /// Shared with the routes that are mounted already.
+    body_limit: Arc<AtomicUsize>,
     document: Option<(&'static str, &'static str, Arc<OnceLock<bytes::Bytes>>)>,
 }
 
@@ -36,7 +41,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// A router without routes: everything is 404.
     pub fn new(ward: &Ward) -> Self {
         let inner = axum::Router::new();
-        Self { ward: ward.clone(), inner, routes: Vec::new(), body_limit: BODY_LIMIT, document: None }
+        Self { ward: ward.clone(), inner, routes: Vec::new(), body_limit: Arc::new(BODY_LIMIT.into()), document: None }
     }
 
     /// Mounts a handler on `GET`, and so on `HEAD`.
@@ -104,7 +109,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         T: 'static,
     {
         assert!(!reason.trim().is_empty(), "a public route needs a reason: say why `{path}` needs no permission");
-        let handler = on(filter, handler).layer(axum::middleware::from_fn_with_state(Arc::<str>::from(path), public));
+        let public = Public { route: path.into(), body_limit: Arc::clone(&self.body_limit) };
+        let handler = on(filter, handler).layer(axum::middleware::from_fn_with_state(public, around_public));
         self.inner = self.inner.route(path, handler);
         self.add(methods, path, Access::Public(reason))
     }
@@ -118,8 +124,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 
     /// The largest request body that is read, in bytes. Default: 256 KiB. A larger one is 413.
-    pub fn with_body_limit(mut self, bytes: usize) -> Self {
-        self.body_limit = bytes;
+    pub fn with_body_limit(self, bytes: usize) -> Self {
+        self.body_limit.store(bytes, Ordering::Relaxed);
         self
     }
 
@@ -180,11 +186,19 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         path: &str,
         handler: H,
     ) -> Self {
-        let guard = Guard { ward: self.ward.clone(), index: self.ward.policy().index(P::ID), route: path.into() };
-        let guarded = move |State(state): State<S>, request: Request| {
-            let (guard, handler) = (guard.clone(), handler.clone());
+        // The closure is cloned for each request.
+        let guard = Arc::new(Guard {
+            ward: self.ward.clone(),
+            index: self.ward.policy().index(P::ID),
+            route: path.into(),
+            body_limit: Arc::clone(&self.body_limit),
+        });
+        let guarded = move |State(state): State<S>, mut request: Request| {
+            limit(&guard.body_limit, &mut request);
+            let decision = guard.decide::<P>(&request);
+            let handler = handler.clone();
             async move {
-                match guard.decide::<P>(&request) {
+                match decision {
                     Ok((grant, used)) => mark(used, handler.call(grant, request, state).await),
                     Err((problem, Some(used))) => mark(used, problem.into_response()),
                     Err((problem, None)) => problem.into_response(),
@@ -220,7 +234,6 @@ impl Router<()> {
             .inner
             .fallback(|| async { Problem::not_found().with_reason("no such route") })
             .method_not_allowed_fallback(not_allowed)
-            .layer(DefaultBodyLimit::max(self.body_limit))
             // With its state a handler becomes a service once; without, it does so for each request.
             .with_state(());
         Ok(self.ward.around(inner))
@@ -228,11 +241,19 @@ impl Router<()> {
 }
 
 /// The guard of one route.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Guard {
     ward: Ward,
     index: Option<PermissionIndex>,
     route: Arc<str>,
+    body_limit: Arc<AtomicUsize>,
+}
+
+/// A route without one.
+#[derive(Debug, Clone)]
+struct Public {
+    route: Arc<str>,
+    body_limit: Arc<AtomicUsize>,
 }
 
 type Decision<P> = Result<(Grant<P>, UsedTrail), (Problem, Option<UsedTrail>)>;
@@ -251,7 +272,7 @@ impl Guard {
             trail.refuse(Refusal { reason, status, permission: Some(P::ID), ..Refusal::default() });
             (problem.with_reason(reason), Some(used))
         };
-        let (Some(principal), Some(facts)) = (visit.principal(), visit.facts(&self.ward)) else {
+        let (Some(principal), Some(facts)) = (visit.principal(), visit.facts()) else {
             return Err(refuse(Problem::unauthenticated(), "no_credentials"));
         };
         let allowed = match self.index {
@@ -261,18 +282,19 @@ impl Guard {
         if allowed.is_empty() {
             return Err(refuse(Problem::forbidden(), "not_granted"));
         }
-        Ok((Grant::new(Arc::new(facts), allowed), used))
+        Ok((Grant::new(Arc::clone(facts), allowed), used))
     }
 }
 
 /// Marks a public route's response with the trail of its request.
-async fn public(
-    axum::extract::State(route): axum::extract::State<Arc<str>>,
-    request: Request,
+async fn around_public(
+    State(public): State<Public>,
+    mut request: Request,
     next: axum::middleware::Next,
 ) -> Response {
+    limit(&public.body_limit, &mut request);
     let used = request.extensions().get::<Visit>().map(|visit| {
-        visit.trail().set_route(&route);
+        visit.trail().set_route(&public.route);
         UsedTrail(visit.trail().id())
     });
     let response = next.run(request).await;
@@ -287,6 +309,13 @@ async fn not_allowed() -> Response {
     let mut response = Problem::method_not_allowed(HeaderValue::from_static("")).into_response();
     response.headers_mut().remove(header::ALLOW);
     response
+}
+
+/// Bounds what an extractor reads of the body. Not by a layer around all routes: that costs each request two boxes.
+fn limit(most: &AtomicUsize, request: &mut Request) {
+    if !request.body().is_end_stream() {
+        DefaultBodyLimit::max(most.load(Ordering::Relaxed)).apply(request);
+    }
 }
 
 /// Says on a response whose trail it was made under; the ledger's future refuses another request's.

@@ -126,12 +126,7 @@ fn digest<V: Indexable>(value: &V, mut mac: Hmac<Sha256>) -> Result<[u8; 16], In
     let mut plain = Encoder::new(&[], value.encoded_len(), 0);
     value.encode(&mut plain)?;
     let message = match V::KIND {
-        IndexKind::Text => {
-            let text = str::from_utf8(plain.plaintext()).map_err(|_| IndexError::NotText)?;
-            plain = normalise(text)?;
-            let text = str::from_utf8(plain.plaintext()).map_err(|_| IndexError::NotText)?;
-            text.trim().as_bytes()
-        }
+        IndexKind::Text => normalised(&mut plain)?.as_bytes(),
         IndexKind::Bytes | IndexKind::Integer | IndexKind::Date => plain.plaintext(),
     };
     let len = u32::try_from(message.len()).map_err(|_| IndexError::TooLong)?;
@@ -144,23 +139,23 @@ fn digest<V: Indexable>(value: &V, mut mac: Hmac<Sha256>) -> Result<[u8; 16], In
 }
 
 /// One form for all texts that differ only in case, compatibility form, or white space at the ends.
-fn normalise(text: &str) -> Result<Encoder, IndexError> {
+fn normalised(plain: &mut Encoder) -> Result<&str, IndexError> {
+    let text = str::from_utf8(plain.plaintext()).map_err(|_| IndexError::NotText)?;
     if text.len() > MAX_TEXT {
         return Err(IndexError::TooLong);
     }
     if text.is_ascii() {
-        let mut out = Encoder::new(&[], text.len(), 0);
-        out.push(text.as_bytes())?;
-        out.plaintext_mut().make_ascii_lowercase();
-        return Ok(out);
+        plain.plaintext_mut().make_ascii_lowercase();
+    } else {
+        let mut out = Encoder::new(&[], text.len() * 2, 0);
+        let mut put = |scalar: char| out.push(scalar.encode_utf8(&mut [0; 4]).as_bytes());
+        // By way of upper case, which makes one of `ß`, `ẞ` and `SS`, and of the two small sigmas. By the scalar, since
+        // `str::to_lowercase` looks at the neighbours.
+        let folded = text.nfkc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+        folded.nfkc().try_for_each(&mut put)?;
+        *plain = out;
     }
-    let mut out = Encoder::new(&[], text.len() * 2, 0);
-    let mut put = |scalar: char| out.push(scalar.encode_utf8(&mut [0; 4]).as_bytes());
-    // By way of upper case, which makes one of `ß`, `ẞ` and `SS`, and of the two small sigmas. By the scalar, since
-    // `str::to_lowercase` looks at the neighbours.
-    let folded = text.nfkc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    folded.nfkc().try_for_each(&mut put)?;
-    Ok(out)
+    Ok(str::from_utf8(plain.plaintext()).map_err(|_| IndexError::NotText)?.trim())
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ use std::{fmt, sync::Arc};
 
 use aes_gcm::{Aes256Gcm, aead::AeadInOut};
 use xaes_256_gcm::Xaes256Gcm;
-use zeroize::Zeroize;
 
 use super::value::{EncodeError, Encoder, Plaintext};
 use crate::{
     access::SealKey,
     entropy,
     id::{RowId, SubjectId, TenantId},
+    secret::wipe,
 };
 
 /// The most bytes that one value may have once encoded: 1 MiB.
@@ -266,7 +266,7 @@ impl Cipher {
         };
         if opened.is_none() {
             // The cipher checks the tag before it decrypts; this does not lean on that.
-            body.zeroize();
+            wipe(&mut body);
             return Err(Defect::NotAuthentic);
         }
         Ok(Plaintext::new(body))

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use jiff::{Timestamp, civil::Date};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::format::MAX_PLAINTEXT;
+use crate::secret::wipe;
 
 /// A value could not be encoded, so nothing was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -144,7 +145,7 @@ impl Encoder {
             // `Vec` would grow by leaving the plaintext in freed memory.
             let mut larger = Vec::with_capacity(need.max(self.buf.capacity() * 2));
             larger.extend_from_slice(&self.buf);
-            std::mem::replace(&mut self.buf, larger).zeroize();
+            wipe(&mut std::mem::replace(&mut self.buf, larger));
         }
         self.buf.extend_from_slice(bytes);
         Ok(())
@@ -167,7 +168,7 @@ impl Encoder {
 
 impl Drop for Encoder {
     fn drop(&mut self) {
-        self.buf.zeroize();
+        wipe(&mut self.buf);
     }
 }
 
@@ -178,11 +179,11 @@ impl fmt::Debug for Encoder {
 }
 
 /// What came out of a sealed field, on its way to becoming a value. Wiped when dropped.
-pub struct Plaintext(Zeroizing<Vec<u8>>);
+pub struct Plaintext(Vec<u8>);
 
 impl Plaintext {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(bytes)
     }
 
     /// The bytes.
@@ -198,6 +199,12 @@ impl Plaintext {
     /// If there are more or fewer.
     pub fn array<const N: usize>(&self) -> Result<[u8; N], DecodeError> {
         self.as_bytes().try_into().map_err(|_| DecodeError)
+    }
+}
+
+impl Drop for Plaintext {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
     }
 }
 
@@ -217,14 +224,14 @@ impl FieldValue for String {
     }
 
     fn decode(mut plain: Plaintext) -> Result<Self, DecodeError> {
-        String::from_utf8(std::mem::take(&mut *plain.0)).map_err(|error| {
-            error.into_bytes().zeroize();
+        String::from_utf8(std::mem::take(&mut plain.0)).map_err(|error| {
+            wipe(&mut error.into_bytes());
             DecodeError
         })
     }
 
     fn wipe(&mut self) {
-        self.zeroize();
+        wipe(&mut std::mem::take(self).into_bytes());
     }
 }
 
@@ -242,11 +249,11 @@ impl FieldValue for Vec<u8> {
     }
 
     fn decode(mut plain: Plaintext) -> Result<Self, DecodeError> {
-        Ok(std::mem::take(&mut *plain.0))
+        Ok(std::mem::take(&mut plain.0))
     }
 
     fn wipe(&mut self) {
-        self.zeroize();
+        wipe(self);
     }
 }
 

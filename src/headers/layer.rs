@@ -1,6 +1,9 @@
 use std::{mem, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response,
+    header::{self, Entry},
+};
 use tower_layer::Layer;
 
 use super::{Csp, Exception, Headers, Hsts, PermissionsPolicy, revealing::is_unwanted};
@@ -64,17 +67,35 @@ impl HeadersLayer {
         Self { set: Arc::new(set), secure }
     }
 
+    /// The same set with one more header.
+    #[cfg(feature = "stack")]
+    pub(crate) fn with_fixed(self, name: HeaderName, value: HeaderValue) -> Self {
+        let mut set = Arc::unwrap_or_clone(self.set);
+        set.insert(name, value);
+        Self { set: Arc::new(set), ..self }
+    }
+
     /// Rules 1, 3 and 4 of the module, in one pass.
     pub fn dress(&self, headers: &mut HeaderMap) {
         let worn = mem::replace(headers, HeaderMap::clone(&self.set));
         let mut keep = None;
         // A name comes with its first value; its further values come without.
         for (name, value) in worn {
-            if let Some(name) = name {
-                keep = self.passes(&name).then_some(name);
-            }
-            if let Some(name) = &keep {
-                headers.append(name, value);
+            match (name, &keep) {
+                (Some(name), _) => {
+                    keep = None;
+                    if self.passes(&name)
+                        && let Entry::Vacant(place) = headers.entry(&name)
+                    {
+                        // What is taken already is of the set: a name comes once.
+                        place.insert(value);
+                        keep = Some(name);
+                    }
+                }
+                (None, Some(name)) => {
+                    headers.append(name, value);
+                }
+                (None, None) => {}
             }
         }
     }
@@ -90,7 +111,7 @@ impl HeadersLayer {
 
     fn passes(&self, name: &HeaderName) -> bool {
         let hsts_over_http = !self.secure && name == header::STRICT_TRANSPORT_SECURITY;
-        !(self.set.contains_key(name) || is_unwanted(name) || hsts_over_http)
+        !(is_unwanted(name) || hsts_over_http)
     }
 }
 

@@ -107,8 +107,25 @@ pub const REVEALING: &[&str] = &[
 /// `X-XSS-Protection` is the one that did harm: it let a page be broken from outside.
 pub const RETIRED: &[&str] = &["expect-ct", "feature-policy", "public-key-pins", "x-xss-protection"];
 
+/// With which bytes the names on the lists begin. Most names on a response begin with another.
+const STARTS: [bool; 256] = {
+    let mut starts = [false; 256];
+    let mut n = 0;
+    while n < REVEALING.len() {
+        starts[REVEALING[n].as_bytes()[0] as usize] = true;
+        n += 1;
+    }
+    n = 0;
+    while n < RETIRED.len() {
+        starts[RETIRED[n].as_bytes()[0] as usize] = true;
+        n += 1;
+    }
+    starts
+};
+
 /// A few headers are on a response and many on the lists, so the response's are looked up, not the lists'.
 pub(super) fn is_unwanted(name: &HeaderName) -> bool {
     let name = name.as_str();
-    REVEALING.binary_search(&name).is_ok() || RETIRED.binary_search(&name).is_ok()
+    let listed = || REVEALING.binary_search(&name).is_ok() || RETIRED.binary_search(&name).is_ok();
+    name.as_bytes().first().is_some_and(|first| STARTS[usize::from(*first)]) && listed()
 }

@@ -15,7 +15,7 @@ pub(crate) struct Warm(Cache<Token, Verified, UnitWeighter, RandomState>);
 
 /// A token's text, wiped when it leaves.
 #[derive(Clone, PartialEq, Eq)]
-struct Token(Zeroizing<Box<str>>);
+struct Token(Zeroizing<Box<[u8]>>);
 
 impl std::hash::Hash for Token {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
@@ -23,7 +23,7 @@ impl std::hash::Hash for Token {
     }
 }
 
-impl Equivalent<Token> for str {
+impl Equivalent<Token> for [u8] {
     fn equivalent(&self, key: &Token) -> bool {
         *self == **key.0
     }
@@ -35,15 +35,15 @@ impl Warm {
         Self(Cache::with(capacity.get(), weight, UnitWeighter, RandomState::default(), Default::default()))
     }
 
-    pub(crate) fn find(&self, token: &str) -> Option<Verified> {
+    pub(crate) fn find(&self, token: &[u8]) -> Option<Verified> {
         self.0.get(token)
     }
 
-    pub(crate) fn keep(&self, token: &str, verified: &Verified) {
+    pub(crate) fn keep(&self, token: &[u8], verified: &Verified) {
         self.0.insert(Token(Zeroizing::new(token.into())), verified.clone());
     }
 
-    pub(crate) fn forget(&self, token: &str) {
+    pub(crate) fn forget(&self, token: &[u8]) {
         self.0.remove(token);
     }
 }

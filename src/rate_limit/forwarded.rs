@@ -185,6 +185,9 @@ impl TrustedProxies {
     /// Reads no more than as many entries as there are hops, from the right, and allocates nothing.
     #[must_use]
     pub fn peer(&self, connection: IpAddr, headers: &HeaderMap) -> Peer {
+        if !self.trusts(connection) {
+            return Peer::new(connection);
+        }
         let lines = headers.get_all("x-forwarded-for").iter().rev().map(http::HeaderValue::as_bytes);
         self.walk(connection, lines)
     }

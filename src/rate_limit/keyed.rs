@@ -78,6 +78,11 @@ impl KeyedLimit {
         Problem::too_many(decision.retry_after()).with_reason(reason)
     }
 
+    #[cfg(feature = "stack")]
+    pub(super) fn policy(&self) -> &HeaderValue {
+        &self.policy
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &'static str {

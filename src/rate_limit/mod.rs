@@ -83,5 +83,8 @@ pub use self::{
     service::PeerLimit,
 };
 
+#[cfg(feature = "stack")]
+pub(crate) use self::fields::{LIMIT, POLICY, policies, state};
+
 #[doc(hidden)]
 pub use self::forwarded::fuzz_forwarded;

@@ -10,7 +10,7 @@ use crate::{
     identity::Identity,
     keys::Keyring,
     quota::Quota,
-    rate_limit::{KeyedLimit, LimitError, PeerLimitLayer, TrustedProxies},
+    rate_limit::{self, KeyedLimit, LimitError, PeerLimitLayer, TrustedProxies},
     store::Durable,
     tenant::Hosts,
 };
@@ -81,6 +81,8 @@ pub struct Ward(Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) clock: SharedClock,
+    /// Whether the ledger has the same.
+    pub(super) one_clock: bool,
     pub(super) headers: HeadersLayer,
     pub(super) peer_limit: PeerLimitLayer,
     pub(super) principal_limit: KeyedLimit,
@@ -300,9 +302,12 @@ impl Builder<Ready> {
         });
         let peer_limit = PeerLimitLayer::new(parts.peer_quota, Arc::clone(&parts.clock))?.with_proxies(parts.proxies);
         let principal_limit = KeyedLimit::new("principal", parts.principal_quota, PRINCIPALS)?;
+        // What never changes stands in the set that each response gets a copy of.
+        let policies = rate_limit::policies([peer_limit.limit(), &principal_limit])?;
         Ok(Ward(Arc::new(Inner {
+            one_clock: Arc::ptr_eq(&parts.clock, ledger.clock()),
             clock: parts.clock,
-            headers: parts.headers,
+            headers: parts.headers.with_fixed(rate_limit::POLICY, policies),
             peer_limit,
             principal_limit,
             ledger,

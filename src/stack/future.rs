@@ -17,9 +17,10 @@ use tokio::time::Sleep;
 use super::Ward;
 use crate::{
     audit::{AuditFuture, Closer, Failure, TrailBody},
+    codec,
     problem::Problem,
     quota::Decision,
-    rate_limit::PeerDecision,
+    rate_limit::{self, PeerDecision},
 };
 
 const ANSWERED: &str = "a future is not polled after it has answered";
@@ -36,12 +37,12 @@ pub(super) struct Limits {
 /// What is put on every response.
 pub(super) struct Dress {
     ward: Ward,
-    request_id: HeaderValue,
+    request_id: [u8; 16],
     limits: Limits,
 }
 
 impl Dress {
-    pub(super) fn new(ward: Ward, request_id: HeaderValue, limits: Limits) -> Self {
+    pub(super) fn new(ward: Ward, request_id: [u8; 16], limits: Limits) -> Self {
         Self { ward, request_id, limits }
     }
 
@@ -49,13 +50,13 @@ impl Dress {
         let ward = self.ward.inner();
         ward.headers.dress_response(response);
         let headers = response.headers_mut();
-        if let Some(peer) = &self.limits.peer {
-            ward.peer_limit.limit().tell(&peer.decision, headers);
+        let peer = self.limits.peer.as_ref().map(|peer| (ward.peer_limit.limit(), &peer.decision));
+        let principal = self.limits.principal.as_ref().map(|decision| (&ward.principal_limit, decision));
+        if let Some(limits) = rate_limit::state([peer, principal].into_iter().flatten()) {
+            headers.append(rate_limit::LIMIT, limits);
         }
-        if let Some(principal) = &self.limits.principal {
-            ward.principal_limit.tell(principal, headers);
-        }
-        headers.insert(REQUEST_ID.clone(), self.request_id.clone());
+        let id = HeaderValue::try_from(codec::hex(&self.request_id));
+        headers.insert(REQUEST_ID.clone(), id.unwrap_or(HeaderValue::from_static("unknown")));
     }
 }
 
@@ -71,7 +72,8 @@ pin_project! {
 pin_project! {
     #[project = Projected]
     enum State<F: Future, RB: Body> {
-        Running { #[pin] inner: AuditFuture<F, RB, Respond<RB>>, #[pin] deadline: Sleep },
+        // Most handlers are ready at once: the time is first asked for when one is not.
+        Running { #[pin] inner: AuditFuture<F, RB, Respond<RB>>, #[pin] deadline: Option<Sleep> },
         Late,
         Refused { response: Option<Response<TrailBody<RB>>> },
     }
@@ -88,8 +90,7 @@ impl<F: Future, RB: Body<Data = Bytes> + From<Bytes>> ResponseFuture<F, RB> {
     }
 
     fn around(inner: AuditFuture<F, RB, Respond<RB>>, dress: Dress) -> Self {
-        let deadline = tokio::time::sleep(dress.ward.inner().deadline);
-        Self { state: State::Running { inner, deadline }, dress }
+        Self { state: State::Running { inner, deadline: None }, dress }
     }
 
     pub(super) fn refused(problem: Problem, closer: Closer, dress: Dress) -> Self {
@@ -120,10 +121,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut me = self.project();
         let mut response = match me.state.as_mut().project() {
-            Projected::Running { inner, deadline } => match inner.poll(cx) {
+            Projected::Running { inner, mut deadline } => match inner.poll(cx) {
                 Poll::Ready(answer) => answer?,
                 Poll::Pending => {
-                    ready!(deadline.poll(cx));
+                    if deadline.is_none() {
+                        deadline.set(Some(tokio::time::sleep(me.dress.ward.inner().deadline)));
+                    }
+                    ready!(deadline.as_pin_mut().expect("it was set above").poll(cx));
                     // Drops the handler: its trail ends as cancelled, and its transactions roll back. It may panic while it is
                     // dropped; the client gets its answer all the same.
                     let _ = catch_unwind(AssertUnwindSafe(|| me.state.set(State::Late)));

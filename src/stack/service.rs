@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,8 +17,9 @@ use super::{
     future::{Dress, Limits},
 };
 use crate::{
+    access::{Facts, Who},
     audit::{Actor, Closer, Refusal, RequestFacts, Trail, TrailBody},
-    codec, entropy,
+    entropy,
     identity::Principal,
     problem::Problem,
     rate_limit::PeerDecision,
@@ -75,7 +77,9 @@ impl Ward {
             return Err(Refused::new(ward.peer_limit.limit().refusal(&decision), "peer_quota"));
         }
         let headers = request.headers();
-        let host = single(headers, &header::HOST).map_err(|()| Refused::new(Problem::misdirected(), "host"))?;
+        let host = single(headers, &header::HOST)
+            .and_then(|host| host.map(str::from_utf8).transpose().map_err(|_| ()))
+            .map_err(|()| Refused::new(Problem::misdirected(), "host"))?;
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         let server_name = request.extensions().get::<ConnInfo>().and_then(ConnInfo::server_name);
         let site = ward
@@ -87,7 +91,7 @@ impl Ward {
             return Ok(Admitted { site, peer: peer.ip(), identified: None });
         };
         let principal =
-            ward.identity.verify(token).map_err(|_| Refused::new(Problem::invalid_token(), "token_refused"))?;
+            ward.identity.verify_bytes(token).map_err(|_| Refused::new(Problem::invalid_token(), "token_refused"))?;
         // Before anything is recorded under the principal's name, so that the ledger is filled no faster than this.
         let key = (principal.tenant().as_str(), principal.user());
         let decision = *limits.principal.insert(ward.principal_limit.decide(&key, limits.now));
@@ -106,19 +110,20 @@ impl Ward {
     }
 
     /// Takes the peer's quota and begins the trail.
-    fn begin<B>(&self, request: &Request<B>, request_id: &HeaderValue) -> (Trail, Closer, Limits) {
+    fn begin<B>(&self, request: &Request<B>, request_id: [u8; 16]) -> (Trail, Closer, Limits) {
         let ward = self.inner();
         let now = ward.clock.monotonic();
         let peer = request
             .extensions()
             .get::<ConnInfo>()
             .map(|conn| ward.peer_limit.decide(conn.peer().ip(), request.headers(), now));
-        let mut facts =
-            RequestFacts::new().with_request_id(request_id.to_str().unwrap_or_default()).with_method(request.method());
+        let mut facts = RequestFacts::new().with_own_request_id(request_id).with_method(request.method());
         if let Some(PeerDecision { peer, .. }) = peer {
             facts = facts.with_peer(peer.ip());
         }
-        let (trail, closer) = ward.ledger.begin(facts);
+        // Monotonic times of two clocks are not to be compared.
+        let (trail, closer) =
+            if ward.one_clock { ward.ledger.begin_at(facts, now) } else { ward.ledger.begin(facts) };
         (trail, closer, Limits { now, peer, principal: None })
     }
 }
@@ -138,13 +143,22 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let request_id = new_request_id();
-        let (trail, closer, mut limits) = self.ward.begin(&request, &request_id);
+        // A request id of our own: a client's is not taken, since nobody vouches for it.
+        let request_id = entropy::array();
+        let (trail, closer, mut limits) = self.ward.begin(&request, request_id);
         let admitted = self.ward.decide(&request, &trail, &mut limits);
         let dress = Dress::new(self.ward.clone(), request_id, limits);
         match admitted {
             Ok(Admitted { site, peer, identified }) => {
-                request.extensions_mut().insert(Visit::new(trail, site, peer, identified));
+                let facts = identified.map(|(principal, tenant)| {
+                    Arc::new(Facts {
+                        trail: trail.clone(),
+                        tenant: tenant.into_id(),
+                        who: Who::Principal(principal),
+                        doors: Arc::clone(self.ward.doors()),
+                    })
+                });
+                request.extensions_mut().insert(Visit::new(trail, site, peer, facts));
                 match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
                     Ok(future) => ResponseFuture::running(future, closer, dress),
                     Err(_) => ResponseFuture::panicked(closer, dress),
@@ -159,28 +173,21 @@ where
     }
 }
 
-/// A request id of our own, 16 random bytes in hex: a client's is not taken, since nobody vouches for it.
-fn new_request_id() -> HeaderValue {
-    HeaderValue::try_from(codec::hex(&entropy::array::<16>())).unwrap_or(HeaderValue::from_static("unknown"))
-}
-
-/// The value of a header that may stand once. More than one, or one that is no text, is malformed.
-fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a str>, ()> {
+/// The value of a header that may stand once. More than one is malformed.
+fn single<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a [u8]>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        // Not `HeaderValue::to_str`, which looks at a long token byte by byte. What this lets through beyond it is text
-        // that no host and no token has.
-        (Some(value), None) => std::str::from_utf8(value.as_bytes()).map(Some).map_err(|_| ()),
-        (Some(_), Some(_)) => Err(()),
+        (first, None) => Ok(first.map(HeaderValue::as_bytes)),
+        (_, Some(_)) => Err(()),
     }
 }
 
 /// The bearer token (RFC 6750 §2.1). Another scheme, or a second header, is malformed rather than ignored: a client that
 /// sends credentials means to be somebody.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ()> {
+fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ()> {
+    const SCHEME: &[u8] = b"bearer ";
     let Some(value) = single(headers, &header::AUTHORIZATION)? else { return Ok(None) };
-    let (scheme, token) = value.split_once(' ').ok_or(())?;
-    // Whether it is one token, without a space in it, is found when it is verified: looking here costs as much again.
-    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() { Ok(Some(token)) } else { Err(()) }
+    let (scheme, token) = value.split_at_checked(SCHEME.len()).ok_or(())?;
+    // Whether it is one token, of nothing but its letters, is found when it is verified: looking here costs as much again.
+    if scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty() { Ok(Some(token)) } else { Err(()) }
 }

@@ -10,7 +10,7 @@ use crate::{
     audit::Trail,
     id::TenantId,
     identity::Principal,
-    tenant::{Site, Tenant},
+    tenant::Site,
 };
 
 /// What the server that accepts connections knows of one. It MUST stand in every request's extensions.
@@ -84,13 +84,13 @@ struct Inner {
     trail: Trail,
     site: Site,
     peer: IpAddr,
-    /// Both or neither: a principal whose clinic is not the host's never gets this far.
-    identified: Option<(Principal, Tenant)>,
+    /// Of an identified request, for the guard. A principal whose clinic is not the host's never gets this far.
+    facts: Option<Arc<Facts>>,
 }
 
 impl Visit {
-    pub(super) fn new(trail: Trail, site: Site, peer: IpAddr, identified: Option<(Principal, Tenant)>) -> Self {
-        Self(Arc::new(Inner { trail, site, peer, identified }))
+    pub(super) fn new(trail: Trail, site: Site, peer: IpAddr, facts: Option<Arc<Facts>>) -> Self {
+        Self(Arc::new(Inner { trail, site, peer, facts }))
     }
 
     /// The trail of this request in the ledger.
@@ -111,7 +111,10 @@ impl Visit {
     /// Who sent the request, if a token said so.
     #[must_use]
     pub fn principal(&self) -> Option<&Principal> {
-        self.0.identified.as_ref().map(|(principal, _)| principal)
+        match &self.0.facts.as_ref()?.who {
+            Who::Principal(principal) => Some(principal),
+            Who::Job { .. } | Who::Application { .. } => None,
+        }
     }
 
     /// The address that the request came from, trusted hops taken off.
@@ -121,13 +124,8 @@ impl Visit {
     }
 
     /// The proofs of an identified request, for the guard.
-    pub(crate) fn facts(&self, ward: &super::Ward) -> Option<Facts> {
-        let (principal, tenant) = self.0.identified.as_ref()?;
-        Some(Facts {
-            trail: self.0.trail.clone(),
-            tenant: tenant.id().clone(),
-            who: Who::Principal(principal.clone()),
-            doors: Arc::clone(ward.doors()),
-        })
+    #[cfg(feature = "axum")]
+    pub(crate) fn facts(&self) -> Option<&Arc<Facts>> {
+        self.0.facts.as_ref()
     }
 }

@@ -59,7 +59,8 @@ pub enum Site {
 pub struct Hosts {
     suffix: Arc<str>,
     platform: Arc<str>,
-    tenants: Arc<RwLock<HashSet<TenantId>>>,
+    // No stranger chooses what is in it, so the hash need not be one that withstands an attacker.
+    tenants: Arc<RwLock<HashSet<TenantId, foldhash::fast::RandomState>>>,
 }
 
 impl Hosts {
@@ -121,6 +122,14 @@ impl Hosts {
     ///
     /// [`HostError`], each of which is a 421.
     pub fn decide(&self, host: Option<&str>, authority: Option<&str>, sni: Option<&str>) -> Result<Site, HostError> {
+        // Most requests name one host in one spelling, and one that is served needs no parsing: it was parsed when it was
+        // registered.
+        if let Some(name) = host.or(authority)
+            && [authority, sni].into_iter().flatten().all(|other| other == name)
+            && let Some(site) = self.site(name)
+        {
+            return Ok(site);
+        }
         let named = match (authority.map(parse_host).transpose()?, host.map(parse_host).transpose()?) {
             (Some(a), Some(b)) if a != b => return Err(HostError::Disagree),
             (Some(name), _) | (None, Some(name)) => name,
@@ -129,14 +138,18 @@ impl Hosts {
         if sni.is_some_and(|sni| sni != named) {
             return Err(HostError::Disagree);
         }
-        if named == &*self.platform {
-            return Ok(Site::Platform);
+        self.site(named).ok_or(HostError::Unknown)
+    }
+
+    /// What is served under this name, to the letter.
+    fn site(&self, name: &str) -> Option<Site> {
+        if name == &*self.platform {
+            return Some(Site::Platform);
         }
-        let label = named.strip_suffix(&*self.suffix).ok_or(HostError::Unknown)?;
-        let tenant = TenantId::new(label).map_err(|_| HostError::Unknown)?;
+        let label = name.strip_suffix(&*self.suffix)?;
         let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
         // The registered value is handed on, so that one tenant's id is one allocation in the whole process.
-        tenants.get(&tenant).cloned().map(Site::Clinic).ok_or(HostError::Unknown)
+        tenants.get(label).cloned().map(Site::Clinic)
     }
 }
 
@@ -145,25 +158,38 @@ impl Hosts {
 /// Upper case is refused rather than folded: browsers and HTTP libraries send lower case, and one host has one spelling.
 #[doc(hidden)]
 pub fn parse_host(text: &str) -> Result<&str, HostError> {
-    let (name, port) = match text.split_once(':') {
-        Some((name, port)) => (name, Some(port)),
-        None => (text, None),
-    };
-    let digits = |p: &str| (1..=5).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit());
-    if port.is_some_and(|p| !digits(p) || p.parse::<u16>().is_err()) {
+    let end = text.bytes().position(|b| b == b':').unwrap_or(text.len());
+    let (name, port) = text.split_at_checked(end).ok_or(HostError::Malformed)?;
+    let good_port = |p: &str| (1..=5).contains(&p.len()) && is_digits(p.as_bytes()) && p.parse::<u16>().is_ok();
+    if !port.is_empty() && !good_port(&port[1..]) {
         return Err(HostError::Malformed);
     }
-    let label = |l: &str| {
-        (1..=63).contains(&l.len())
-            && !l.starts_with('-')
-            && !l.ends_with('-')
-            && l.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-    };
-    let numeric_last = name.rsplit('.').next().is_none_or(|l| l.bytes().all(|b| b.is_ascii_digit()));
-    if name.len() > 253 || numeric_last || !name.split('.').all(label) {
+    if name.len() > 253 {
         return Err(HostError::Malformed);
+    }
+    // One look at each byte: this runs for each request, and a search for the dots costs more than the rest together.
+    let bytes = name.as_bytes();
+    let mut start = 0;
+    for at in 0..=bytes.len() {
+        match bytes.get(at) {
+            Some(b'a'..=b'z' | b'0'..=b'9') => {}
+            Some(b'-') if at > start => {}
+            Some(b'.') | None => {
+                let label = &bytes[start..at];
+                let last = at == bytes.len();
+                if !(1..=63).contains(&label.len()) || label.ends_with(b"-") || (last && is_digits(label)) {
+                    return Err(HostError::Malformed);
+                }
+                start = at + 1;
+            }
+            Some(_) => return Err(HostError::Malformed),
+        }
     }
     Ok(name)
+}
+
+fn is_digits(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -249,6 +275,21 @@ mod tests {
             ("empty", Some(""), None, None, Err(HostError::Malformed)),
         ] {
             assert_eq!(hosts.decide(host, authority, sni).as_ref(), want.as_ref().copied(), "{name}");
+        }
+    }
+
+    /// What is served needs no parsing, so everything that is served has to pass it.
+    #[test]
+    fn each_name_that_is_served_is_one_that_parses() {
+        let hosts = hosts();
+        for label in ["a", "a-1", "z9", &"a".repeat(63)] {
+            hosts.register(TenantId::new(label).unwrap()).unwrap();
+        }
+        let names: Vec<String> = hosts.tenants.read().unwrap().iter().map(|tenant| hosts.host_of(tenant)).collect();
+        for name in names.iter().map(String::as_str).chain(["clinic.example"]) {
+            assert_eq!(parse_host(name), Ok(name));
+            assert!(hosts.site(name).is_some());
+            assert_eq!(hosts.decide(Some(name), None, None), hosts.decide(Some(&format!("{name}:443")), None, None));
         }
     }
 

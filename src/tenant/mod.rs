@@ -80,6 +80,11 @@ impl Tenant {
         }
     }
 
+    #[cfg(feature = "stack")]
+    pub(crate) fn into_id(self) -> TenantId {
+        self.0
+    }
+
     /// The clinic's id.
     #[must_use]
     pub fn id(&self) -> &TenantId {

@@ -178,7 +178,13 @@ impl Ledger {
     /// }
     /// ```
     pub fn begin(&self, facts: RequestFacts) -> (Trail, Closer) {
-        Trail::begin(self.clone(), facts)
+        Trail::begin(self.clone(), facts, self.clock().monotonic())
+    }
+
+    /// The same at a moment that this ledger's clock has told already.
+    #[cfg(feature = "stack")]
+    pub(crate) fn begin_at(&self, facts: RequestFacts, now: std::time::Duration) -> (Trail, Closer) {
+        Trail::begin(self.clone(), facts, now)
     }
 
     /// Whether records can be written. While they cannot, every door is refused.

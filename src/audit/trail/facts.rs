@@ -1,6 +1,9 @@
 //! What is known of a request before anything is decided.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use crate::audit::record::{MAX_NAME, MAX_TEXT, Method};
 
@@ -9,9 +12,27 @@ use crate::audit::record::{MAX_NAME, MAX_TEXT, Method};
 #[must_use]
 pub struct RequestFacts {
     pub(super) peer: Option<IpAddr>,
-    pub(super) request_id: Option<Arc<str>>,
+    pub(super) request_id: Option<RequestId>,
     pub(super) method: Option<Method>,
     pub(super) route: Option<Arc<str>>,
+}
+
+/// A request's id.
+#[derive(Debug, Clone)]
+pub(super) enum RequestId {
+    Given(Arc<str>),
+    /// Most requests open no door, and nobody reads their id's text here.
+    #[cfg_attr(not(feature = "stack"), expect(dead_code, reason = "only the whole path makes ids"))]
+    Own([u8; 16], OnceLock<Arc<str>>),
+}
+
+impl RequestId {
+    pub(super) fn text(&self) -> Arc<str> {
+        Arc::clone(match self {
+            Self::Given(text) => text,
+            Self::Own(bytes, text) => text.get_or_init(|| crate::codec::hex(bytes).into()),
+        })
+    }
 }
 
 impl RequestFacts {
@@ -30,7 +51,14 @@ impl RequestFacts {
     pub fn with_request_id(mut self, id: &str) -> Self {
         let good = (1..=MAX_NAME).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/'));
-        self.request_id = good.then(|| id.into());
+        self.request_id = good.then(|| RequestId::Given(id.into()));
+        self
+    }
+
+    /// A request's id that this crate made: these bytes in hex.
+    #[cfg(feature = "stack")]
+    pub(crate) fn with_own_request_id(mut self, id: [u8; 16]) -> Self {
+        self.request_id = Some(RequestId::Own(id, OnceLock::new()));
         self
     }
 

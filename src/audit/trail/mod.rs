@@ -19,6 +19,7 @@ use std::{
 
 pub(crate) use attempt::Attempt;
 pub use error::TrailError;
+use facts::RequestId;
 pub use facts::RequestFacts;
 
 use super::{
@@ -45,7 +46,7 @@ struct Inner {
     /// On the monotonic clock.
     deadline: Duration,
     peer: Option<IpAddr>,
-    request_id: Option<Arc<str>>,
+    request_id: Option<RequestId>,
     method: Option<Method>,
     closed: AtomicBool,
     /// The ticket of the last door.
@@ -54,7 +55,7 @@ struct Inner {
 }
 
 struct State {
-    actor: Option<Arc<Actor>>,
+    actor: Option<Actor>,
     /// Of the actor.
     stream: Stream,
     route: Option<Arc<str>>,
@@ -70,11 +71,12 @@ impl fmt::Debug for Trail {
 }
 
 impl Trail {
-    pub(crate) fn begin(ledger: Ledger, facts: RequestFacts) -> (Self, Closer) {
+    /// `now` is of the ledger's monotonic clock.
+    pub(crate) fn begin(ledger: Ledger, facts: RequestFacts, now: Duration) -> (Self, Closer) {
         let clock = ledger.clock();
         let trail = Self(Arc::new(Inner {
             id: TrailId::generate(&**clock),
-            deadline: clock.monotonic().saturating_add(ledger.options().trail_deadline),
+            deadline: now.saturating_add(ledger.options().trail_deadline),
             peer: facts.peer,
             request_id: facts.request_id,
             method: facts.method,
@@ -202,11 +204,11 @@ impl Trail {
     /// without an actor.
     pub(crate) fn set_actor(&self, actor: Actor) -> bool {
         let mut state = lock(&self.0.state);
-        match state.actor.as_deref().filter(|before| before.is_somebody()) {
+        match state.actor.as_ref().filter(|before| before.is_somebody()) {
             Some(before) => before.is(&actor),
             None => {
                 state.stream = actor.tenant.clone().into();
-                state.actor = Some(Arc::new(actor));
+                state.actor = Some(actor);
                 true
             }
         }
@@ -360,7 +362,7 @@ impl Trail {
             record.session = actor.session;
         }
         record.peer = self.0.peer;
-        record.request = self.0.request_id.clone();
+        record.request = self.0.request_id.as_ref().map(RequestId::text);
         record.method = self.0.method;
         record.route = state.route.clone();
         record
