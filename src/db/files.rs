@@ -23,6 +23,14 @@ use crate::{
 };
 
 /// The most clinics' files that one process holds open.
+///
+/// ```
+/// use tower_ward::db::{DbError, MAX_OPEN_FILES};
+///
+/// // The refusal says it too, and what to do.
+/// let full = DbError::TooMany.to_string();
+/// assert!(full.starts_with(&MAX_OPEN_FILES.to_string()) && full.contains("run another process"), "{full}");
+/// ```
 pub const MAX_OPEN_FILES: usize = 4096;
 
 /// The clinics' files could not be opened or brought up to date. Names the clinic, table or column at fault.

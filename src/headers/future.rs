@@ -11,6 +11,32 @@ use super::HeadersLayer;
 
 pin_project! {
     /// The response, once it is there, dressed.
+    ///
+    /// ```
+    /// use std::task::{Context, Poll};
+    /// use http::{Request, Response};
+    /// use tower::Service;
+    /// use tower_ward::headers::{Headers, ResponseFuture};
+    ///
+    /// /// A service of one's own around a dressed one names its future, and needs no box.
+    /// struct Counted<S> { inner: Headers<S>, asked: u64 }
+    ///
+    /// impl<S, A, B> Service<Request<A>> for Counted<S>
+    /// where
+    ///     S: Service<Request<A>, Response = Response<B>>,
+    /// {
+    ///     type Response = Response<B>;
+    ///     type Error = S::Error;
+    ///     type Future = ResponseFuture<S::Future>;
+    ///
+    ///     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> { self.inner.poll_ready(cx) }
+    ///
+    ///     fn call(&mut self, request: Request<A>) -> Self::Future {
+    ///         self.asked += 1;
+    ///         self.inner.call(request)
+    ///     }
+    /// }
+    /// ```
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         #[pin]

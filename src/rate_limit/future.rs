@@ -13,6 +13,22 @@ use crate::{problem::Problem, quota::Decision};
 
 pin_project! {
     /// The inner response, with what is left of the limit; or the refusal.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use tower::Service;
+    /// use tower_ward::rate_limit::{PeerLimit, ResponseFuture};
+    ///
+    /// /// What a limited service answers with, without a box around it.
+    /// fn ask<S, B>(limited: &mut PeerLimit<S>, request: Request<()>) -> ResponseFuture<S::Future, B>
+    /// where
+    ///     S: Service<Request<()>, Response = Response<B>>,
+    ///     B: From<Bytes>,
+    /// {
+    ///     limited.call(request)
+    /// }
+    /// ```
     #[derive(Debug)]
     pub struct ResponseFuture<F, B> {
         #[pin]

@@ -62,6 +62,23 @@ impl Dress {
 
 pin_project! {
     /// The response of a [`WardService`](super::WardService).
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::Full;
+    /// use tower::Service;
+    /// use tower_ward::stack::{ResponseFuture, WardService};
+    ///
+    /// /// What the whole path answers with, without a box around it.
+    /// fn ask<S>(path: &mut WardService<S>, request: Request<()>) -> ResponseFuture<S::Future, Full<Bytes>>
+    /// where
+    ///     S: Service<Request<()>, Response = Response<Full<Bytes>>, Error = Infallible>,
+    /// {
+    ///     path.call(request)
+    /// }
+    /// ```
     pub struct ResponseFuture<F: Future, RB: Body> {
         #[pin]
         state: State<F, RB>,

@@ -8,6 +8,17 @@ use std::{
 use crate::id::TenantId;
 
 /// The most tenants that one process registers.
+///
+/// ```
+/// use tower_ward::{id::TenantId, tenant::{Hosts, HostsError, MAX_TENANTS}};
+///
+/// let hosts = Hosts::new("{tenant}.clinic.example", "clinic.example")?;
+/// for n in 0..MAX_TENANTS {
+///     hosts.register(TenantId::new(&format!("c{n}"))?)?;
+/// }
+/// assert_eq!(hosts.register(TenantId::new("one-more")?), Err(HostsError::Full));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub const MAX_TENANTS: usize = 100_000;
 
 /// The settings of [`Hosts`] are wrong.

@@ -27,7 +27,16 @@ pub const MAX_RECORD: usize = 48 * 1024;
 pub const MAX_SUBJECTS: usize = 1_000;
 /// The longest name: a role, a permission, an entity, a purpose, a request id.
 pub const MAX_NAME: usize = 64;
-/// The longest `why`.
+/// The longest `why`: what opened a door, as the relations that held.
+///
+/// ```
+/// use tower_ward::{access::Relations, audit::MAX_WHY};
+///
+/// // All relations that there are have room.
+/// let all = ["own", "assigned", "circle", "clinic"].into_iter().filter_map(Relations::named);
+/// let every: Vec<_> = all.fold(Relations::NONE, Relations::union).names().collect();
+/// assert!(every.len() == 4 && every.join(" ").len() <= MAX_WHY);
+/// ```
 pub const MAX_WHY: usize = 128;
 /// The longest reason or route template.
 pub const MAX_TEXT: usize = 256;
