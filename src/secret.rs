@@ -35,23 +35,31 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
 /// barrier, which `zeroize` has for this use, keeps the compiler from leaving the writes out.
 #[cfg(feature = "access")]
 pub(crate) fn wipe(buffer: &mut Vec<u8>) {
+    blank(buffer);
+    buffer.clear();
+}
+
+/// Zeros in all of a buffer's room.
+#[cfg(feature = "access")]
+fn blank(buffer: &mut Vec<u8>) {
     let capacity = buffer.capacity();
     buffer.clear();
     buffer.resize(capacity, 0);
     zeroize::optimization_barrier(buffer.as_slice());
-    buffer.clear();
 }
 
 #[cfg(all(test, feature = "access"))]
 mod tests {
     #[test]
-    fn a_wiped_buffer_is_overwritten_where_it_stands() {
+    fn a_wiped_buffer_is_overwritten_where_it_stands_and_in_all_its_room() {
         let mut buffer = Vec::with_capacity(100);
         buffer.extend_from_slice(b"secret");
         let (place, capacity) = (buffer.as_ptr(), buffer.capacity());
+        super::blank(&mut buffer);
+        assert_eq!(buffer, vec![0; capacity]);
+        assert_eq!((buffer.as_ptr(), buffer.capacity()), (place, capacity), "it was moved, and left a copy behind");
         super::wipe(&mut buffer);
         assert!(buffer.is_empty());
-        assert_eq!((buffer.as_ptr(), buffer.capacity()), (place, capacity), "it was not moved, leaving a copy behind");
         super::wipe(&mut Vec::new());
     }
 }

@@ -287,11 +287,7 @@ impl Guard {
 }
 
 /// Marks a public route's response with the trail of its request.
-async fn around_public(
-    State(public): State<Public>,
-    mut request: Request,
-    next: axum::middleware::Next,
-) -> Response {
+async fn around_public(State(public): State<Public>, mut request: Request, next: axum::middleware::Next) -> Response {
     limit(&public.body_limit, &mut request);
     let used = request.extensions().get::<Visit>().map(|visit| {
         visit.trail().set_route(&public.route);

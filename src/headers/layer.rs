@@ -67,14 +67,6 @@ impl HeadersLayer {
         Self { set: Arc::new(set), secure }
     }
 
-    /// The same set with one more header.
-    #[cfg(feature = "stack")]
-    pub(crate) fn with_fixed(self, name: HeaderName, value: HeaderValue) -> Self {
-        let mut set = Arc::unwrap_or_clone(self.set);
-        set.insert(name, value);
-        Self { set: Arc::new(set), ..self }
-    }
-
     /// Rules 1, 3 and 4 of the module, in one pass.
     pub fn dress(&self, headers: &mut HeaderMap) {
         let worn = mem::replace(headers, HeaderMap::clone(&self.set));

@@ -6,8 +6,8 @@ use crate::{
     quota::{Decision, Quota},
 };
 
-pub(crate) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-pub(crate) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// `RateLimit-Policy` of several limits, as one list.
 pub(crate) fn policies<'a>(limits: impl IntoIterator<Item = &'a KeyedLimit>) -> Result<HeaderValue, LimitError> {
@@ -86,7 +86,7 @@ impl Text {
 }
 
 /// Both fields are lists: another limit's item goes into a line of its own (RFC 9651 §4.2).
-pub(super) fn append(headers: &mut HeaderMap, policy: &HeaderValue, limit: Option<HeaderValue>) {
+pub(crate) fn append(headers: &mut HeaderMap, policy: &HeaderValue, limit: Option<HeaderValue>) {
     headers.append(POLICY, policy.clone());
     if let Some(limit) = limit {
         headers.append(LIMIT, limit);

@@ -79,7 +79,7 @@ impl KeyedLimit {
     }
 
     #[cfg(feature = "stack")]
-    pub(super) fn policy(&self) -> &HeaderValue {
+    pub(crate) fn policy(&self) -> &HeaderValue {
         &self.policy
     }
 

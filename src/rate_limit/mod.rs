@@ -84,7 +84,7 @@ pub use self::{
 };
 
 #[cfg(feature = "stack")]
-pub(crate) use self::fields::{LIMIT, POLICY, policies, state};
+pub(crate) use self::fields::{append, policies, state};
 
 #[doc(hidden)]
 pub use self::forwarded::fuzz_forwarded;

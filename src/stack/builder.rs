@@ -2,6 +2,8 @@
 
 use std::{marker::PhantomData, num::NonZeroU32, sync::Arc, time::Duration};
 
+use http::HeaderValue;
+
 use crate::{
     access::{Doors, Issuers, Jobs, PermissionInfo, Policy, RelationSource, Task},
     audit::Ledger,
@@ -86,6 +88,8 @@ pub(super) struct Inner {
     pub(super) headers: HeadersLayer,
     pub(super) peer_limit: PeerLimitLayer,
     pub(super) principal_limit: KeyedLimit,
+    /// Of both limits.
+    pub(super) policies: HeaderValue,
     pub(super) ledger: Ledger,
     pub(super) identity: Identity,
     pub(super) hosts: Hosts,
@@ -302,12 +306,12 @@ impl Builder<Ready> {
         });
         let peer_limit = PeerLimitLayer::new(parts.peer_quota, Arc::clone(&parts.clock))?.with_proxies(parts.proxies);
         let principal_limit = KeyedLimit::new("principal", parts.principal_quota, PRINCIPALS)?;
-        // What never changes stands in the set that each response gets a copy of.
         let policies = rate_limit::policies([peer_limit.limit(), &principal_limit])?;
         Ok(Ward(Arc::new(Inner {
             one_clock: Arc::ptr_eq(&parts.clock, ledger.clock()),
             clock: parts.clock,
-            headers: parts.headers.with_fixed(rate_limit::POLICY, policies),
+            headers: parts.headers,
+            policies,
             peer_limit,
             principal_limit,
             ledger,

@@ -50,10 +50,16 @@ impl Dress {
         let ward = self.ward.inner();
         ward.headers.dress_response(response);
         let headers = response.headers_mut();
-        let peer = self.limits.peer.as_ref().map(|peer| (ward.peer_limit.limit(), &peer.decision));
-        let principal = self.limits.principal.as_ref().map(|decision| (&ward.principal_limit, decision));
-        if let Some(limits) = rate_limit::state([peer, principal].into_iter().flatten()) {
-            headers.append(rate_limit::LIMIT, limits);
+        if let Some(PeerDecision { decision: peer, .. }) = &self.limits.peer {
+            let limit = ward.peer_limit.limit();
+            // One line of each, with an item for each limit that was asked.
+            let (policy, state) = match &self.limits.principal {
+                Some(principal) => {
+                    (&ward.policies, rate_limit::state([(limit, peer), (&ward.principal_limit, principal)]))
+                }
+                None => (limit.policy(), rate_limit::state([(limit, peer)])),
+            };
+            rate_limit::append(headers, policy, state);
         }
         let id = HeaderValue::try_from(codec::hex(&self.request_id));
         headers.insert(REQUEST_ID.clone(), id.unwrap_or(HeaderValue::from_static("unknown")));
@@ -142,7 +148,9 @@ where
                 Poll::Ready(answer) => answer?,
                 Poll::Pending => {
                     if deadline.is_none() {
-                        deadline.set(Some(tokio::time::sleep(me.dress.ward.inner().deadline)));
+                        let (ward, began) = (me.dress.ward.inner(), me.dress.limits.now);
+                        let spent = ward.clock.monotonic().saturating_sub(began);
+                        deadline.set(Some(tokio::time::sleep(ward.deadline.saturating_sub(spent))));
                     }
                     ready!(deadline.as_pin_mut().expect("it was set above").poll(cx));
                     // Drops the handler: its trail ends as cancelled, and its transactions roll back. It may panic while it is

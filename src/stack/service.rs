@@ -122,8 +122,7 @@ impl Ward {
             facts = facts.with_peer(peer.ip());
         }
         // Monotonic times of two clocks are not to be compared.
-        let (trail, closer) =
-            if ward.one_clock { ward.ledger.begin_at(facts, now) } else { ward.ledger.begin(facts) };
+        let (trail, closer) = if ward.one_clock { ward.ledger.begin_at(facts, now) } else { ward.ledger.begin(facts) };
         (trail, closer, Limits { now, peer, principal: None })
     }
 }

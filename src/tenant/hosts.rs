@@ -33,6 +33,11 @@ pub enum HostsError {
         "the platform host must be a domain in lower case whose first label no tenant can have, or outside the pattern's domain"
     )]
     Platform,
+    /// The clinic's host would be longer than a host name can be.
+    #[error(
+        "the clinic's host would be longer than 253 bytes: choose a shorter id, or a pattern with a shorter domain"
+    )]
+    TooLong,
     /// [`MAX_TENANTS`] are registered.
     #[error("{MAX_TENANTS} tenants are registered: run another process for more")]
     Full,
@@ -100,8 +105,11 @@ impl Hosts {
     ///
     /// # Errors
     ///
-    /// [`HostsError::Full`] beyond [`MAX_TENANTS`].
+    /// [`HostsError::Full`] beyond [`MAX_TENANTS`]; [`HostsError::TooLong`] if there can be no such host.
     pub fn register(&self, tenant: TenantId) -> Result<(), HostsError> {
+        if parse_host(&self.host_of(&tenant)).is_err() {
+            return Err(HostsError::TooLong);
+        }
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
         if tenants.len() >= MAX_TENANTS && !tenants.contains(&tenant) {
             return Err(HostsError::Full);
@@ -302,6 +310,15 @@ mod tests {
             assert!(hosts.site(name).is_some());
             assert_eq!(hosts.decide(Some(name), None, None), hosts.decide(Some(&format!("{name}:443")), None, None));
         }
+    }
+
+    #[test]
+    fn a_clinic_whose_host_would_be_too_long_is_not_registered() {
+        let domain = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(50)].join(".");
+        let hosts = Hosts::new(&format!("{{tenant}}.{domain}"), "clinic.example").unwrap();
+        assert_eq!(domain.len(), 242);
+        assert_eq!(hosts.register(TenantId::new(&"x".repeat(10)).unwrap()), Ok(()));
+        assert_eq!(hosts.register(TenantId::new(&"x".repeat(11)).unwrap()), Err(HostsError::TooLong));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 
 const SECURITY: &str = include_str!("../../SECURITY.md");
 const ATTACKERS: &str = include_str!("../../docs/threats.md");
+const FAULTS: &str = include_str!("../../docs/faults.md");
 const STEPS: &str = include_str!("../../scripts/test");
 const ARGS: &str = include_str!("../../examples/clinic/src/args.rs");
 
@@ -18,6 +19,22 @@ fn every_test_that_the_threat_model_names_exists() {
     assert!(rows.len() > 40, "the tables of SECURITY.md were not found: {} rows", rows.len());
     let wrong: Vec<_> = rows.iter().filter_map(|row| fault(row, &tests)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_test_that_the_table_of_faults_names_exists() {
+    let tests = tests();
+    let rows = rows(FAULTS);
+    assert!(rows.len() > 12, "the tables of docs/faults.md were not found: {} rows", rows.len());
+    // Its proof in the place where a threat has it.
+    let wrong = rows.iter().filter_map(|row| match row[..] {
+        [id, fault_, client, ledger, _, proof] => {
+            assert!(!client.is_empty() && !ledger.is_empty(), "{id} says what the client gets and the ledger holds");
+            fault(&[id, fault_, client, proof], &tests)
+        }
+        _ => Some(format!("a row of {} cells: {row:?}", row.len())),
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //!
 //! What happens to a connection:
 //!
-//! 1. While [`Limits::connections`] are open, a further one takes the place of one that waits for its client: of the one
-//!    whose first request, or the rest of one, has been awaited for longest, or else of the longest idle. Each keeps its
-//!    place for a quarter of a second. While the server works for all of them, the next waits.
+//! 1. While [`Limits::connections`] are open, a further one takes the place of one that waits for its client, and has
+//!    waited for a quarter of a second: of the one whose first request, or the rest of one, has been awaited for longest,
+//!    or else of the longest idle, which sends the rest of its answer first, for two seconds at most. While there is none,
+//!    the next waits.
 //! 2. The TLS handshake has [`Limits::handshake`] to finish. A client that does not speak TLS 1.3 is refused.
 //! 3. HTTP/2 or HTTP/1.1 is spoken as agreed by ALPN; without ALPN, and without TLS, it is HTTP/1.1.
 //! 4. The head of an HTTP/1.1 request has [`Limits::head`] to arrive, counted from the end of the answer before it; and so
@@ -64,7 +65,6 @@ use std::{
 
 use http::{Request, Response};
 use hyper::body::Body;
-use hyper_util::server::graceful::GracefulShutdown;
 use rustls::{ServerConfig, crypto::aws_lc_rs, version::TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::{
@@ -240,7 +240,6 @@ where
     let Listener { socket, tls } = listener;
     let places = Places::new(limits.connections);
     let peers = Peers::new(limits.per_peer);
-    let graceful = GracefulShutdown::new();
     let (stop, stopping) = watch::channel(());
     let mut tasks = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -254,7 +253,7 @@ where
             accepted = accept(&socket, &places, &peers) => accepted,
         };
         let (tls, service, extension, limits) = (tls.clone(), service.clone(), extension.clone(), limits.clone());
-        let (watcher, mut stopping) = (graceful.watcher(), stopping.clone());
+        let mut stopping = stopping.clone();
         tasks.spawn(async move {
             let opened = tokio::select! {
                 // A handshake has promised nothing yet.
@@ -264,7 +263,7 @@ where
             };
             match opened {
                 Ok((io, protocol, facts)) => {
-                    conn::run(io, protocol, service, extension(facts), &limits, watcher, place).await;
+                    conn::run(io, protocol, service, extension(facts), &limits, stopping, place).await;
                 }
                 Err(refused) => tracing::debug!(%peer, %refused, "connection refused"),
             }
@@ -273,9 +272,9 @@ where
     }
     // No backlog of strangers while the last answers are written.
     drop(socket);
+    // To nobody, if there is no connection.
     let _ = stop.send(());
     let drained = tokio::time::timeout(limits.drain, async {
-        graceful.shutdown().await;
         while let Some(ended) = tasks.join_next().await {
             report(ended);
         }

@@ -1,6 +1,6 @@
 //! Canonical bytes as a record. What does not come out of `encode` is refused.
 
-use std::{borrow::Cow, net::IpAddr, str::FromStr};
+use std::{borrow::Cow, fmt::Write as _, net::IpAddr, str::FromStr};
 
 use super::{
     MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Purpose, Record, Stream, encode,
@@ -25,6 +25,31 @@ impl RecordError {
 
 /// The longest identifier, time or address.
 const MAX_WORD: usize = 64;
+
+/// A word as it is printed, on the stack: each record of a ledger that is verified has two.
+struct Printed {
+    bytes: [u8; MAX_WORD],
+    len: usize,
+}
+
+impl Printed {
+    fn new() -> Self {
+        Self { bytes: [0; MAX_WORD], len: 0 }
+    }
+
+    fn is(&self, text: &str) -> bool {
+        self.bytes[..self.len] == *text.as_bytes()
+    }
+}
+
+impl std::fmt::Write for Printed {
+    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+        let place = self.bytes[self.len..].get_mut(..part.len()).ok_or(std::fmt::Error)?;
+        place.copy_from_slice(part.as_bytes());
+        self.len += part.len();
+        Ok(())
+    }
+}
 
 struct Cursor<'a> {
     rest: &'a str,
@@ -175,15 +200,17 @@ impl<'a> Cursor<'a> {
     fn time(&mut self, field: &'static str) -> Result<Timestamp, RecordError> {
         let text = self.word(field)?;
         let time: Timestamp = text.parse().map_err(|_| RecordError { field })?;
-        let mut canonical = String::with_capacity(MAX_WORD);
-        let _ = encode::TIME.print_timestamp(&time, &mut canonical);
-        if canonical == text { Ok(time) } else { Err(RecordError { field }) }
+        let mut canonical = Printed::new();
+        let printed = encode::TIME.print_timestamp(&time, jiff::fmt::StdFmtWrite(&mut canonical));
+        if printed.is_ok() && canonical.is(text) { Ok(time) } else { Err(RecordError { field }) }
     }
 
     fn address(&mut self, field: &'static str) -> Result<IpAddr, RecordError> {
         let text = self.word(field)?;
         let address: IpAddr = text.parse().map_err(|_| RecordError { field })?;
-        if address.to_string() == text { Ok(address) } else { Err(RecordError { field }) }
+        let mut canonical = Printed::new();
+        let printed = write!(canonical, "{address}");
+        if printed.is_ok() && canonical.is(text) { Ok(address) } else { Err(RecordError { field }) }
     }
 
     fn subjects<T: FromStr>(&mut self, field: &'static str) -> Result<Vec<T>, RecordError> {

@@ -19,8 +19,8 @@ use std::{
 
 pub(crate) use attempt::Attempt;
 pub use error::TrailError;
-use facts::RequestId;
 pub use facts::RequestFacts;
+use facts::RequestId;
 
 use super::{
     ledger::{Ledger, Seat, Slot, Wait, lock},

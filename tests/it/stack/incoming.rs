@@ -230,7 +230,7 @@ async fn a_principal_beyond_its_quota_is_429_from_every_address_and_nobody_else_
         let reply = send(&service, from(n)).await;
         assert_eq!(reply.status, 200);
         let policies: Vec<_> = reply.headers.get_all("ratelimit-policy").iter().map(|v| v.to_str().unwrap()).collect();
-        assert_eq!(policies, ["\"peer\";q=100000;w=60", "\"principal\";q=2;w=60"]);
+        assert_eq!(policies, ["\"peer\";q=100000;w=60, \"principal\";q=2;w=60"]);
     }
     let (reply, records) = bench.records_of(send(&service, from(3))).await;
     reply.is_problem(429);

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::Watcher},
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -29,7 +29,11 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::{Service, ServiceExt};
 
-use super::{ConnFacts, Limits, body::RequestBody, places};
+use super::{
+    ConnFacts, Limits,
+    body::RequestBody,
+    places::{self, Manner},
+};
 
 pub(super) const H2: &[u8] = b"h2";
 pub(super) const H1: &[u8] = b"http/1.1";
@@ -37,6 +41,8 @@ pub(super) const H1: &[u8] = b"http/1.1";
 /// Larger heads have no use here: tokens and cookies of ours stay far below.
 const MAX_HEAD: u32 = 32 << 10;
 const MAX_STREAMS: u32 = 100;
+/// What is left of an answer has so long to be sent, where somebody else needs the connection's place.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why a connection came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +92,7 @@ pub(super) async fn run<S, B, X>(
     service: S,
     extension: X,
     limits: &Limits,
-    watcher: Watcher,
+    mut stopping: watch::Receiver<()>,
     place: places::Place,
 ) where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -133,14 +139,35 @@ pub(super) async fn run<S, B, X>(
             }))
         }
     });
-    let conn = watcher.watch(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
-    tokio::select! {
-        ended = pin!(conn) => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "connection ended early");
+    let mut conn = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
+    let mut overstayed = pin!(overstayed(in_flight, limits));
+    let (mut told, mut leaves) = (false, None);
+    loop {
+        tokio::select! {
+            ended = conn.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended early");
+                }
+                return;
+            }
+            why = overstayed.as_mut() => return tracing::debug!(why, "connection closed"),
+            _ = stopping.changed(), if !told => {
+                told = true;
+                conn.as_mut().graceful_shutdown();
+            }
+            () = leaving.asked_to_leave() => match leaving.manner() {
+                // A request that arrived meanwhile is not cut off.
+                Manner::Stay => {}
+                Manner::AtOnce => return tracing::debug!("connection closed: somebody else needs its place"),
+                Manner::Finish => {
+                    leaves.get_or_insert(Instant::now() + FAREWELL);
+                    conn.as_mut().graceful_shutdown();
+                }
+            },
+            () = tokio::time::sleep_until(leaves.unwrap_or_else(Instant::now)), if leaves.is_some() => {
+                return tracing::debug!("connection closed: somebody else needs its place");
             }
         }
-        why = overstayed(in_flight, limits, &leaving) => tracing::debug!(why, "connection closed"),
     }
 }
 
@@ -156,9 +183,8 @@ fn is_doubtful(headers: &HeaderMap) -> bool {
 /// When each request in flight began, by its number.
 type InFlight = BTreeMap<u64, Instant>;
 
-/// Completes when there was no request for too long, or one for too long, or when somebody else needs the place of a
-/// connection that waits for its client.
-async fn overstayed(mut in_flight: watch::Receiver<InFlight>, limits: &Limits, place: &places::Place) -> &'static str {
+/// Completes when there was no request for too long, or one for too long.
+async fn overstayed(mut in_flight: watch::Receiver<InFlight>, limits: &Limits) -> &'static str {
     let mut patience = limits.head;
     loop {
         let oldest = in_flight.borrow_and_update().first_key_value().map(|(_, begun)| *begun);
@@ -166,14 +192,10 @@ async fn overstayed(mut in_flight: watch::Receiver<InFlight>, limits: &Limits, p
             Some(begun) => (begun + limits.answer, "an answer was not read in time"),
             None => (Instant::now() + patience, "idle"),
         };
-        tokio::select! {
-            // A request that arrived meanwhile is not cut off.
-            () = place.asked_to_leave() => if place.may_leave() { return "somebody else needs the place" },
-            changed = tokio::time::timeout_at(until, in_flight.changed()) => match changed {
-                Err(_) => return why,
-                Ok(Ok(())) => patience = limits.idle,
-                Ok(Err(_)) => return std::future::pending().await,
-            },
+        match tokio::time::timeout_at(until, in_flight.changed()).await {
+            Err(_) => return why,
+            Ok(Ok(())) => patience = limits.idle,
+            Ok(Err(_)) => return std::future::pending().await,
         }
     }
 }

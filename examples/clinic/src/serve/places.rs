@@ -65,6 +65,17 @@ struct State {
     rank: Option<Rank>,
 }
 
+/// How a connection that was asked to leave does so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Not at all: the server works for it.
+    Stay,
+    /// Nothing is lost but what the client has still to send.
+    AtOnce,
+    /// The last of an answer may be on its way still: it goes first.
+    Finish,
+}
+
 /// One request in flight: first its body arrives, then the server works at it.
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -104,15 +115,23 @@ impl Idle {
         rank
     }
 
-    /// Asks the first to leave, if that one has waited long enough; if not, returns when it will have.
+    /// Asks the first of those to leave who have waited long enough; if nobody has, returns when somebody will have.
     fn ask(&mut self) -> Option<Instant> {
-        let first = self.waiting.first_entry()?;
-        let ripe = first.get().0 + GRACE;
-        if Instant::now() < ripe {
-            return Some(ripe);
+        let now = Instant::now();
+        let mut soonest: Option<Instant> = None;
+        for kind in [Kind::Request, Kind::Next] {
+            let Some((&rank, (since, leave))) = self.waiting.range((kind, 0)..=(kind, u64::MAX)).next() else {
+                continue;
+            };
+            let ripe = *since + GRACE;
+            if ripe <= now {
+                leave.notify_one();
+                self.waiting.remove(&rank);
+                return None;
+            }
+            soonest = Some(soonest.map_or(ripe, |soonest| soonest.min(ripe)));
         }
-        first.remove().1.notify_one();
-        None
+        soonest
     }
 }
 
@@ -122,9 +141,13 @@ impl Place {
         self.leave.notified().await;
     }
 
-    /// Whether nothing is lost but what the client has still to send.
-    pub(super) fn may_leave(&self) -> bool {
-        lock(&self.state).working == 0
+    /// How it may leave.
+    pub(super) fn manner(&self) -> Manner {
+        match *lock(&self.state) {
+            State { working: 1.., .. } => Manner::Stay,
+            State { sending: 0, answered: true, .. } => Manner::Finish,
+            _ => Manner::AtOnce,
+        }
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
@@ -162,15 +185,18 @@ impl InFlight {
 
     /// Nothing more of it is waited for.
     pub(super) fn arrived(&self) {
-        if !self.arrived.swap(true, Ordering::AcqRel) {
-            self.place.update(|state| (state.sending, state.working) = (state.sending - 1, state.working + 1));
-        }
+        self.place.update(|state| {
+            // Under the lock, so that flag and counts are one.
+            if !self.arrived.swap(true, Ordering::Relaxed) {
+                (state.sending, state.working) = (state.sending - 1, state.working + 1);
+            }
+        });
     }
 
-    /// Its answer has been sent, or given up.
+    /// Its answer has been handed to the connection, or given up.
     pub(super) fn ended(&self) {
-        let arrived = self.arrived.swap(true, Ordering::AcqRel);
         self.place.update(|state| {
+            let arrived = self.arrived.swap(true, Ordering::Relaxed);
             *(if arrived { &mut state.working } else { &mut state.sending }) -= 1;
             state.answered = true;
         });
@@ -193,7 +219,7 @@ mod tests {
         let mut asked = Vec::new();
         for (n, place) in open.iter().enumerate() {
             if tokio::time::timeout(Duration::ZERO, place.asked_to_leave()).await.is_ok() {
-                assert!(place.may_leave());
+                assert_ne!(place.manner(), Manner::Stay);
                 asked.push(n);
             }
         }
@@ -223,15 +249,46 @@ mod tests {
         assert_eq!(asked_by_one_more(&places, &open).await, [1], "and then who would ask again");
         assert_eq!(asked_by_one_more(&places, &open).await, [0; 0]);
         // Whoever was asked and is worked for by then stays, and takes its turn again afterwards.
+        assert_eq!(
+            [&open[1], &open[2], &open[3]].map(|place| place.manner()),
+            [Manner::Finish, Manner::AtOnce, Manner::AtOnce]
+        );
         sending.arrived();
-        assert!(!open[2].may_leave());
+        assert_eq!(open[2].manner(), Manner::Stay);
         sending.ended();
         assert_eq!(asked_by_one_more(&places, &open).await, [2]);
         worked_for.ended();
         drop((worked_for, sending, open.split_off(1)));
-        assert!(places.take().await.may_leave(), "three places are free");
+        assert_eq!(places.take().await.manner(), Manner::AtOnce, "three places are free");
         drop(open);
         assert!(lock(&places.idle).waiting.is_empty(), "who is gone takes no memory");
+    }
+
+    /// Newcomers without a request kept everybody else out for the time that each of them has.
+    #[tokio::test(start_paused = true)]
+    async fn one_who_has_only_come_does_not_protect_those_who_are_idle() {
+        let (places, open) = four().await;
+        for place in &open[..3] {
+            let request = InFlight::new(place);
+            request.arrived();
+            request.ended();
+        }
+        tokio::time::advance(GRACE).await;
+        let (mut open, newcomer) = (open, places.take());
+        // The last owes a request; it leaves, and the newcomer owes one in its stead.
+        let newcomer = async {
+            let mut newcomer = std::pin::pin!(newcomer);
+            let soon = tokio::time::timeout(ASK_AGAIN / 2, &mut newcomer);
+            assert!(soon.await.is_err());
+            drop(open.pop());
+            newcomer.await
+        };
+        let newcomer = newcomer.await;
+        // Right away, the longest idle is asked for the next, not waited for until the newcomer has had its time.
+        let next = tokio::time::timeout(Duration::from_millis(1), places.take());
+        assert!(next.await.is_err());
+        assert!(tokio::time::timeout(Duration::ZERO, open[0].asked_to_leave()).await.is_ok());
+        assert!(tokio::time::timeout(Duration::ZERO, newcomer.asked_to_leave()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

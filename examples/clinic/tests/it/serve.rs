@@ -415,9 +415,13 @@ async fn beyond_the_limit_whoever_has_sent_nothing_makes_room() {
             io
         };
         let half = within(half).await;
+        // They have had their time, and the one that asked keeps its place.
+        tokio::time::sleep(SHORT).await;
         let mut newcomer = within(server.h1()).await;
         text(within(newcomer.send_request(get("/"))).await.unwrap()).await;
-        drop((mute, half));
+        drop((mute, half, newcomer));
+        // Until the server has seen that they are gone.
+        tokio::time::sleep(SHORT).await;
     }
     within(asked.ready()).await.unwrap();
     text(within(asked.send_request(get("/"))).await.unwrap()).await;

@@ -96,7 +96,9 @@ async fn a_client_may_hang_up_at_any_stage() {
         if ends.is_empty() {
             assert!(of_theirs.is_empty(), "{name}: {of_theirs:?}");
         } else {
-            assert_eq!((requests.len(), closed.len()), (ROUNDS, ROUNDS), "{name}: a request without its end");
+            assert_eq!(requests.len(), closed.len(), "{name}: a request without its end");
+            // Who read some of an answer had a door opened; who only asked may have been gone before.
+            assert!(requests.len() == ROUNDS || matches!(stage, Stage::Sent { .. }), "{name}: a door without a record");
             assert!(closed.iter().all(|record| ends.contains(&record.end().unwrap())), "{name}");
         }
     }

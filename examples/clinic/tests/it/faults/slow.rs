@@ -97,6 +97,8 @@ async fn ten_thousand_slow_connections_keep_nobody_waiting() {
             Err(_) => refused += 1,
         }
     }
+    assert!(refused < connections / 10, "{refused} of {connections} did not get as far as a connection");
+    assert!(ended > 1_000, "{ended} were cut off, so nobody's place was needed");
     println!(
         "{connections} slow connections: {ended} cut off, {refused} not accepted; {served} requests, the longest {longest:?}; \
          {before} MiB became {most}"
