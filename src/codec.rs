@@ -7,6 +7,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(bytes)
 }
 
+/// The same of sixteen bytes, on the stack.
+#[cfg(feature = "stack")]
+pub(crate) fn hex16(bytes: &[u8; 16]) -> [u8; 32] {
+    let mut text = [0; 32];
+    HEXLOWER.encode_mut(bytes, &mut text);
+    text
+}
+
 /// Decodes lower-case hex of exactly `N` bytes.
 pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != N * 2 {

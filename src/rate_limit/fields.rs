@@ -15,8 +15,9 @@ pub(crate) fn policies<'a>(limits: impl IntoIterator<Item = &'a KeyedLimit>) -> 
     HeaderValue::try_from(items.join(&b", "[..])).map_err(|_| LimitError::Name)
 }
 
-/// `RateLimit` of several limits, as one list; at most three have room in it.
-pub(crate) fn state<'a>(decided: impl IntoIterator<Item = (&'a KeyedLimit, &'a Decision)>) -> Option<HeaderValue> {
+/// `RateLimit` of several limits, as one list.
+pub(crate) fn state<const N: usize>(decided: [(&KeyedLimit, &Decision); N]) -> Option<HeaderValue> {
+    const { assert!(N <= ITEMS, "a text has no room for more") };
     let mut text = Text::default();
     for (limit, decision) in decided {
         if text.end > 0 {
@@ -42,10 +43,12 @@ pub(super) fn limit(name: &str, decision: &Decision) -> Option<HeaderValue> {
 
 /// The longest item: 34 of name with its quotes, 3 + 10 of r, 3 + 20 of t.
 const ITEM: usize = 70;
+/// The whole path asks two limits.
+const ITEMS: usize = 2;
 
 /// Every response has one of these: `write!` would cost more than the limit.
 struct Text {
-    bytes: [u8; 3 * (ITEM + 2)],
+    bytes: [u8; ITEMS * (ITEM + 2)],
     end: usize,
 }
 

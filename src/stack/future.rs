@@ -61,7 +61,7 @@ impl Dress {
             };
             rate_limit::append(headers, policy, state);
         }
-        let id = HeaderValue::try_from(codec::hex(&self.request_id));
+        let id = HeaderValue::from_bytes(&codec::hex16(&self.request_id));
         headers.insert(REQUEST_ID.clone(), id.unwrap_or(HeaderValue::from_static("unknown")));
     }
 }
