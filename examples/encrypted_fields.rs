@@ -16,7 +16,7 @@ use tower_ward::{
 };
 
 tower_ward::classes! { Contact = "contact"; }
-tower_ward::permissions! { WriteContacts = "contacts.write" opens Contact; }
+tower_ward::permissions! { WriteContacts = "contacts.write" changes Contact; }
 tower_ward::columns! {
     Phone: String = "patients"."phone" as Contact, indexed;
     Email: String = "patients"."email" as Contact;

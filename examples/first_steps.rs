@@ -35,7 +35,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 tower_ward::classes! { Clinical = "clinical"; }
 tower_ward::permissions! {
-    AdmitPatients = "patients.admit" opens Clinical;
+    AdmitPatients = "patients.admit" changes Clinical;
     ReadNotes = "notes.read" opens Clinical;
     ManageAccounts = "accounts.manage";
 }

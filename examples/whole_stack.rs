@@ -32,7 +32,7 @@ tower_ward::classes! { Clinical = "clinical"; }
 tower_ward::permissions! {
     ReadNotes = "notes.read" opens Clinical;
     // Asked for by no route: for what happens before the first request.
-    LayOut = "layout.write" opens Clinical;
+    LayOut = "layout.write" changes Clinical;
 }
 tower_ward::columns! { NoteText: String = "notes"."text" as Clinical; }
 impl ManagesAccounts for LayOut {}

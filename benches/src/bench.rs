@@ -14,7 +14,7 @@ use tower_ward::{
 tower_ward::classes! { pub Clinical = "clinical"; }
 tower_ward::permissions! {
     pub ReadNotes = "notes.read" opens Clinical;
-    pub WriteNotes = "notes.write" opens Clinical;
+    pub WriteNotes = "notes.write" changes Clinical;
 }
 tower_ward::columns! {
     pub NoteText: String = "notes"."text" as Clinical;

@@ -4,7 +4,7 @@ mod opener;
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-pub use opener::{Authority, Indexer, OpenDoor, Opener};
+pub use opener::{Authority, ChangeDoor, Indexer, OpenDoor, Opener};
 pub(crate) use opener::{SealKey, Sealing};
 
 use super::{Cohort, CohortQuery, DoorError, Permission, RelationSource, Relations, Scope};

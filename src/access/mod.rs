@@ -3,7 +3,8 @@
 //! # Decision rule
 //!
 //! 1. A [permission](crate::permissions) is a type, and so is a [class of data](crate::classes). Which classes a
-//!    permission opens is written beside it, and checked by the compiler at every column.
+//!    permission opens, and whether it changes them, is written beside it, and checked by the compiler at every column and
+//!    at every change.
 //! 2. A [`Policy`] says for every role which permissions it has and under which [relations](Relations). What it does not
 //!    say is refused; a role that it does not name has nothing.
 //! 3. A [`Grant<P>`] is the guard's proof that the policy grants `P` to this principal under some relation. It is made for
@@ -35,7 +36,7 @@
 //! };
 //!
 //! tower_ward::classes! { pub Clinical = "clinical"; }
-//! tower_ward::permissions! { pub WriteNotes = "notes.write" opens Clinical; }
+//! tower_ward::permissions! { pub WriteNotes = "notes.write" changes Clinical; }
 //! tower_ward::columns! { pub NoteText: String = "notes"."text" as Clinical; }
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -88,13 +89,13 @@ pub use accounts::{Accounts, ManagesAccounts};
 pub use cohort::{Cohort, CohortQuery, Scope};
 pub use danger::danger_grant;
 pub use error::{DoorError, MAX_COHORT};
-pub use grant::{Authority, ClinicGrant, Closed, Grant, Indexer, OpenDoor, Opener, SubjectGrant};
+pub use grant::{Authority, ChangeDoor, ClinicGrant, Closed, Grant, Indexer, OpenDoor, Opener, SubjectGrant};
 pub(crate) use grant::{Doors, Facts, SealKey, Sealing, Who};
 pub(crate) use job::Issuers;
 #[doc(hidden)]
 pub use job::fuzz_envelope;
 pub use job::{JobError, JobGrant, Jobs, MAX_ENVELOPE_BYTES, MAX_JOB_LIFE, Task};
-pub use permission::{DataClass, Opens, Permission};
+pub use permission::{Changes, DataClass, Opens, Permission};
 #[doc(hidden)]
 pub use permission::{contains, equal};
 pub(crate) use policy::PermissionIndex;

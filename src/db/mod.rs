@@ -34,7 +34,7 @@
 //! use tower_ward::{access::{Grant, SubjectGrant}, db::{Change, Db, DbError, Schema, TxError}, field::Encrypted, id::RowId};
 //!
 //! tower_ward::classes! { pub Clinical = "clinical"; }
-//! tower_ward::permissions! { pub WriteNotes = "notes.write" opens Clinical; }
+//! tower_ward::permissions! { pub WriteNotes = "notes.write" changes Clinical; }
 //! tower_ward::columns! { pub NoteText: String = "notes"."text" as Clinical; }
 //!
 //! static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("tests/it/support/migrations");

@@ -21,7 +21,7 @@ use crate::{
 ///     id::UserId, keys::Keyring,
 /// };
 ///
-/// tower_ward::permissions! { pub Assign = "team.assign"; }
+/// tower_ward::permissions! { pub Assign = "team.assign" changes; }
 ///
 /// /// For the builder's `relations`.
 /// fn source(db: &Db, keyring: &Keyring, clock: &SharedClock) -> SqliteRelations {

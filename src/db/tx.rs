@@ -10,7 +10,7 @@ use super::{
     relations,
 };
 use crate::{
-    access::{Authority, OpenDoor, Relations},
+    access::{Authority, ChangeDoor, Relations},
     audit::{self, Action, Attempt, Trail, TrailError},
     clock::Timestamp,
     id::{RowId, SubjectId, UserId},
@@ -167,7 +167,7 @@ impl Db {
     /// # Errors
     ///
     /// [`TxError::Trail`] if no record can be made now; [`TxError::Db`] if the clinic's file cannot be written.
-    pub async fn change(&self, by: &impl OpenDoor, change: Change) -> Result<TenantTx, TxError> {
+    pub async fn change(&self, by: &impl ChangeDoor, change: Change) -> Result<TenantTx, TxError> {
         let facts = by.facts();
         facts.trail.may_open()?;
         let file = self.file(&facts.tenant).await?;

@@ -19,7 +19,7 @@
 //! use tower_ward::{access::SubjectGrant, field::{Encrypted, OpenError, SealError}, id::RowId};
 //!
 //! tower_ward::classes! { pub Clinical = "clinical"; pub Schedule = "schedule"; }
-//! tower_ward::permissions! { pub WriteNotes = "notes.write" opens Clinical; }
+//! tower_ward::permissions! { pub WriteNotes = "notes.write" changes Clinical; }
 //! tower_ward::columns! { pub NoteText: String = "notes"."text" as Clinical; }
 //!
 //! struct Note { id: RowId, text: Encrypted<NoteText> }

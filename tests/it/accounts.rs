@@ -17,7 +17,7 @@ impl ManagesAccounts for ManageAccounts {}
 
 /// A bench whose owner may administer accounts, and whose doctor may do so for nobody in particular.
 async fn bench() -> Bench {
-    let grants = |relation: &str| format!("grants.\"staff.read\" = \"{relation}\"\n");
+    let grants = |relation: &str| format!("grants.\"staff.keep\" = \"{relation}\"\n");
     let policy = ["clinic", "assigned"].into_iter().fold(POLICY.to_owned(), |policy, relation| {
         let more = format!("{}grants.\"accounts.manage\" = \"{relation}\"\n", grants(relation));
         policy.replacen(&grants(relation), &more, 1)

@@ -35,7 +35,7 @@ use crate::{
     support::{
         Bench, CANARY, get,
         model::{
-            AdmitPatients, ListPatients, PatientName, Patients, ReadNotes, ReadStaff, Remind, WriteNotes, insert_note,
+            AdmitPatients, KeepStaff, ListPatients, PatientName, Patients, ReadNotes, Remind, WriteNotes, insert_note,
             row_of,
         },
         peer, post,
@@ -221,7 +221,7 @@ async fn no_canary_comes_out_of_any_type() {
         walk.text("Scope", scope);
         walk.text("DoorError", broken.to_string());
         walk.debug("Problem", &Problem::from(broken));
-        let clinic = bench.danger::<ReadStaff>(&trail, harbour).clinic().await.unwrap();
+        let clinic = bench.danger::<KeepStaff>(&trail, harbour).clinic().await.unwrap();
         walk.debug("ClinicGrant", &clinic);
 
         // Transactions, and the database's own errors.

@@ -35,7 +35,7 @@ use tower_ward::{
 
 use crate::support::{
     Bench, CANARY, Setup, User, get,
-    model::{self, NoteText, ReadNotes, ReadStaff, SCHEMA, WriteNotes, insert_note, row_of},
+    model::{self, KeepStaff, NoteText, ReadNotes, SCHEMA, WriteNotes, insert_note, row_of},
     of_kind, post, request,
 };
 

@@ -9,7 +9,7 @@ use std::{
 
 use axum::http::Method;
 use tower_ward::{
-    access::{Closed, Cohort, CohortQuery, DoorError, Grant, MAX_COHORT, Relations, Scope, danger_grant},
+    access::{Closed, Cohort, CohortQuery, DoorError, Grant, MAX_COHORT, Permission, Relations, Scope, danger_grant},
     audit::{Action, End, Kind, Record},
     axum::{Json, Path},
     clock::Clock,
@@ -21,7 +21,7 @@ use tower_ward::{
 
 use crate::support::{
     Bench, CANARY, Reply, User, get,
-    model::{AdmitPatients, ListPatients, NoteText, Patients, ReadNotes, ReadStaff, row_of},
+    model::{AdmitPatients, KeepStaff, ListPatients, NoteText, Patients, ReadNotes, WriteNotes, row_of},
     of_kind, post, request, send,
 };
 
@@ -250,14 +250,14 @@ async fn the_order_at_a_door_is_relation_then_key_then_record() {
 /// A query that says whatever the test wants.
 struct Forged(Vec<SubjectId>);
 
-impl CohortQuery<ListPatients> for Forged {
+impl<P: Permission> CohortQuery<P> for Forged {
     type Row = SubjectId;
 
     fn subject(row: &SubjectId) -> SubjectId {
         *row
     }
 
-    async fn rows(self, _: &Scope<ListPatients>) -> Result<Vec<SubjectId>, Box<dyn std::error::Error + Send + Sync>> {
+    async fn rows(self, _: &Scope<P>) -> Result<Vec<SubjectId>, Box<dyn std::error::Error + Send + Sync>> {
         Ok(self.0)
     }
 }
@@ -384,7 +384,7 @@ async fn the_record_of_a_list_states_the_relations_that_held_and_no_others() {
     // A change through one of the rows' grants says what held to that person.
     for (person, expected) in [(assigned, "assigned"), (herself, "own")] {
         let db = bench.db.clone();
-        let change = move |grant: Grant<ListPatients>| {
+        let change = move |grant: Grant<AdmitPatients>| {
             let db = db.clone();
             async move {
                 let cohort = grant.cohort(Forged(vec![herself, assigned])).await?;
@@ -473,7 +473,7 @@ async fn a_grant_opens_nothing_in_the_handler_of_another_request() {
     let (lender, borrower) = tokio::sync::mpsc::channel(1);
     let (borrower, over) = (Arc::new(tokio::sync::Mutex::new(borrower)), Arc::new(tokio::sync::Notify::new()));
     let (db, ended) = (bench.db.clone(), Arc::clone(&over));
-    let lend = move |grant: Grant<ReadNotes>| {
+    let lend = move |grant: Grant<WriteNotes>| {
         let (lender, ended) = (lender.clone(), Arc::clone(&ended));
         async move {
             let chart = grant.subject(patient).await?;
@@ -482,7 +482,7 @@ async fn a_grant_opens_nothing_in_the_handler_of_another_request() {
             Ok::<_, Problem>("lent")
         }
     };
-    let borrow = move |_: Grant<ReadNotes>| {
+    let borrow = move |_: Grant<WriteNotes>| {
         let (borrower, db) = (Arc::clone(&borrower), db.clone());
         async move {
             let (grant, chart) = borrower.lock().await.recv().await.expect("lent");
@@ -716,7 +716,7 @@ async fn nothing_about_a_person_stands_in_the_debug_print_of_a_grant() {
     let (trail, _closer) = bench.trail();
     let notes = bench.danger::<ReadNotes>(&trail, &bench.harbour);
     let list = bench.danger::<ListPatients>(&trail, &bench.harbour);
-    let staff = bench.danger::<ReadStaff>(&trail, &bench.harbour).clinic().await.expect("open");
+    let staff = bench.danger::<KeepStaff>(&trail, &bench.harbour).clinic().await.expect("open");
     let admit = bench.danger::<AdmitPatients>(&trail, &bench.harbour);
     let chart = notes.subject(patient).await.expect("open");
     let cohort = list.cohort(Patients { db: bench.db.clone(), now: bench.clock.now() }).await.expect("open");

@@ -24,7 +24,7 @@ use tower_ward::{
 
 use crate::support::{
     Bench, CANARY, Setup, User, get,
-    model::{AdmitPatients, Audit, Digest, Letters, ReadNotes, ReadStaff, Remind, Undeclared, notes_of},
+    model::{AdmitPatients, Audit, Digest, KeepStaff, Letters, ReadNotes, Remind, Undeclared, notes_of},
     of_kind,
 };
 
@@ -108,7 +108,7 @@ async fn an_envelope_that_was_forged_or_changed_is_refused_in_one_sentence() {
         ("another clinic", edited("harbour", "meadow")),
         ("another person", edited(&patient.to_string(), &SubjectId::generate(&bench.clock).to_string())),
         ("another task", edited("remind", "digest")),
-        ("another permission", edited("notes.read", "staff.read")),
+        ("another permission", edited("notes.read", "staff.keep")),
         ("a longer life", edited("\"expires\":1", "\"expires\":9")),
         ("one bit", pack(&flipped)),
         ("another envelope's tag", format!("twj1.{}.{}", BASE64URL_NOPAD.encode(&payload), split(&other).1)),
@@ -195,11 +195,11 @@ async fn a_grant_that_was_smuggled_out_issues_nothing() {
     let stash = Arc::new(Mutex::new(None));
     let kept = Arc::clone(&stash);
     let service = bench.serve(|router| {
-        router.get("/stash", move |grant: Grant<ReadStaff>| {
+        router.get("/stash", move |grant: Grant<KeepStaff>| {
             let kept = Arc::clone(&kept);
             async move {
                 let clinic = grant.clinic().await?;
-                assert_eq!(clinic.permission(), "staff.read");
+                assert_eq!(clinic.permission(), "staff.keep");
                 *kept.lock().unwrap() = Some(clinic);
                 Ok::<_, Problem>(())
             }
@@ -558,7 +558,7 @@ async fn at_the_edge() -> (Bench, Arc<Slow>, String) {
     // A token lives ten minutes.
     let life = Duration::from_secs(60);
     let owner = bench.user(&bench.harbour, "owner").await;
-    let envelope = issued::<Audit, ReadStaff>(&bench, &owner, None, life).await.expect("issued");
+    let envelope = issued::<Audit, KeepStaff>(&bench, &owner, None, life).await.expect("issued");
     bench.clock.advance(life - Duration::from_millis(1));
     (bench, store, envelope)
 }

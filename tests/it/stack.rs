@@ -38,7 +38,7 @@ use tower_ward::{
 use crate::support::{
     Bench, CANARY, Reply, Setup, get,
     ledger::records_on_disk,
-    model::{ReadNotes, notes_of},
+    model::{ReadNotes, WriteNotes, notes_of},
     of_kind, peer, post, request, send,
 };
 

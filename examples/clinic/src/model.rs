@@ -25,21 +25,21 @@ permissions! {
     /// See a patient's master data.
     pub ReadPatient = "patients.read" opens Identity;
     /// Register a patient.
-    pub CreatePatient = "patients.create" opens Identity;
+    pub CreatePatient = "patients.create" changes Identity;
     /// Change a patient's master data.
-    pub UpdatePatient = "patients.update" opens Identity;
+    pub UpdatePatient = "patients.update" changes Identity;
     /// See a patient's conditions and allergies.
     pub ReadSummary = "summary.read" opens Clinical;
     /// Change a patient's conditions and allergies.
-    pub WriteSummary = "summary.write" opens Clinical;
+    pub WriteSummary = "summary.write" changes Clinical;
     /// Read what was written about a patient.
     pub ReadNotes = "notes.read" opens Clinical;
     /// Write about a patient.
-    pub WriteNote = "notes.write" opens Clinical;
+    pub WriteNote = "notes.write" changes Clinical;
     /// See a patient's prescriptions.
     pub ReadPrescriptions = "prescriptions.read" opens Clinical;
     /// Prescribe.
-    pub WritePrescription = "prescriptions.write" opens Clinical;
+    pub WritePrescription = "prescriptions.write" changes Clinical;
     /// See a patient's results.
     pub ReadResults = "results.read" opens Clinical;
     /// See a patient's visits.
@@ -49,7 +49,7 @@ permissions! {
     /// See the diary.
     pub ReadSchedule = "schedule.read" opens Schedule, Identity;
     /// Assign a patient to somebody, and end it.
-    pub Assign = "assignments.write";
+    pub Assign = "assignments.write" changes;
     /// See who works here.
     pub ReadStaff = "staff.read" opens Directory;
     /// See what payroll knows of an employee.
@@ -59,7 +59,7 @@ permissions! {
     /// End one's own session.
     pub EndSession = "session.end";
     /// Fill a new clinic with demo data. No role has it: a job does, once.
-    pub SeedDemo = "demo.seed" opens Identity, Clinical, Schedule, Directory, Payroll;
+    pub SeedDemo = "demo.seed" changes Identity, Clinical, Schedule, Directory, Payroll;
 }
 
 /// The demo's accounts are made with its records.

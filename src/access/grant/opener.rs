@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ClinicGrant, Closed, Facts, SubjectGrant};
 use crate::{
-    access::{DataClass, Opens, Permission, Relations, Scope, contains},
+    access::{Changes, DataClass, Opens, Permission, Relations, Scope, contains},
     id::{SubjectId, TenantId},
     keys::{SubjectKey, TenantKey},
 };
@@ -93,16 +93,16 @@ impl<P: Permission> Authority for Scope<P> {
     }
 }
 
-/// A door that was opened: what changes data, or hands work on, needs one. The [`Scope`] of a query is none: it reads.
+/// A door that was opened: what hands work on needs one, and what changes data needs a [`ChangeDoor`]. The [`Scope`] of a
+/// query is none: it reads.
 ///
 /// ```
-/// use tower_ward::{access::OpenDoor, db::{Change, Db, TxError}, id::RowId};
+/// use tower_ward::access::{Jobs, JobError, OpenDoor, Task};
 ///
 /// /// For a person's door and a clinic's alike.
-/// async fn remove(db: &Db, by: &impl OpenDoor, row: RowId) -> Result<(), TxError> {
-///     let mut tx = db.change(by, Change::delete("notes", row)).await?;
-///     sqlx::query("delete from notes where id = ?").bind(row).execute(tx.conn()).await?;
-///     tx.commit().await
+/// async fn hand_on<T: Task>(jobs: &Jobs, by: &impl OpenDoor) -> Result<String, JobError> {
+///     let envelope = jobs.issue::<T>(by, std::time::Duration::from_secs(60)).await?;
+///     Ok(envelope)
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
@@ -127,6 +127,28 @@ impl<P: Permission> OpenDoor for ClinicGrant<P> {
         &self.key
     }
 }
+
+/// A door that was opened under a permission that [`Changes`] data.
+///
+/// ```
+/// use tower_ward::{access::ChangeDoor, db::{Change, Db, TxError}, id::RowId};
+///
+/// /// For a person's door and a clinic's alike.
+/// async fn remove(db: &Db, by: &impl ChangeDoor, row: RowId) -> Result<(), TxError> {
+///     let mut tx = db.change(by, Change::delete("notes", row)).await?;
+///     sqlx::query("delete from notes where id = ?").bind(row).execute(tx.conn()).await?;
+///     tx.commit().await
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no door that changes data",
+    label = "this changes nothing",
+    note = "open a door of a permission that `changes` data: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person"
+)]
+pub trait ChangeDoor: OpenDoor {}
+
+impl<P: Changes> ChangeDoor for SubjectGrant<P> {}
+impl<P: Changes> ChangeDoor for ClinicGrant<P> {}
 
 /// What seals and opens columns of class `K`: a [`SubjectGrant`] or a [`ClinicGrant`] of a permission that opens `K`.
 ///

@@ -85,7 +85,7 @@ async fn a_clinic_without_a_file_is_refused_and_gets_none_by_being_asked_for() {
     let north = TenantId::new("northgate").expect("a tenant id");
     bench.keyring.create_tenant(&north).await.expect("a key");
     let (trail, _closer) = bench.trail();
-    let clinic = bench.danger::<ReadStaff>(&trail, &north).clinic().await.expect("open");
+    let clinic = bench.danger::<KeepStaff>(&trail, &north).clinic().await.expect("open");
     assert!(matches!(bench.db.read(&clinic).await, Err(TxError::Db(DbError::Missing(tenant))) if tenant == north));
     assert!(matches!(bench.db.change(&clinic, Change::import("staff")).await, Err(TxError::Db(DbError::Missing(_)))));
     assert!(!bench.clinic_file(&north).exists());

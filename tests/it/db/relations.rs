@@ -9,7 +9,7 @@ async fn only_relations_that_are_kept_can_be_changed_and_only_through_their_pers
     let user = bench.user(&bench.harbour, "doctor").await.id;
     let (trail, _closer) = bench.trail();
     let chart = bench.danger::<WriteNotes>(&trail, &bench.harbour).subject(subject).await.expect("open");
-    let clinic = bench.danger::<ReadStaff>(&trail, &bench.harbour).clinic().await.expect("open");
+    let clinic = bench.danger::<KeepStaff>(&trail, &bench.harbour).clinic().await.expect("open");
     for relation in [Relations::OWN, Relations::CLINIC, Relations::NONE, Relations::ASSIGNED.union(Relations::CIRCLE)] {
         let mut tx = bench.db.change(&chart, Change::assign(user, relation)).await.expect("begun");
         assert!(matches!(tx.relate(None).await, Err(TxError::NoRelation)), "{relation:?}");

@@ -99,7 +99,7 @@ async fn a_clinics_door_changes_rows_of_no_person_and_no_others() {
     let bench = Bench::new().await;
     let _ = bench.patient(&bench.harbour, "Ada", "a cough").await;
     let (trail, _closer) = bench.trail();
-    let clinic = bench.danger::<ReadStaff>(&trail, &bench.harbour).clinic().await.expect("open");
+    let clinic = bench.danger::<KeepStaff>(&trail, &bench.harbour).clinic().await.expect("open");
     for (statement, table) in [
         ("update notes set author = 'eve'", Some("notes")),
         ("delete from patients", Some("patients")),
@@ -133,7 +133,7 @@ async fn a_shared_table_is_open_to_every_door_and_a_misspelt_one_does_not_boot()
     db.create(&bench.harbour).await.expect("a file");
     let (trail, _closer) = bench.trail();
     let chart = bench.danger::<WriteNotes>(&trail, &bench.harbour).subject(ada).await.expect("open");
-    let clinic = bench.danger::<ReadStaff>(&trail, &bench.harbour).clinic().await.expect("open");
+    let clinic = bench.danger::<KeepStaff>(&trail, &bench.harbour).clinic().await.expect("open");
     let insert = "insert into staff (id, salary) select randomblob(16), x'02'";
     let mut tx = db.change(&chart, Change::import("staff")).await.expect("begun");
     sqlx::raw_sql(insert).execute(tx.conn()).await.expect("inserted");
@@ -176,7 +176,7 @@ async fn a_table_may_have_any_name_and_is_watched_all_the_same() {
     let db = Db::open(&folder, SCHEMA).expect("a folder");
     let (trail, _closer) = bench.trail();
     let chart = bench.danger::<WriteNotes>(&trail, &bench.harbour).subject(ada).await.expect("open");
-    let clinic = bench.danger::<ReadStaff>(&trail, &bench.harbour).clinic().await.expect("open");
+    let clinic = bench.danger::<KeepStaff>(&trail, &bench.harbour).clinic().await.expect("open");
     for name in names {
         let insert = format!("insert into \"{}\" values (1)", name.replace('"', "\"\""));
         let mut tx = db.change(&clinic, Change::import("staff")).await.expect("begun");

@@ -260,7 +260,7 @@ async fn a_request_beyond_the_deadline_is_503_and_its_transaction_rolls_back() {
     let owner = bench.user(&bench.harbour, "owner").await;
     let db = bench.db.clone();
     let service = bench.serve(|router| {
-        router.get("/slow/{id}", move |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| {
+        router.get("/slow/{id}", move |grant: Grant<WriteNotes>, Path(id): Path<SubjectId>| {
             let db = db.clone();
             async move {
                 let chart = grant.subject(id).await?;

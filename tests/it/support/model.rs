@@ -3,7 +3,7 @@
 use axum::{extract::State, http::StatusCode};
 use sqlx::{QueryBuilder, migrate::Migrator};
 use tower_ward::{
-    access::{CohortQuery, Grant, Opens, Scope, SubjectGrant, Task},
+    access::{Changes, CohortQuery, Grant, Opens, Scope, SubjectGrant, Task},
     axum::{Json, Path},
     clock::{SharedClock, Timestamp},
     db::{Change, Db, Schema, filter},
@@ -15,10 +15,10 @@ use tower_ward::{
 tower_ward::classes! { pub(crate) Clinical = "clinical"; pub(crate) Schedule = "schedule"; pub(crate) Payroll = "payroll"; }
 tower_ward::permissions! {
     pub(crate) ReadNotes = "notes.read" opens Clinical;
-    pub(crate) WriteNotes = "notes.write" opens Clinical;
+    pub(crate) WriteNotes = "notes.write" changes Clinical;
     pub(crate) ListPatients = "patients.list" opens Schedule;
-    pub(crate) AdmitPatients = "patients.admit" opens Schedule;
-    pub(crate) ReadStaff = "staff.read" opens Payroll;
+    pub(crate) AdmitPatients = "patients.admit" changes Schedule;
+    pub(crate) KeepStaff = "staff.keep" changes Payroll;
 }
 tower_ward::columns! {
     pub(crate) PatientName: String = "patients"."name" as Schedule;
@@ -37,7 +37,7 @@ pub(crate) const POLICY: &str = r#"
     grants."notes.write" = "clinic"
     grants."patients.list" = "clinic"
     grants."patients.admit" = "clinic"
-    grants."staff.read" = "clinic"
+    grants."staff.keep" = "clinic"
 
     [roles.receptionist]
     ceiling = ["schedule"]
@@ -51,14 +51,14 @@ pub(crate) const POLICY: &str = r#"
     grants."notes.write" = "assigned"
     grants."patients.list" = "assigned"
     grants."patients.admit" = "assigned"
-    grants."staff.read" = "assigned"
+    grants."staff.keep" = "assigned"
 
     [roles.patient]
     ceiling = ["clinical", "schedule", "payroll"]
     grants."notes.read" = "own"
     grants."patients.list" = "own"
     grants."patients.admit" = "own"
-    grants."staff.read" = "own"
+    grants."staff.keep" = "own"
 
     [roles.family]
     ceiling = ["clinical"]
@@ -95,7 +95,7 @@ tasks! {
     // The same permission, another task.
     Digest: ReadNotes = "digest";
     Letters: WriteNotes = "letters";
-    Audit: ReadStaff = "audit";
+    Audit: KeepStaff = "audit";
     // One that the builder is never told of.
     Undeclared: ReadNotes = "undeclared";
 }
@@ -105,7 +105,7 @@ pub(crate) fn row_of(subject: SubjectId) -> RowId {
 }
 
 /// Seals and inserts a patient.
-pub(crate) async fn insert_patient<P: Opens<Schedule>>(
+pub(crate) async fn insert_patient<P: Opens<Schedule> + Changes>(
     db: &Db,
     chart: &SubjectGrant<P>,
     name: &str,
@@ -122,7 +122,7 @@ pub(crate) async fn insert_patient<P: Opens<Schedule>>(
 }
 
 /// Seals and inserts a note.
-pub(crate) async fn insert_note<P: Opens<Clinical>>(
+pub(crate) async fn insert_note<P: Opens<Clinical> + Changes>(
     db: &Db,
     chart: &SubjectGrant<P>,
     row: RowId,
@@ -219,7 +219,7 @@ pub(crate) async fn admit_patient(
     Ok(Json(chart.subject()))
 }
 
-pub(crate) async fn read_staff(grant: Grant<ReadStaff>, State(app): State<App>) -> Result<Json<usize>, Problem> {
+pub(crate) async fn read_staff(grant: Grant<KeepStaff>, State(app): State<App>) -> Result<Json<usize>, Problem> {
     let clinic = grant.clinic().await?;
     let mut tx = app.db.read(&clinic).await?;
     let rows: Vec<(RowId, Encrypted<Salary>)> =

@@ -7,10 +7,10 @@ use tower_ward::{
 };
 
 tower_ward::classes! { pub Clinical = "clinical"; pub Schedule = "schedule"; }
-tower_ward::permissions! { pub ReadNotes = "notes.read" opens Clinical; pub ReadSchedule = "schedule.read" opens Schedule; }
+tower_ward::permissions! { pub ReadNotes = "notes.read" opens Clinical; pub WriteNotes = "notes.write" changes Clinical; }
 tower_ward::columns! { pub NoteText: String = "notes"."text" as Clinical; }
 
-pub async fn write(grant: Grant<ReadNotes>, db: Db, patient: SubjectId, row: RowId) -> Result<(), Problem> {
+pub async fn write(grant: Grant<WriteNotes>, db: Db, patient: SubjectId, row: RowId) -> Result<(), Problem> {
     let chart = grant.subject(patient).await?;
     let tx = db.change(&chart, Change::create("notes", row)).await?;
     let _ = Encrypted::<NoteText>::seal(&"a cough".to_owned(), &chart, row)?;
