@@ -76,8 +76,9 @@ impl Records {
 
     /// Of the segment.
     fn first(&self) -> u64 {
-        let mut header = [0; HEADER as usize];
+        let mut header = [0; 128];
         File::open(self.path(self.segment)).unwrap().read_exact(&mut header).unwrap();
+        assert_eq!(header.len() as u64, HEADER);
         assert_eq!(crc(&[&header[..124]]), u32_at(&header, 124));
         u64_at(&header, 24)
     }
