@@ -68,6 +68,7 @@ pub(crate) const POLICY: &str = r#"
     ceiling = ["clinical", "schedule"]
     grants."notes.read" = ["own", "assigned", "circle"]
     grants."patients.list" = ["own", "assigned", "circle"]
+    grants."patients.admit" = ["own", "assigned", "circle"]
 
     [roles.intern]
 "#;
