@@ -1,5 +1,6 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+#[cfg(feature = "stack")]
 use super::{KeyedLimit, LimitError};
 use crate::{
     problem::whole_seconds,
@@ -10,12 +11,14 @@ pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// `RateLimit-Policy` of several limits, as one list.
+#[cfg(feature = "stack")]
 pub(crate) fn policies<'a>(limits: impl IntoIterator<Item = &'a KeyedLimit>) -> Result<HeaderValue, LimitError> {
     let items: Vec<&[u8]> = limits.into_iter().map(|limit| limit.policy().as_bytes()).collect();
     HeaderValue::try_from(items.join(&b", "[..])).map_err(|_| LimitError::Name)
 }
 
 /// `RateLimit` of several limits, as one list.
+#[cfg(feature = "stack")]
 pub(crate) fn state<const N: usize>(decided: [(&KeyedLimit, &Decision); N]) -> Option<HeaderValue> {
     const { assert!(N <= ITEMS, "a text has no room for more") };
     let mut text = Text::default();
