@@ -31,11 +31,16 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AtMost(most) => write!(f, "≤ {most}"),
-            Self::AtLeast(least) => write!(f, "≥ {least}"),
+            Self::AtMost(most) => write!(f, "≤ {}", short(*most)),
+            Self::AtLeast(least) => write!(f, "≥ {}", short(*least)),
             Self::None => f.write_str("–"),
         }
     }
+}
+
+/// Three decimals at most.
+fn short(number: f64) -> String {
+    format!("{number:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// One line of the table.
