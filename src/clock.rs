@@ -16,7 +16,8 @@
 //! # Security
 //!
 //! Who sets the machine's clock back prolongs tokens, relations and jobs by as much; limits, deadlines and lockouts count
-//! monotonic time, which nobody sets. A token or session from a time that has not come is refused until it has. Give every part the same clock, or what one takes for expired another does not.
+//! monotonic time, which nobody sets. A token or session from a time that has not come is refused until it has. Give every
+//! part the same clock, or what one takes for expired another does not.
 
 use std::{
     fmt,

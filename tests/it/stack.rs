@@ -27,7 +27,7 @@ use tower::{Service, ServiceExt, service_fn};
 use tower_ward::{
     access::{Grant, Relations, danger_grant},
     audit::{End, Kind, LedgerOptions, Outcome, Record, verify},
-    axum::Path,
+    axum::{Json, Path},
     db::Change,
     id::{SubjectId, UserId},
     problem::Problem,

@@ -240,3 +240,33 @@ async fn a_principal_beyond_its_quota_is_429_from_every_address_and_nobody_else_
     assert_eq!(get(&service, &other, "/patients").await.status, 200);
     assert_eq!(get(&service, &neighbour, "/patients").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_413_on_every_route_whether_or_not_it_says_how_long_it_is() {
+    const MOST: usize = 1024;
+    let bench = Bench::new().await;
+    // The limit holds for what was mounted before it was set and for what comes after.
+    let service = bench.serve(|router| {
+        let echo = async |text: Json<String>| text;
+        router
+            .public_post("/before", "for the test", echo)
+            .post("/guarded", async |_: Grant<ReadNotes>, text: Json<String>| text)
+            .with_body_limit(MOST)
+            .public_post("/after", "for the test", echo)
+    });
+    let owner = bench.user(&bench.harbour, "owner").await;
+    for path in ["/before", "/guarded", "/after"] {
+        for (length, status) in [(MOST, 200), (MOST + 1, 413), (100 * MOST, 413)] {
+            let text = format!("\"{}\"", "x".repeat(length - 2));
+            assert_eq!(post(&service, &owner, path, &text).await.status, status, "{path}: {length} bytes");
+            // In pieces, without a length.
+            let (feed, pump) = mpsc::unbounded_channel();
+            text.as_bytes().chunks(100).for_each(|piece| feed.send(Bytes::copy_from_slice(piece)).expect("taken"));
+            drop(feed);
+            let mut streamed = request(Method::POST, Some(&owner), path);
+            streamed.headers_mut().insert("content-type", "application/json".parse().expect("a value"));
+            *streamed.body_mut() = Body::new(Pump(pump));
+            assert_eq!(send(&service, streamed).await.status, status, "{path}: {length} bytes in pieces");
+        }
+    }
+}

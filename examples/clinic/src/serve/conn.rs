@@ -165,7 +165,11 @@ pub(super) async fn run<S, B, X>(
                 }
             },
             () = tokio::time::sleep_until(leaves.unwrap_or_else(Instant::now)), if leaves.is_some() => {
-                return tracing::debug!("connection closed: somebody else needs its place");
+                if leaving.manner() != Manner::Stay {
+                    return tracing::debug!("connection closed: somebody else needs its place");
+                }
+                // Its last request crossed the farewell: the connection ends after the answer.
+                leaves = Some(Instant::now() + FAREWELL);
             }
         }
     }

@@ -88,7 +88,7 @@ impl Places {
         Self { free: Arc::new(Semaphore::new(most)), idle: Arc::default() }
     }
 
-    /// A place, once there is one. Where none is free, whoever has waited longest without a request loses theirs.
+    /// A place, once there is one. Where none is free, whoever has kept the server waiting for longest loses theirs.
     pub(super) async fn take(&self) -> Place {
         let held = loop {
             if let Ok(held) = Arc::clone(&self.free).try_acquire_owned() {

@@ -14,8 +14,9 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tower_ward::audit::verify;
 
-use crate::process::{Clinic, command};
+use crate::process::{Changes, Clinic, Records, check_changes, command};
 
 /// What is wrong with a server's world at the moment.
 struct Faults {
@@ -58,4 +59,17 @@ impl Faults {
     fn file(&self) -> PathBuf {
         self.dir.path().join("faults")
     }
+}
+
+/// Ends the server, and checks that two readers of the ledger agree, and the ledger with the clinics' files.
+async fn end(clinic: Clinic, data: &Path) -> (Records, Changes) {
+    clinic.terminate();
+    assert!(clinic.ended().await.success());
+    let ledger = data.join("ledger");
+    let mut records = Records::of(&ledger);
+    records.read_on();
+    let report = verify(&ledger).unwrap();
+    assert_eq!((report.records(), report.torn()), (records.all.len() as u64, None));
+    let changes = check_changes(data, &records.all).await;
+    (records, changes)
 }

@@ -121,10 +121,14 @@ async fn answer(
             Fed(receive).boxed()
         }
         "/endless" => Endless.boxed(),
+        "/large" => "x".repeat(LARGE).boxed(),
         _ => format!("{:?} {} {}", facts.sni, facts.tls, facts.peer).boxed(),
     };
     Ok(Response::new(body))
 }
+
+/// Of one frame, more than the sockets hold: the server has handed it on long before the client has it.
+const LARGE: usize = 32 << 20;
 
 struct Endless;
 
@@ -425,6 +429,31 @@ async fn beyond_the_limit_whoever_has_sent_nothing_makes_room() {
     }
     within(asked.ready()).await.unwrap();
     text(within(asked.send_request(get("/"))).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn beyond_the_limit_an_answer_that_is_on_its_way_is_sent_first() {
+    for h2 in [false, true] {
+        let mut limits = Limits::default();
+        limits.connections = 1;
+        let server = Server::tls(limits).await;
+        // Nothing of the body is read until somebody else has asked for the place, and has had the time to get it.
+        let (answer, _kept): (_, Box<dyn std::any::Any>) = if h2 {
+            let mut first = server.h2().await;
+            (within(first.send_request(get("/large"))).await.unwrap(), Box::new(first))
+        } else {
+            let mut first = server.h1().await;
+            (within(first.send_request(get("/large"))).await.unwrap(), Box::new(first))
+        };
+        let next = async {
+            let mut next = server.h1().await;
+            text(next.send_request(get("/")).await.unwrap()).await
+        };
+        let mut next = Box::pin(next);
+        assert!(tokio::time::timeout(SHORT + SHORT, &mut next).await.is_err(), "h2 {h2}: its place was given away");
+        assert_eq!(within(text(answer)).await.len(), LARGE, "h2 {h2}");
+        within(next).await;
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,9 @@
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tower_ward::audit::verify;
 
-use super::Faults;
-use crate::process::{Client, Clinic, Records, check_changes, data_folder};
+use super::{Faults, end};
+use crate::process::{Client, Clinic, data_folder};
 
 const HOUR: i64 = 3_600;
 const YEAR: i64 = 365 * 24 * HOUR;
@@ -78,14 +77,7 @@ async fn a_clock_that_jumps_prolongs_nothing_and_loses_nothing() {
         let answer = doctor.get(&notes).await.unwrap();
         assert!(answer.text().contains(&format!("written {jump}")), "{jump}: the note is gone");
     }
-    clinic.terminate();
-    assert!(clinic.ended().await.success());
-    let ledger = data.path().join("ledger");
-    let mut records = Records::of(&ledger);
-    records.read_on();
-    let report = verify(&ledger).unwrap();
-    assert_eq!((report.records(), report.torn()), (records.all.len() as u64, None));
-    let changes = check_changes(data.path(), &records.all).await;
+    let (records, changes) = end(clinic, data.path()).await;
     assert!(changes.committed >= written);
     // The index is the order, whatever the clock said.
     let backward = records.all.windows(2).filter(|pair| pair[1].at() < pair[0].at()).count();

@@ -8,9 +8,10 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tower_ward::audit::{End, Kind, verify};
+use tower_ward::audit::{End, Kind};
 
-use crate::process::{Client, Clinic, Records, check_changes, data_folder, until, within};
+use super::end;
+use crate::process::{Client, Clinic, Records, data_folder, until, within};
 
 /// Where the client hangs up.
 #[derive(Debug, Clone, Copy)]
@@ -113,10 +114,5 @@ async fn a_client_may_hang_up_at_any_stage() {
         }
         ours.extend(of_theirs.iter().filter_map(|record| record.request_id()).map(str::to_owned));
     }
-    clinic.terminate();
-    assert!(clinic.ended().await.success());
-    records.read_on();
-    let report = verify(&data.path().join("ledger")).unwrap();
-    assert_eq!((report.records(), report.torn()), (records.all.len() as u64, None));
-    check_changes(data.path(), &records.all).await;
+    end(clinic, data.path()).await;
 }
