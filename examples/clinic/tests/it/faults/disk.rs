@@ -4,7 +4,7 @@ use std::path::Path;
 
 use http::StatusCode;
 use serde_json::json;
-use tower_ward::audit::{Kind, Outcome, verify};
+use tower_ward::audit::{Kind, Outcome, Record, verify};
 
 use super::{Faults, end};
 use crate::process::{CANARY, Clinic, Records, Rows, Users, data_folder, drug, somebody, until};
@@ -76,12 +76,12 @@ async fn refused_without_a_door(users: &mut Users, fault: &str) {
 }
 
 /// Ends the server, and another one that settles what this one had to leave open.
-async fn settle(clinic: Clinic, data: &Path) {
+async fn settle(clinic: Clinic, data: &Path) -> Records {
     clinic.terminate();
     assert!(clinic.ended().await.success());
     let again = Clinic::start(data);
     again.login(0, "owner").await;
-    end(again, data).await;
+    end(again, data).await.0
 }
 
 /// Faults of one clinic's file, and what becomes of its changes: the status, and the outcome in the ledger. Where the
@@ -149,10 +149,13 @@ async fn accounts_and_keys_that_cannot_be_written_admit_nobody_half_way() {
     let login = json!({ "username": owner.username, "password": owner.password });
     let mut stranger = users.owner.clone();
     stranger.token = None;
+    let (mut logins, mut registrations) = (Vec::new(), Vec::new());
     for fault in ["write-eio", "sync-eio", "torn"] {
         faults.set(&format!("{fault} /accounts.sqlite"));
         for _ in 0..3 {
-            users.check_refusal(&format!("{fault}: login"), &stranger.post("/api/login", &login).await.unwrap());
+            let answer = stranger.post("/api/login", &login).await.unwrap();
+            users.check_refusal(&format!("{fault}: login"), &answer);
+            logins.push(answer.request_id);
             // Who is logged in is not disturbed: no request reads the accounts.
             assert_eq!(users.owner.get("/api/staff").await.unwrap().status, StatusCode::OK, "{fault}");
         }
@@ -165,6 +168,7 @@ async fn accounts_and_keys_that_cannot_be_written_admit_nobody_half_way() {
         for _ in 0..3 {
             let answer = users.receptionist.post("/api/patients", &somebody(CANARY)).await.unwrap();
             users.check_refusal(&format!("{fault}: register"), &answer);
+            registrations.push(answer.request_id);
             // Those who have a key are looked after as before.
             let prescriptions = format!("/api/patients/{}/prescriptions", users.patient);
             let answer = users.doctor.post(&prescriptions, &drug("Paracetamol")).await.unwrap();
@@ -176,5 +180,12 @@ async fn accounts_and_keys_that_cannot_be_written_admit_nobody_half_way() {
         let answer = users.receptionist.post("/api/patients", &somebody(CANARY)).await.unwrap();
         assert_eq!(answer.status, StatusCode::CREATED, "after {fault}: {:?}", answer.body);
     }
-    settle(clinic, data.path()).await;
+    let records = settle(clinic, data.path()).await;
+    // A login is recorded before its session is made, and stands there although none was; nobody was registered.
+    for (ids, kind) in [(logins, Kind::Login), (registrations, Kind::Refused)] {
+        for id in ids {
+            let kinds: Vec<_> = records.all.iter().filter(|r| r.request_id() == Some(&id)).map(Record::kind).collect();
+            assert_eq!(kinds, [kind]);
+        }
+    }
 }
