@@ -177,38 +177,25 @@ impl Hosts {
 /// Upper case is refused rather than folded: browsers and HTTP libraries send lower case, and one host has one spelling.
 #[doc(hidden)]
 pub fn parse_host(text: &str) -> Result<&str, HostError> {
-    let end = text.bytes().position(|b| b == b':').unwrap_or(text.len());
-    let (name, port) = text.split_at_checked(end).ok_or(HostError::Malformed)?;
-    let good_port = |p: &str| (1..=5).contains(&p.len()) && is_digits(p.as_bytes()) && p.parse::<u16>().is_ok();
-    if !port.is_empty() && !good_port(&port[1..]) {
+    let (name, port) = match text.split_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (text, None),
+    };
+    let digits = |p: &str| (1..=5).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit());
+    if port.is_some_and(|p| !digits(p) || p.parse::<u16>().is_err()) {
         return Err(HostError::Malformed);
     }
-    if name.len() > 253 {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    };
+    let numeric_last = name.rsplit('.').next().is_none_or(|l| l.bytes().all(|b| b.is_ascii_digit()));
+    if name.len() > 253 || numeric_last || !name.split('.').all(label) {
         return Err(HostError::Malformed);
-    }
-    // One look at each byte: this runs for each request, and a search for the dots costs more than the rest together.
-    let bytes = name.as_bytes();
-    let mut start = 0;
-    for at in 0..=bytes.len() {
-        match bytes.get(at) {
-            Some(b'a'..=b'z' | b'0'..=b'9') => {}
-            Some(b'-') if at > start => {}
-            Some(b'.') | None => {
-                let label = &bytes[start..at];
-                let last = at == bytes.len();
-                if !(1..=63).contains(&label.len()) || label.ends_with(b"-") || (last && is_digits(label)) {
-                    return Err(HostError::Malformed);
-                }
-                start = at + 1;
-            }
-            Some(_) => return Err(HostError::Malformed),
-        }
     }
     Ok(name)
-}
-
-fn is_digits(bytes: &[u8]) -> bool {
-    bytes.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
