@@ -29,6 +29,8 @@ use std::{
 };
 
 pub use jiff::Timestamp;
+#[cfg(any(target_os = "android", target_os = "linux"))]
+use rustix::time::{ClockId, clock_gettime};
 
 /// Where the time comes from.
 ///
@@ -39,6 +41,11 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
     /// Time since some fixed moment in the life of this clock.
     fn monotonic(&self) -> Duration;
+    /// The same, never ahead of it and at most some ten milliseconds behind, for what is asked often and is a matter of
+    /// seconds. Asks [`monotonic`](Clock::monotonic) unless the clock has something cheaper.
+    fn coarse(&self) -> Duration {
+        self.monotonic()
+    }
 }
 
 /// A clock that parts of the crate share.
@@ -48,6 +55,9 @@ pub type SharedClock = Arc<dyn Clock>;
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     start: Instant,
+    /// The same moment on the clock that the coarse one follows.
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    kernel: Duration,
 }
 
 impl SystemClock {
@@ -55,7 +65,12 @@ impl SystemClock {
     #[must_use]
     pub fn new() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's monotonic clock")]
-        Self { start: Instant::now() }
+        let start = Instant::now();
+        Self {
+            start,
+            #[cfg(any(target_os = "android", target_os = "linux"))]
+            kernel: kernel(ClockId::Monotonic),
+        }
     }
 
     /// The machine's clock, ready to be shared.
@@ -80,6 +95,18 @@ impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
     }
+
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    fn coarse(&self) -> Duration {
+        kernel(ClockId::MonotonicCoarse).saturating_sub(self.kernel)
+    }
+}
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn kernel(clock: ClockId) -> Duration {
+    // Neither is negative: these clocks count from when the machine was started.
+    let time = clock_gettime(clock);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// A clock that stands still until it is told to move. Clones share the same time.
@@ -143,5 +170,27 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         Duration::from_nanos(self.elapsed_ns.load(Ordering::Acquire))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coarse_time_is_never_ahead_and_never_far_behind() {
+        let clock = SystemClock::new();
+        let mut worst = Duration::ZERO;
+        for _ in 0..2_000 {
+            std::thread::sleep(Duration::from_micros(20));
+            let (coarse, fine) = (clock.coarse(), clock.monotonic());
+            assert!(coarse <= fine, "{coarse:?} is ahead of {fine:?}");
+            let (fine, coarse) = (clock.monotonic(), clock.coarse());
+            worst = worst.max(fine.saturating_sub(coarse));
+        }
+        assert!(worst <= Duration::from_millis(20), "it is {worst:?} behind");
+        let manual = ManualClock::at(Timestamp::UNIX_EPOCH);
+        manual.advance(Duration::from_secs(1));
+        assert_eq!(manual.coarse(), Duration::from_secs(1), "a clock without a coarse one is exact");
     }
 }

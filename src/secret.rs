@@ -45,7 +45,13 @@ fn blank(buffer: &mut Vec<u8>) {
     let capacity = buffer.capacity();
     buffer.clear();
     buffer.resize(capacity, 0);
-    zeroize::optimization_barrier(buffer.as_slice());
+    barrier(buffer.as_slice());
+}
+
+/// Keeps the compiler from leaving out what was written before.
+#[cfg(feature = "keys")]
+pub(crate) fn barrier<T: ?Sized>(written: &T) {
+    zeroize::optimization_barrier(written);
 }
 
 #[cfg(all(test, feature = "access"))]

@@ -1,13 +1,19 @@
 //! The primitives, under one name each, and the one way to derive.
 
-use aes_gcm::KeyInit;
+use hmac::KeyInit;
 use zeroize::Zeroizing;
 
+use super::in_place::InPlace;
+
 /// Suite 1, and what wraps keys.
-pub(super) type Aead = aes_gcm::Aes256Gcm;
-/// Suite 2.
-pub(super) type WideAead = xaes_256_gcm::Xaes256Gcm;
-/// Blind indexes and commitments.
+#[cfg(not(feature = "aws-lc"))]
+pub(crate) type Aead = aes_gcm::Aes256Gcm;
+/// Suite 1, and what wraps keys.
+#[cfg(feature = "aws-lc")]
+pub(crate) type Aead = super::in_place::AwsLc;
+/// Suite 2. Its cipher is made anew for each value, which aws-lc does more slowly.
+pub(crate) type WideAead = xaes_256_gcm::Xaes256Gcm;
+/// What a record is signed with.
 pub(super) type Mac = hmac::Hmac<sha2::Sha256>;
 /// Every derivation.
 pub(super) type Kdf = hkdf::Hkdf<sha2::Sha256>;
@@ -15,12 +21,12 @@ pub(super) type Kdf = hkdf::Hkdf<sha2::Sha256>;
 /// What a key is derived for. No two constants share a text, and each stands first in its derivation's info.
 pub(super) mod label {
     pub(crate) const ROOT_FINGERPRINT: &str = "tower-ward/v1/root-fingerprint";
-    pub(crate) const ROOT_CHECK: &str = "tower-ward/v1/root-check";
-    pub(crate) const ROOT_USE: &str = "tower-ward/v1/root-use";
+    pub(crate) const PLATFORM_USE: &str = "tower-ward/v1/platform-use";
     pub(crate) const WRAP: &str = "tower-ward/v1/wrap";
-    pub(crate) const WRAP_COMMIT: &str = "tower-ward/v1/wrap-commit";
     pub(crate) const WRAPPED_KEY: &str = "tower-ward/v1/wrapped-key";
-    pub(crate) const ERASED_KEY: &str = "tower-ward/v1/erased-key";
+    pub(crate) const KEY_COMMITMENT: &str = "tower-ward/v1/key-commitment";
+    pub(crate) const RECORD_MAC: &str = "tower-ward/v1/record-mac";
+    pub(crate) const RECORD: &str = "tower-ward/v1/record";
     pub(crate) const SUBJECT_FIELD: &str = "tower-ward/v1/subject-field";
     pub(crate) const TENANT_FIELD: &str = "tower-ward/v1/tenant-field";
     pub(crate) const BLIND_INDEX: &str = "tower-ward/v1/blind-index";
@@ -28,12 +34,12 @@ pub(super) mod label {
     #[cfg(test)]
     pub(crate) const ALL: [&str; 10] = [
         ROOT_FINGERPRINT,
-        ROOT_CHECK,
-        ROOT_USE,
+        PLATFORM_USE,
         WRAP,
-        WRAP_COMMIT,
         WRAPPED_KEY,
-        ERASED_KEY,
+        KEY_COMMITMENT,
+        RECORD_MAC,
+        RECORD,
         SUBJECT_FIELD,
         TENANT_FIELD,
         BLIND_INDEX,
@@ -60,11 +66,11 @@ pub(super) fn derive(key: &[u8; 32], label: &str, parts: &[&[u8]]) -> Zeroizing<
 }
 
 pub(super) fn aead(key: &[u8; 32]) -> Aead {
-    Aead::new(key.into())
+    Aead::keyed(key)
 }
 
 pub(super) fn wide_aead(key: &[u8; 32]) -> WideAead {
-    WideAead::new(key.into())
+    WideAead::keyed(key)
 }
 
 pub(super) fn mac(key: &[u8; 32]) -> Mac {

@@ -1,18 +1,21 @@
 //! The root key: its text, and what no root key may look like.
 
-use std::{fmt, path::Path};
+use std::{ffi::OsString, fmt, path::Path};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
     KeySource, KeySourceError,
-    derive::{derive, label},
-    source::{KeySourceErrorKind as Kind, read},
+    derive::{Aead, aead, derive, label, push_part},
+    in_place::InPlace,
+    provider::{KeyBytes, KeyContext, KeyDescription, KeyProvider, ProviderError, ProviderErrorKind},
+    source::{KeySourceErrorKind as Kind, environment, read},
 };
 use crate::{
     codec, entropy,
     secret::{ExposeSecret, Secret, SecretString},
+    store::BoxFuture,
 };
 
 /// What the text of a key begins with, so that a person, a program and a secret scanner recognise it.
@@ -23,7 +26,7 @@ pub(super) const ENCODED: usize = PREFIX.len() + BODY;
 /// 32 random bytes have 30 distinct values on average, and fewer than this in less than one of 10^10 keys.
 const MIN_DISTINCT: usize = 16;
 
-/// The key at the top: wraps every tenant's key.
+/// A key-encryption key that this process holds: wraps every tenant's key.
 ///
 /// Its text is `tower-ward-key-v1:` and 43 characters of base64url without padding (RFC 4648 §5). It does not print,
 /// is not compared, and is wiped when dropped.
@@ -50,12 +53,12 @@ impl RootKey {
     /// If it is not there, its file is open to others, its text is malformed, or it looks made up. The error names the
     /// source and never the text.
     pub fn load(source: &KeySource) -> Result<Self, KeySourceError> {
-        Self::load_in(source, &|name| std::env::var_os(name))
+        Self::load_in(source, &environment)
     }
 
     pub(super) fn load_in(
         source: &KeySource,
-        environment: &dyn Fn(&str) -> Option<std::ffi::OsString>,
+        environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, KeySourceError> {
         let text = read(source, environment)?;
         Self::decode_kind(&text).map_err(|kind| KeySourceError::new(source.to_string(), kind))
@@ -153,6 +156,79 @@ impl RootKey {
             Some(kind) => Err(kind),
             None => Ok(Self(Secret::init_with_mut(|key: &mut [u8; 32]| key.copy_from_slice(bytes)))),
         }
+    }
+}
+
+/// What it wraps is IV (12), ciphertext (32) and tag (16): AES-256-GCM under HKDF(root, `tower-ward/v1/wrap`).
+const WRAPPED: usize = 12 + 32 + 16;
+
+impl RootKey {
+    fn wrapping(&self) -> Aead {
+        aead(&self.derive(label::WRAP, &[]))
+    }
+
+    fn name(&self) -> String {
+        format!("local:{}", self.fingerprint())
+    }
+
+    fn wrap_now(&self, key: &KeyBytes, context: &KeyContext) -> Vec<u8> {
+        let mut out = vec![0; WRAPPED];
+        let (iv, body) = out.split_first_chunk_mut::<12>().expect("60 bytes");
+        entropy::fill(iv);
+        let (body, tag) = body.split_last_chunk_mut::<16>().expect("48 bytes");
+        body.copy_from_slice(key.expose_secret());
+        let made = self.wrapping().seal(iv, &associated(context), body).expect("32 bytes are within AES-GCM's limits");
+        tag.copy_from_slice(&made);
+        out
+    }
+
+    fn unwrap_now(&self, wrapped: &[u8], context: &KeyContext) -> Option<KeyBytes> {
+        let (iv, rest) = wrapped.split_first_chunk::<12>()?;
+        let (body, tag) = rest.split_last_chunk::<16>()?;
+        let body: &[u8; 32] = body.try_into().ok()?;
+        let mut opened = None;
+        let key = Secret::init_with_mut(|key: &mut [u8; 32]| {
+            key.copy_from_slice(body);
+            opened = self.wrapping().open(iv, &associated(context), key, tag).ok();
+        });
+        opened.map(|()| key)
+    }
+}
+
+fn associated(context: &KeyContext) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160);
+    push_part(&mut out, label::WRAPPED_KEY.as_bytes());
+    out.extend_from_slice(&context.to_bytes());
+    out
+}
+
+impl KeyProvider for RootKey {
+    fn wrap<'a>(&'a self, key: &'a KeyBytes, context: &'a KeyContext) -> BoxFuture<'a, Result<Vec<u8>, ProviderError>> {
+        Box::pin(std::future::ready(Ok(self.wrap_now(key, context))))
+    }
+
+    fn unwrap<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a KeyContext,
+    ) -> BoxFuture<'a, Result<KeyBytes, ProviderError>> {
+        let opened = self.unwrap_now(wrapped, context).ok_or_else(|| {
+            let what = "it did not wrap this key: compare with `ward keys check` which key this machine holds";
+            ProviderError::new(ProviderErrorKind::Mismatch, self.name(), what)
+        });
+        Box::pin(std::future::ready(opened))
+    }
+
+    fn describe(&self) -> BoxFuture<'_, Result<KeyDescription, ProviderError>> {
+        Box::pin(std::future::ready(Ok(KeyDescription::new("local", self.name()))))
+    }
+}
+
+#[cfg(test)]
+impl RootKey {
+    /// The key of these bytes, whatever they look like.
+    pub(super) fn decode_for_test(bytes: [u8; 32]) -> Self {
+        Self(Secret::new(Box::new(bytes)))
     }
 }
 

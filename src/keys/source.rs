@@ -11,14 +11,12 @@ use std::{
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::root::{ENCODED, PREFIX};
+use crate::secret::SecretString;
 
 /// The variable in which systemd gives a unit its folder of credentials.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// A key's text and one newline, and one byte more to see that a file is longer.
-const READ_AT_MOST: usize = ENCODED + 2;
-
-/// Where a key is read from. As text: `env:NAME`, `file:/path` or `credential:name`.
+/// Where a key, or another secret, is read from. As text: `env:NAME`, `file:/path` or `credential:name`.
 ///
 /// ```
 /// use tower_ward::keys::KeySource;
@@ -113,10 +111,10 @@ pub enum KeySourceErrorKind {
     #[error("a key stands where its source should: replace that key, it may be in a log, and name its source instead")]
     KeyAsSource,
     /// The variable is not set.
-    #[error("the variable is not set: set it to a key made by `ward keygen`")]
+    #[error("the variable is not set: set it; a root key is made by `ward keygen`")]
     VariableMissing,
     /// The file does not exist.
-    #[error("there is no such file: make one with `ward keygen --out FILE`")]
+    #[error("there is no such file: make it; a root key is made by `ward keygen --out FILE`")]
     FileMissing,
     /// `CREDENTIALS_DIRECTORY` is not set.
     #[error("`CREDENTIALS_DIRECTORY` is not set: run under systemd with `LoadCredential=`, or name another source")]
@@ -134,7 +132,7 @@ pub enum KeySourceErrorKind {
     #[error("the path names a folder: name the file in it")]
     Folder,
     /// The path names a pipe, a socket or a device.
-    #[error("the path names no regular file: copy the key into a file of mode 0600")]
+    #[error("the path names no regular file: copy what is in it into a file of mode 0600")]
     NotRegular,
     /// Others may read or change the file.
     #[error(
@@ -154,14 +152,20 @@ pub enum KeySourceErrorKind {
     #[error("this platform does not tell who may read a file: use an environment variable")]
     Platform,
     /// There is nothing.
-    #[error("it is empty: put a key made by `ward keygen` there")]
+    #[error("it is empty: put the secret there; a root key is made by `ward keygen`")]
     Empty,
     /// The bytes are no text.
-    #[error("it is not text: store the text that `ward keygen` wrote, not its bytes")]
+    #[error("it is not text: store the text itself, of a root key the one that `ward keygen` wrote, not its bytes")]
     NotText,
-    /// White space before or after the key.
-    #[error("there is white space around the key: leave the key, and in a file at most one newline after it")]
+    /// White space before or after the secret.
+    #[error("there is white space around the secret: leave the secret, and in a file at most one newline after it")]
     Whitespace,
+    /// More than such a secret can have.
+    #[error("it is longer than {most} bytes: store the secret and nothing else")]
+    Oversize {
+        /// The most bytes that are taken.
+        most: usize,
+    },
     /// The prefix is not there.
     #[error("it does not begin with `tower-ward-key-v1:`: store the whole text that `ward keygen` wrote")]
     Prefix,
@@ -196,16 +200,51 @@ pub enum KeySourceErrorKind {
 
 use KeySourceErrorKind as Kind;
 
+/// The one place that reads this process's environment.
+pub(super) fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
 /// Looks up an environment variable. A parameter, because a test cannot set one without `unsafe`.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The text that stands at `source`, without the one newline that a file may end with.
+/// The text that stands at `source`, without the one newline that a file may end with: a root key, or what is longer.
 pub(super) fn read(source: &KeySource, environment: Environment<'_>) -> Result<Zeroizing<String>, KeySourceError> {
+    read_up_to(source, ENCODED, environment)
+}
+
+/// A secret of another form than a root key, such as a PIN: one line of at most `most` bytes, without control
+/// characters, and with no white space around it.
+pub(super) fn read_secret(
+    source: &KeySource,
+    most: usize,
+    environment: Environment<'_>,
+) -> Result<SecretString, KeySourceError> {
+    let text = read_up_to(source, most, environment)?;
+    let wrong = if text.is_empty() {
+        Kind::Empty
+    } else if text.len() > most {
+        Kind::Oversize { most }
+    } else if text.trim() != text.as_str() {
+        Kind::Whitespace
+    } else if text.contains(char::is_control) {
+        Kind::NotText
+    } else {
+        return Ok(SecretString::from(text.as_str()));
+    };
+    Err(KeySourceError::new(source.to_string(), wrong))
+}
+
+fn read_up_to(
+    source: &KeySource,
+    most: usize,
+    environment: Environment<'_>,
+) -> Result<Zeroizing<String>, KeySourceError> {
     let read = match source {
         KeySource::Env(name) => read_variable(name, environment),
         KeySource::File(path) if path.to_string_lossy().contains(PREFIX) => Err(Kind::NotASource),
-        KeySource::File(path) => read_file(path, 0o077, &Kind::FileMissing),
-        KeySource::Credential(name) => read_credential(name, environment),
+        KeySource::File(path) => read_file(path, most, 0o077, &Kind::FileMissing),
+        KeySource::Credential(name) => read_credential(name, most, environment),
     };
     read.map_err(|kind| {
         // A source made around `FromStr` may hold a key where its name should be; then it is not repeated.
@@ -223,7 +262,7 @@ fn read_variable(name: &str, environment: Environment<'_>) -> Result<Zeroizing<S
     text(value.into_encoded_bytes())
 }
 
-fn read_credential(name: &str, environment: Environment<'_>) -> Result<Zeroizing<String>, Kind> {
+fn read_credential(name: &str, most: usize, environment: Environment<'_>) -> Result<Zeroizing<String>, Kind> {
     if !is_credential(name) {
         return Err(Kind::NotASource);
     }
@@ -234,11 +273,12 @@ fn read_credential(name: &str, environment: Environment<'_>) -> Result<Zeroizing
     }
     // systemd gives the unit's user access by an access list, whose mask stands in the group's bits; so for a
     // credential alone the group may have `r`.
-    read_file(&folder.join(name), 0o037, &Kind::CredentialMissing)
+    read_file(&folder.join(name), most, 0o037, &Kind::CredentialMissing)
 }
 
-/// Reads a small regular file on which none of the `forbidden` permission bits are set.
-fn read_file(path: &Path, forbidden: u32, missing: &Kind) -> Result<Zeroizing<String>, Kind> {
+/// Reads a regular file of at most `most` bytes and one newline, or the beginning of a longer one, on which none of the
+/// `forbidden` permission bits are set.
+fn read_file(path: &Path, most: usize, forbidden: u32, missing: &Kind) -> Result<Zeroizing<String>, Kind> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => missing.clone(),
         // A NUL or a component that is no folder: as good as not there, and nothing to look up.
@@ -257,9 +297,11 @@ fn read_file(path: &Path, forbidden: u32, missing: &Kind) -> Result<Zeroizing<St
     }
     let file = std::fs::File::open(path).map_err(failed)?;
     check_file(&seen, &file.metadata().map_err(failed)?, forbidden)?;
+    // One byte more than a newline, to see that a file is longer.
+    let limit = most + 2;
     // With room to spare, so that no half-filled buffer is left behind by growing.
-    let mut bytes = Vec::with_capacity(2 * READ_AT_MOST);
-    let read = file.take(READ_AT_MOST as u64).read_to_end(&mut bytes);
+    let mut bytes = Vec::with_capacity(2 * limit);
+    let read = file.take(limit as u64).read_to_end(&mut bytes);
     if let Err(error) = read {
         bytes.zeroize();
         return Err(failed(error));

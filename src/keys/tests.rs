@@ -1,6 +1,8 @@
 //! Sources, root keys and the keyring.
 
+mod copies;
 mod keyring;
+mod provided;
 mod sources;
 
 use super::{KeySource, KeySourceError, RootKey};

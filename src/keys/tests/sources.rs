@@ -353,3 +353,47 @@ fn parts_of_a_derivation_do_not_run_together() {
     ];
     assert_eq!(BTreeSet::from(all).len(), all.len());
 }
+
+/// A PIN is read as a root key is, and has a form of its own.
+#[test]
+fn another_secret_is_one_line_and_its_faults_are_told_apart() {
+    use super::super::source::read_secret;
+
+    let source = KeySource::Env("TOKEN_PIN".to_owned());
+    let read = |text: &str| read_secret(&source, 16, &|_| Some(text.into()));
+    assert_eq!(read("canary 8391-b04d").unwrap().expose_secret(), "canary 8391-b04d");
+    for (text, kind) in [
+        ("", Kind::Empty),
+        ("canary 8391-b04d2", Kind::Oversize { most: 16 }),
+        (" canary", Kind::Whitespace),
+        ("canary ", Kind::Whitespace),
+        ("canary\n", Kind::Whitespace),
+        ("can\nary", Kind::NotText),
+        ("can\0ary", Kind::NotText),
+    ] {
+        let error = read(text).unwrap_err();
+        assert_eq!(error.kind(), &kind, "{text:?}");
+        assert!(error.to_string().starts_with("env:TOKEN_PIN: "), "{error}");
+        assert!(text.is_empty() || !format!("{error} {error:?}").contains("canary"), "{text:?}");
+    }
+    let error = read_secret(&source, 16, &|_| None).unwrap_err();
+    assert_eq!(error.kind(), &Kind::VariableMissing);
+
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pin");
+        for (text, kind) in [
+            ("canary 8391-b04d\n", None),
+            ("canary 8391-b04d\n\n", Some(Kind::Oversize { most: 16 })),
+            ("canary 8391-b04d and so on", Some(Kind::Oversize { most: 16 })),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            let read = read_secret(&KeySource::File(path.clone()), 16, &|_| None);
+            assert_eq!(read.err().map(|error| error.kind().clone()), kind, "{text:?}");
+        }
+    }
+}
