@@ -60,9 +60,29 @@ impl<V: Volatile> Durable for Asked<V> {
         self.0.list(prefix, after, limit)
     }
 
+    fn written_since(&self, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<(ObjectName, Entry)>, StoreError>> {
+        unreachable!("a volatile store has no copies")
+    }
+
+    fn newest_version(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        unreachable!("a volatile store has no copies")
+    }
+
+    fn take_over<'a>(
+        &'a self,
+        _: (&'a ObjectName, Option<u64>, &'a [u8]),
+        _: &'a [(ObjectName, Vec<u8>)],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        unreachable!("a volatile store has no copies")
+    }
+
     fn scrub(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(std::future::ready(Ok(())))
     }
+}
+
+fn key(text: &str) -> ObjectName {
+    ObjectName::tenant(&TenantId::new("northgate").unwrap(), "key", text).unwrap()
 }
 
 fn clock() -> ManualClock {
@@ -105,6 +125,91 @@ macro_rules! suite {
             super::$check(&super::super::$backend().await).await;
         }
     )+ };
+}
+
+mod follow {
+    use super::*;
+
+    suite!(forgetful, sqlite if "sqlite" => [
+        what_was_written_since_comes_in_the_order_of_the_writes,
+        a_take_over_is_all_or_nothing,
+        of_racing_take_overs_one_wins,
+    ]);
+
+    async fn what_was_written_since_comes_in_the_order_of_the_writes(b: &Backend) {
+        let keys = async |version, limit| {
+            let page = b.store.written_since(version, limit).await.unwrap();
+            let entries: Vec<_> = page.iter().map(|(name, entry)| (name.as_str().to_owned(), entry.version)).collect();
+            assert!(entries.is_sorted_by_key(|(_, version)| *version));
+            entries
+        };
+        assert!(keys(0, 10).await.is_empty());
+        for name in ["c", "a", "b"] {
+            assert!(b.store.insert_new(&key(name), name.as_bytes(), None).await.unwrap());
+        }
+        let a = b.store.get(&key("a")).await.unwrap().unwrap();
+        assert!(b.store.compare_and_swap(&key("a"), a.version, b"again", None).await.unwrap());
+        let all = keys(0, 10).await;
+        let names: Vec<_> = all.iter().map(|(name, _)| name.clone()).collect();
+        assert_eq!(
+            names,
+            [key("c"), key("b"), key("a")].map(|name| name.as_str().to_owned()),
+            "the newest write counts"
+        );
+        assert_eq!(keys(0, 2).await, all[..2]);
+        assert_eq!(keys(all[1].1, 10).await, all[2..]);
+        assert!(keys(all[2].1, 10).await.is_empty() && keys(u64::MAX, 10).await.is_empty());
+        let (_, newest) = b.store.written_since(all[1].1, 1).await.unwrap().remove(0);
+        assert_eq!(newest, b.store.get(&key("a")).await.unwrap().unwrap());
+        let soon = b.clock.now() + Duration::from_secs(1);
+        assert!(b.store.insert_new(&key("d"), b"", Some(soon)).await.unwrap());
+        b.clock.advance(Duration::from_secs(1));
+        assert!(keys(all[2].1, 10).await.is_empty(), "what expired does not stand");
+        assert!(b.store.newest_version().await.unwrap() > all[2].1, "what expired was written too");
+        let long = b.store.written_since(0, MAX_PAGE + 1).await;
+        assert!(matches!(long, Err(StoreError::PageTooLarge)));
+    }
+
+    async fn a_take_over_is_all_or_nothing(b: &Backend) {
+        let mark = key("mark");
+        let entries = |value: &str| vec![(key("a"), value.into()), (key("b"), value.into())];
+        let read = async |name| b.store.get(&key(name)).await.unwrap().map(|entry| entry.value);
+        assert!(b.store.insert_new(&key("a"), b"before", None).await.unwrap());
+        assert!(!b.store.take_over((&mark, Some(1), b"1"), &entries("no")).await.unwrap(), "there is no mark");
+        assert_eq!((read("a").await, read("b").await), (Some(b"before".to_vec()), None));
+        assert!(b.store.take_over((&mark, None, b"1"), &entries("one")).await.unwrap());
+        assert!(!b.store.take_over((&mark, None, b"2"), &entries("no")).await.unwrap(), "there is one");
+        let version = b.store.get(&mark).await.unwrap().unwrap().version;
+        assert!(!b.store.take_over((&mark, Some(version + 1), b"2"), &entries("no")).await.unwrap());
+        let large = b.store.take_over((&mark, Some(version), b"2"), &[(key("a"), vec![0; MAX_VALUE + 1])]).await;
+        assert!(matches!(large, Err(StoreError::ValueTooLarge)));
+        let one = Some(b"one".to_vec());
+        assert_eq!((read("a").await, read("b").await, read("mark").await), (one.clone(), one, Some(b"1".to_vec())));
+        assert!(b.store.take_over((&mark, Some(version), b"2"), &[]).await.unwrap());
+        assert_eq!((read("a").await, read("mark").await), (Some(b"one".to_vec()), Some(b"2".to_vec())));
+        // Each entry has a version of its own, so whoever follows this one finds them.
+        let found = b.store.written_since(0, 10).await.unwrap();
+        assert_eq!(found.len(), 3);
+    }
+
+    /// Two processes follow one store: what the slower read is not put over what the faster wrote.
+    async fn of_racing_take_overs_one_wins(b: &Backend) {
+        let mark = key("mark");
+        let races: Vec<_> = (0..8)
+            .map(|i: u8| {
+                let (store, mark) = (Arc::clone(&b.store), mark.clone());
+                tokio::spawn(async move { store.take_over((&mark, None, &[i]), &[(key("a"), vec![i])]).await.unwrap() })
+            })
+            .collect();
+        let mut won = Vec::new();
+        for (i, race) in races.into_iter().enumerate() {
+            if race.await.unwrap() {
+                won.push(u8::try_from(i).unwrap());
+            }
+        }
+        let value = b.store.get(&key("a")).await.unwrap().unwrap().value;
+        assert_eq!((won.len(), value), (1, won.clone()));
+    }
 }
 
 mod run {
@@ -374,10 +479,6 @@ mod run {
 
     fn tenant(text: &str) -> TenantId {
         TenantId::new(text).unwrap()
-    }
-
-    fn key(text: &str) -> ObjectName {
-        ObjectName::tenant(&tenant("northgate"), "key", text).unwrap()
     }
 
     async fn listed(b: &Backend, prefix: &Prefix, after: Option<&str>) -> Vec<String> {

@@ -177,6 +177,41 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    fn since_now(&self, version: u64, limit: usize) -> Result<Vec<(ObjectName, Entry)>, StoreError> {
+        check_page(limit)?;
+        let now = self.now();
+        let state = self.lock();
+        let mut newer: Vec<_> =
+            state.entries.iter().filter(|(_, stored)| stored.version > version && stored.live(now)).collect();
+        newer.sort_unstable_by_key(|(_, stored)| stored.version);
+        let newer = newer.into_iter().take(limit);
+        newer
+            .map(|(name, stored)| Ok((ObjectName::stored(name).ok_or(StoreError::Corrupt)?, stored.entry()?)))
+            .collect()
+    }
+
+    fn take_over_now(
+        &self,
+        (mark, version, value): (&ObjectName, Option<u64>, &[u8]),
+        entries: &[(ObjectName, Vec<u8>)],
+    ) -> Result<bool, StoreError> {
+        entries.iter().try_for_each(|(_, value)| check_value(value))?;
+        let now = self.now();
+        let mut state = self.lock();
+        if state.entries.get(mark.as_str()).filter(|there| there.live(now)).map(|there| there.version) != version {
+            return Ok(false);
+        }
+        let new = entries.iter().filter(|(name, _)| !state.entries.contains_key(name.as_str())).count();
+        if state.entries.len() + new >= self.capacity.get() {
+            return Err(StoreError::Full);
+        }
+        entries.iter().for_each(|(name, value)| state.put(name.as_str(), value, None));
+        state.put(mark.as_str(), value, None);
+        Ok(true)
+    }
+}
+
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore")
@@ -244,6 +279,22 @@ impl Volatile for MemoryStore {
 
 impl Durable for DangerForgetful {
     verbs!(self => self.0);
+
+    fn written_since(&self, version: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(ObjectName, Entry)>, StoreError>> {
+        Box::pin(ready(self.0.since_now(version, limit)))
+    }
+
+    fn newest_version(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(ready(Ok(self.0.lock().version)))
+    }
+
+    fn take_over<'a>(
+        &'a self,
+        mark: (&'a ObjectName, Option<u64>, &'a [u8]),
+        entries: &'a [(ObjectName, Vec<u8>)],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(ready(self.0.take_over_now(mark, entries)))
+    }
 
     /// Removed values were given back to the allocator; there is no file.
     fn scrub(&self) -> BoxFuture<'_, Result<(), StoreError>> {

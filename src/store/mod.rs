@@ -175,6 +175,23 @@ pub trait Durable: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(String, Entry)>, StoreError>>;
 
+    /// The entries that were written after the write of this `version` and stand, in the order of those writes: for a copy
+    /// of the store to follow it. Removals leave nothing to find. At most [`MAX_PAGE`]; fewer than `limit` means that there
+    /// are no more.
+    fn written_since(&self, version: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(ObjectName, Entry)>, StoreError>>;
+
+    /// The version of the newest write that this store ever made, whether it stands or not.
+    fn newest_version(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Puts each of `entries` where it belongs, whatever stands there, and `mark` with them: all in one, and only while the
+    /// mark has this `version`, or is not there if there is none. `false`, and nothing is changed, otherwise. The entries do
+    /// not expire.
+    fn take_over<'a>(
+        &'a self,
+        mark: (&'a ObjectName, Option<u64>, &'a [u8]),
+        entries: &'a [(ObjectName, Vec<u8>)],
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
     /// Leaves nothing of removed and replaced values in the store's own files. Copies made by others (backups, the
     /// disk's spare blocks) are theirs to destroy.
     fn scrub(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -55,6 +55,23 @@ impl ObjectName {
         Prefix::platform(kind)?.name(key)
     }
 
+    /// The name that a store holds as this text.
+    pub(super) fn stored(text: &str) -> Option<Self> {
+        let (prefix, key) = text.rsplit_once(':')?;
+        let (scope, kind) = prefix.rsplit_once(':')?;
+        let scoped = match scope.split_once(':') {
+            None => scope == "p",
+            Some((t, tenant)) => t == "t" && TenantId::new(tenant).is_ok(),
+        };
+        (scoped && check_kind(kind).is_ok() && check_key(key).is_ok()).then(|| Self(text.into()))
+    }
+
+    /// What kind of object it names.
+    #[cfg(feature = "keys")]
+    pub(crate) fn kind(&self) -> &str {
+        self.0.rsplit(':').nth(1).unwrap_or("")
+    }
+
     /// The text of it.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -243,6 +260,24 @@ mod tests {
                 let rest = name.as_str().strip_prefix("t:northgate:key:").expect("the prefix");
                 proptest::prop_assert!(!rest.contains([':', '/', '%', '\0']));
                 proptest::prop_assert_eq!(name.as_str().matches(':').count(), 3);
+            }
+        }
+
+        /// What a store gives back is the name that was stored, and no other text is one.
+        #[test]
+        fn a_stored_name_is_a_name(text in "([pt]:){0,2}[a-z.:-]{0,12}:[a-z:.]{0,8}", key in "[a-z0-9._-]{0,20}") {
+            for name in [ObjectName::tenant(&clinic(), "key", &key), ObjectName::platform("key", &key)].into_iter().flatten() {
+                proptest::prop_assert_eq!(ObjectName::stored(name.as_str()), Some(name.clone()));
+                proptest::prop_assert_eq!(name.kind(), "key");
+            }
+            if let Some(name) = ObjectName::stored(&text) {
+                let parts: Vec<_> = text.split(':').collect();
+                let again = match parts[..] {
+                    ["p", _, key] => ObjectName::platform("key", key),
+                    ["t", tenant, _, key] => ObjectName::tenant(&TenantId::new(tenant).unwrap(), "key", key),
+                    _ => panic!("{text} is no name"),
+                };
+                proptest::prop_assert!(again.is_ok() && name.as_str() == text);
             }
         }
 

@@ -3,6 +3,10 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +20,7 @@ use crate::clock::{SharedClock, SystemClock, Timestamp};
 
 /// `WARD` in ASCII; stands in the file's header, so that a file of something else is recognised.
 const APPLICATION_ID: i64 = 0x5741_5244;
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
@@ -31,17 +35,20 @@ CREATE TABLE objects (
     expires INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX objects_by_expiry ON objects (expires) WHERE expires IS NOT NULL;
+CREATE INDEX objects_by_version ON objects (version);
 CREATE TABLE versions (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL) STRICT;
 INSERT INTO versions VALUES (1, 0);
 PRAGMA application_id = 0x57415244;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 ";
 
 /// A [`Durable`] store in one SQLite file, shared by any number of tasks and processes of one machine.
 ///
 /// The file is created with mode 0600. It runs with a write-ahead log and `synchronous = FULL` (with `NORMAL` a power
-/// cut loses acknowledged writes) and with `secure_delete`; [`scrub`](Durable::scrub) empties the log, in which older
-/// values would otherwise remain readable. What did not take effect refuses to open.
+/// cut loses acknowledged writes) and with `secure_delete`. That alone leaves older values readable: in the log, and in the
+/// gaps of pages that SQLite moved values out of. [`scrub`](Durable::scrub) writes the file anew (`VACUUM`) and empties the
+/// log: 3 ms for a thousand values of 112 bytes, 0.2 s for 100,000, 0.8 s for 500,000, and that much memory for as long.
+/// Readers do not wait for it; writers do. What did not take effect refuses to open.
 #[derive(Clone)]
 pub struct SqliteStore {
     /// One connection: SQLite has one writer, and waiting here is fairer than retrying on its lock.
@@ -49,6 +56,15 @@ pub struct SqliteStore {
     readers: SqlitePool,
     path: PathBuf,
     clock: SharedClock,
+    scrubs: Arc<Scrubs>,
+}
+
+/// Whoever asks while one runs needs another, which begins after that; but all who ask meanwhile need only that one.
+#[derive(Debug, Default)]
+struct Scrubs {
+    asked: AtomicU64,
+    /// Everybody up to this one was served.
+    served: tokio::sync::Mutex<u64>,
 }
 
 impl SqliteStore {
@@ -74,6 +90,8 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .pragma("secure_delete", "ON")
+            // What `VACUUM` works in would be a file of its own, with every value in it.
+            .pragma("temp_store", "MEMORY")
             .pragma("trusted_schema", "OFF");
         let pool = || {
             SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT).after_release(|conn, _| Box::pin(is_at_rest(conn)))
@@ -92,7 +110,7 @@ impl SqliteStore {
         initialise(&writer).await?;
         check_settings(&writer).await?;
         let readers = pool().max_connections(READERS).connect_lazy_with(options);
-        Ok(Self { writer, readers, path, clock })
+        Ok(Self { writer, readers, path, clock, scrubs: Arc::default() })
     }
 
     /// Closes the file once running calls have ended. Later calls fail.
@@ -243,11 +261,93 @@ impl Durable for SqliteStore {
         })
     }
 
+    fn written_since(&self, version: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(ObjectName, Entry)>, StoreError>> {
+        Box::pin(async move {
+            check_page(limit)?;
+            let Ok(version) = i64::try_from(version) else { return Ok(Vec::new()) };
+            let rows = sqlx::query(
+                "SELECT value, version, expires, name FROM objects \
+                 WHERE version > ?1 AND (expires IS NULL OR expires > ?2) ORDER BY version LIMIT ?3",
+            )
+            .bind(version)
+            .bind(self.now())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
+            rows.iter()
+                .map(|row| {
+                    let name: &str = row.try_get(3).map_err(|_| StoreError::Corrupt)?;
+                    Ok((ObjectName::stored(name).ok_or(StoreError::Corrupt)?, entry(row)?))
+                })
+                .collect()
+        })
+    }
+
+    fn newest_version(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let last: i64 = sqlx::query_scalar("SELECT last FROM versions WHERE one = 1")
+                .fetch_one(&self.readers)
+                .await
+                .map_err(failed)?;
+            u64::try_from(last).map_err(|_| StoreError::Corrupt)
+        })
+    }
+
+    fn take_over<'a>(
+        &'a self,
+        (mark, version, value): (&'a ObjectName, Option<u64>, &'a [u8]),
+        entries: &'a [(ObjectName, Vec<u8>)],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            check_value(value)?;
+            entries.iter().try_for_each(|(_, value)| check_value(value))?;
+            let mut tx = self.begin().await?;
+            let there: Option<i64> =
+                sqlx::query_scalar("SELECT version FROM objects WHERE name = ?1 AND (expires IS NULL OR expires > ?2)")
+                    .bind(mark.as_str())
+                    .bind(self.now())
+                    .fetch_optional(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+            if there.map(u64::try_from).transpose().map_err(|_| StoreError::Corrupt)? != version {
+                return finish(tx, 0).await;
+            }
+            let entries = entries.iter().map(|(name, value)| (name, value.as_slice()));
+            for (name, value) in entries.chain([(mark, value)]) {
+                sqlx::query(
+                    "INSERT INTO objects (name, value, version, expires) VALUES (?1, ?2, ?3, NULL) \
+                     ON CONFLICT (name) DO UPDATE \
+                     SET value = excluded.value, version = excluded.version, expires = excluded.expires",
+                )
+                .bind(name.as_str())
+                .bind(value)
+                .bind(next_version(&mut tx).await?)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+            }
+            finish(tx, 1).await
+        })
+    }
+
     fn scrub(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await.map_err(failed)?;
+            let ticket = self.scrubs.asked.fetch_add(1, Ordering::AcqRel) + 1;
+            let mut served = self.scrubs.served.lock().await;
+            if *served >= ticket {
+                return Ok(());
+            }
+            let all = self.scrubs.asked.load(Ordering::Acquire);
+            let mut conn = self.writer.acquire().await.map_err(failed)?;
+            sqlx::query("VACUUM").execute(&mut *conn).await.map_err(failed)?;
+            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await.map_err(failed)?;
             let busy: i64 = row.try_get(0).map_err(|_| StoreError::Corrupt)?;
-            if busy == 0 { Ok(()) } else { Err(StoreError::Busy) }
+            if busy != 0 {
+                return Err(StoreError::Busy);
+            }
+            *served = all;
+            Ok(())
         })
     }
 }
@@ -286,6 +386,13 @@ async fn initialise(pool: &SqlitePool) -> Result<(), StoreError> {
             tx.commit().await.map_err(failed)
         }
         (APPLICATION_ID, SCHEMA_VERSION, _) => Ok(()),
+        (APPLICATION_ID, 1, _) => {
+            sqlx::raw_sql("CREATE INDEX objects_by_version ON objects (version); PRAGMA user_version = 2;")
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+            tx.commit().await.map_err(failed)
+        }
         (APPLICATION_ID, newer, _) if newer > SCHEMA_VERSION => Err(StoreError::Newer),
         _ => Err(StoreError::Foreign),
     }
@@ -304,6 +411,10 @@ async fn check_settings(pool: &SqlitePool) -> Result<(), StoreError> {
     let secure_delete: i64 = sqlx::query_scalar("PRAGMA secure_delete").fetch_one(pool).await.map_err(failed)?;
     if secure_delete != 1 {
         return Err(StoreError::Setting("secure_delete = ON"));
+    }
+    let temp_store: i64 = sqlx::query_scalar("PRAGMA temp_store").fetch_one(pool).await.map_err(failed)?;
+    if temp_store != 2 {
+        return Err(StoreError::Setting("temp_store = MEMORY"));
     }
     Ok(())
 }
