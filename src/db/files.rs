@@ -15,7 +15,7 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
-use super::latch::{self, Latch, Rows, Tables};
+use super::latch::{self, Latch, Rows, Tables, quoted};
 use crate::{
     audit::{Ledger, Outcome},
     field::{ColumnInfo, check_columns},
@@ -70,6 +70,28 @@ pub enum DbError {
     /// A table is declared twice, or is the library's own.
     #[error("table `{0}` is declared twice, or is the library's own: name it once in `with_people` or `with_shared`")]
     Declared(&'static str),
+    /// A column is `indexed`, and where its blind index stands was not declared.
+    #[error(
+        "column `{table}.{column}` is indexed: declare in `with_indexes` where its blind indexes stand, so that an erasure \
+         finds them"
+    )]
+    NoIndex {
+        /// The table of the sealed column.
+        table: &'static str,
+        /// The sealed column.
+        column: &'static str,
+    },
+    /// A blind index stands where an erasure cannot remove it.
+    #[error(
+        "blind index `{table}.{column}` must stand in a table of `with_people`, and be nullable, or in a table without \
+         sealed columns: change the migration"
+    )]
+    Index {
+        /// The table that was declared.
+        table: &'static str,
+        /// The column that was declared.
+        column: &'static str,
+    },
     /// Two `columns!` entries name one column.
     #[error(transparent)]
     Twins(#[from] crate::field::ColumnTwins),
@@ -100,13 +122,14 @@ pub struct Schema {
     columns: &'static [&'static [ColumnInfo]],
     people: &'static [(&'static str, &'static str)],
     shared: &'static [&'static str],
+    indexes: &'static [(&'static str, &'static str)],
 }
 
 impl Schema {
     /// A schema by its migrations (`sqlx::migrate!`) and the `COLUMNS` of every [`columns!`](crate::columns).
     #[must_use]
     pub const fn new(migrations: &'static Migrator, columns: &'static [&'static [ColumnInfo]]) -> Self {
-        Self { migrations, columns, people: &[], shared: &[] }
+        Self { migrations, columns, people: &[], shared: &[], indexes: &[] }
     }
 
     /// The tables whose rows belong to people, each with the column that says to whom, as a [`SubjectId`]'s bytes. A
@@ -116,6 +139,14 @@ impl Schema {
     #[must_use]
     pub const fn with_people(self, people: &'static [(&'static str, &'static str)]) -> Self {
         Self { people, ..self }
+    }
+
+    /// The columns that hold blind indexes of people's values, each with its table, which must be one of
+    /// [`with_people`](Self::with_people). When a person is erased, theirs are set to null; in a table that has no sealed
+    /// column the whole row is deleted. A schema with an indexed column does not open without.
+    #[must_use]
+    pub const fn with_indexes(self, indexes: &'static [(&'static str, &'static str)]) -> Self {
+        Self { indexes, ..self }
     }
 
     /// The tables that every door may change: a counter, an outbox. Nothing of a person belongs into them.
@@ -133,6 +164,7 @@ const OWN_TABLES: &str = "
         user blob not null, subject blob not null, kind text not null check (kind in ('assigned', 'circle')),
         until integer, mac blob not null, primary key (user, subject, kind)
     ) strict, without rowid;
+    create table if not exists ward_erased (subject blob not null primary key) strict, without rowid;
     create index if not exists ward_relations_by_subject on ward_relations (subject);
 ";
 
@@ -155,6 +187,26 @@ pub(super) struct File {
     pub(super) writer: SqlitePool,
     /// Of the one that writes.
     pub(super) latch: Latch,
+    pub(super) indexes: Vec<Index>,
+    pub(super) sealed: Vec<Sealed>,
+}
+
+/// A table of people's rows with sealed columns.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) table: &'static str,
+    /// The column that says whose a row is.
+    pub(super) person: &'static str,
+    /// The one column of the primary key: the row's identifier. `None` if there is not one such.
+    pub(super) key: Option<String>,
+    pub(super) columns: Vec<&'static ColumnInfo>,
+}
+
+/// Blind indexes in one column.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// The statement that removes those of one person.
+    pub(super) forget: String,
 }
 
 impl Db {
@@ -268,11 +320,12 @@ impl Inner {
         self.schema.migrations.run(&setup).await.map_err(|e| DbError::Migrate(tenant.clone(), e))?;
         self.check_schema(&setup).await?;
         let latch = Latch::new(self.tables(&setup).await?);
+        let (indexes, sealed) = (self.indexes(&setup).await?, self.sealed(&setup).await?);
         setup.close().await;
         let writer = latch.guard(pool(1)).connect_with(latch.asked_by(options.clone())).await?;
         let options = options.read_only(true).create_if_missing(false);
         let readers = latch::reading(pool(4)).connect_with(options).await?;
-        Ok(File { readers, writer, latch })
+        Ok(File { readers, writer, latch, indexes, sealed })
     }
 
     /// Whose rows the tables hold.
@@ -304,6 +357,54 @@ impl Inner {
         Ok(tables)
     }
 
+    /// How the blind indexes of a person are removed.
+    async fn indexes(&self, pool: &SqlitePool) -> Result<Vec<Index>, DbError> {
+        let sealed = || self.schema.columns.iter().flat_map(|group| group.iter());
+        if let (true, Some(column)) = (self.schema.indexes.is_empty(), sealed().find(|column| column.is_indexed())) {
+            return Err(DbError::NoIndex { table: column.table(), column: column.name() });
+        }
+        let mut indexes = Vec::with_capacity(self.schema.indexes.len());
+        for &(table, column) in self.schema.indexes {
+            let fault = DbError::Index { table, column };
+            let whose = self.schema.people.iter().find(|(people, _)| people.eq_ignore_ascii_case(table));
+            let (Some((_, whose)), Some(nullable)) = (whose, nullable(pool, table, column).await?) else {
+                return Err(fault);
+            };
+            let (table, column, whose) = (quoted(table), quoted(column), quoted(whose));
+            let forget = if !sealed().any(|sealed| quoted(sealed.table()).eq_ignore_ascii_case(&table)) {
+                format!("delete from main.{table} where {whose} = ?")
+            } else if nullable {
+                format!("update main.{table} set {column} = null where {whose} = ?")
+            } else {
+                return Err(fault);
+            };
+            indexes.push(Index { forget });
+        }
+        Ok(indexes)
+    }
+
+    /// The tables of people's rows that have sealed columns.
+    async fn sealed(&self, pool: &SqlitePool) -> Result<Vec<Sealed>, DbError> {
+        let mut found = Vec::new();
+        for &(table, person) in self.schema.people {
+            let all = self.schema.columns.iter().flat_map(|group| group.iter());
+            let columns: Vec<_> = all.filter(|column| column.table().eq_ignore_ascii_case(table)).collect();
+            if columns.is_empty() {
+                continue;
+            }
+            let mut key: Vec<(String, bool)> = sqlx::query_as(
+                "select name, lower(type) = 'blob' and \"notnull\" = 1 from pragma_table_info(?) where pk > 0",
+            )
+            .bind(table)
+            .fetch_all(pool)
+            .await?;
+            // One column that is a blob and never null: the row's identifier, as it is sealed into the values.
+            let key = if key.len() == 1 { key.pop().and_then(|(name, fits)| fits.then_some(name)) } else { None };
+            found.push(Sealed { table, person, key, columns });
+        }
+        Ok(found)
+    }
+
     async fn check_schema(&self, pool: &SqlitePool) -> Result<(), DbError> {
         let columns: Vec<&ColumnInfo> = self.schema.columns.iter().flat_map(|group| group.iter()).collect();
         for column in columns {
@@ -322,6 +423,12 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Whether a column may be null; `None` if there is no such column.
+async fn nullable(pool: &SqlitePool, table: &str, column: &str) -> Result<Option<bool>, DbError> {
+    let sql = "select \"notnull\" = 0 and pk = 0 from pragma_table_info(?) where lower(name) = lower(?)";
+    Ok(sqlx::query_scalar(sql).bind(table).bind(column).fetch_optional(pool).await?)
 }
 
 /// Of two declarations of one table the laxer would win, and none may open the library's own.

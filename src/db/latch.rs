@@ -15,7 +15,7 @@ use sqlx::{
 use crate::{audit::AttemptId, id::SubjectId};
 
 /// The library's own tables.
-const OWN: [&str; 3] = ["ward_attempts", "ward_relations", "ward_tenant"];
+const OWN: [&str; 4] = ["ward_attempts", "ward_erased", "ward_relations", "ward_tenant"];
 
 /// What the triggers call. SQLite takes it for a collation, which is the one Rust function that SQL can be given without
 /// `unsafe`.
@@ -251,7 +251,7 @@ pub(super) fn reading(pool: SqlitePoolOptions) -> SqlitePoolOptions {
     })
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -78,8 +78,12 @@
 mod files;
 mod latch;
 mod relations;
+mod rotation;
 mod tx;
 
 pub use files::{Db, DbError, MAX_OPEN_FILES, Schema};
 pub use relations::{SqliteRelations, filter};
+pub use rotation::{
+    Rotation, RotationError, RotationLog, RotationMode, RotationOptions, RotationProgress, RotationStage, RotationStep,
+};
 pub use tx::{Change, ReadTx, TenantTx, TxError};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, Transaction};
 
 use super::{
     Db, DbError,
@@ -10,8 +10,8 @@ use super::{
     relations,
 };
 use crate::{
-    access::{Authority, ChangeDoor, Relations},
-    audit::{self, Action, Attempt, Trail, TrailError},
+    access::{Authority, ChangeDoor, ErasureDoor, Facts, Relations},
+    audit::{self, Action, Attempt, AttemptId, Trail, TrailError},
     clock::Timestamp,
     id::{RowId, SubjectId, UserId},
     keys::TenantKey,
@@ -52,6 +52,9 @@ pub enum TxError {
     /// The transaction was not begun to change a relation, or was begun to change one that is not kept.
     #[error("begin the transaction with `Change::assign` or `Change::unassign`, and `assigned` or `circle`")]
     NoRelation,
+    /// The person of the door was erased since it was opened.
+    #[error("the person was erased: nothing of theirs is changed any more")]
+    Erased,
     /// The commit was refused by the database; the change was rolled back.
     #[error("the database refused the commit; nothing was changed")]
     RolledBack,
@@ -142,7 +145,8 @@ pub struct TenantTx {
     latch: Latch,
     /// As the transaction found them.
     tables: String,
-    key: Arc<TenantKey>,
+    /// For the MAC of a relation. An erasure has none, and makes none.
+    key: Option<Arc<TenantKey>>,
     /// Whose relation this transaction was begun to change, to whom.
     relation: Option<(SubjectId, UserId, Relations)>,
 }
@@ -168,11 +172,55 @@ impl Db {
     ///
     /// [`TxError::Trail`] if no record can be made now; [`TxError::Db`] if the clinic's file cannot be written.
     pub async fn change(&self, by: &impl ChangeDoor, change: Change) -> Result<TenantTx, TxError> {
-        let facts = by.facts();
+        let door = Door {
+            facts: by.facts(),
+            subject: by.subject_id(),
+            permission: by.permission(),
+            holds: by.holds(),
+            key: Some(Arc::clone(by.tenant_key())),
+        };
+        self.begin(door, change).await
+    }
+
+    /// Begins the transaction of an erasure, which has ended what the library keeps of the person: their relations, and the
+    /// blind indexes of their values.
+    pub(crate) async fn erase(&self, by: &ErasureDoor) -> Result<TenantTx, TxError> {
+        let door =
+            Door { facts: &by.facts, subject: Some(by.subject), permission: by.permission, holds: by.holds, key: None };
+        let change = Change { action: Action::Erase, entity: PERSON, row: None, relation: None };
+        let mut tx = self.begin(door, change).await?;
+        let file = self.file(&by.facts.tenant).await?;
+        for index in &file.indexes {
+            sqlx::query(AssertSqlSafe(index.forget.as_str())).bind(by.subject).execute(tx.conn()).await?;
+        }
+        let by_library = tx.latch.by_library();
+        sqlx::query("delete from main.ward_relations where subject = ?").bind(by.subject).execute(&mut *tx.tx).await?;
+        sqlx::query("insert or ignore into main.ward_erased (subject) values (?)")
+            .bind(by.subject)
+            .execute(&mut *tx.tx)
+            .await?;
+        drop(by_library);
+        Ok(tx)
+    }
+
+    /// Begins the transaction in which a person's values are sealed anew.
+    pub(super) async fn reseal(&self, by: &impl ChangeDoor) -> Result<TenantTx, TxError> {
+        self.change(by, Change { action: Action::Update, entity: EPOCH, row: None, relation: None }).await
+    }
+
+    async fn begin(&self, by: Door<'_>, change: Change) -> Result<TenantTx, TxError> {
+        let Door { facts, subject, permission, holds, key } = by;
         facts.trail.may_open()?;
         let file = self.file(&facts.tenant).await?;
         let mut tx = file.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let subject = by.subject_id();
+        // A door that was open when its person was erased, in whatever process: it must not put back what was taken away.
+        let erased: bool = sqlx::query_scalar("select exists (select 1 from main.ward_erased where subject = ?)")
+            .bind(subject)
+            .fetch_one(&mut *tx)
+            .await?;
+        if erased && change.action != Action::Erase {
+            return Err(TxError::Erased);
+        }
         file.latch.begin(subject.map_or(Allowed::Nobody, Allowed::Person));
         let relation = match (change.relation, subject) {
             (Some((user, relation)), Some(subject)) => Some((subject, user, relation)),
@@ -181,13 +229,13 @@ impl Db {
         };
         let attempt = facts.trail.attempt(audit::Change {
             action: change.action,
-            permission: by.permission(),
+            permission,
             entity: change.entity,
             subjects: subject.as_slice(),
             row: change.row,
             purpose: None,
             about: change.relation.map(|(user, _)| user),
-            why: by.holds().why(),
+            why: holds.why(),
         })?;
         let by_library = file.latch.by_library();
         sqlx::query("insert into main.ward_attempts (id) values (?)")
@@ -196,13 +244,31 @@ impl Db {
             .await?;
         drop(by_library);
         let tables = latch::tables(&mut tx).await?;
-        let key = Arc::clone(by.tenant_key());
         let (trail, readers, latch) = (facts.trail.clone(), file.readers.clone(), file.latch.clone());
         Ok(TenantTx { tx, attempt, trail, readers, latch, tables, key, relation })
     }
 }
 
+/// What a transaction is begun with.
+struct Door<'a> {
+    facts: &'a Facts,
+    subject: Option<SubjectId>,
+    permission: &'static str,
+    holds: Relations,
+    key: Option<Arc<TenantKey>>,
+}
+
+/// What sealing values anew is recorded as.
+const EPOCH: &str = "key_epoch";
+/// What an erasure is recorded as.
+const PERSON: &str = "person";
+
 impl TenantTx {
+    /// The attempt that this transaction is recorded as.
+    pub(crate) fn attempt(&self) -> AttemptId {
+        self.attempt.id()
+    }
+
     /// The connection, for the application's statements.
     pub fn conn(&mut self) -> &mut SqliteConnection {
         &mut self.tx
@@ -216,8 +282,9 @@ impl TenantTx {
     pub async fn relate(&mut self, until: Option<Timestamp>) -> Result<(), TxError> {
         let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
         let row = relations::Row { user, subject, kind: kind(relation)?, until: until.map(Timestamp::as_millisecond) };
+        let key = self.key.as_ref().ok_or(TxError::NoRelation)?;
         let _by_library = self.latch.by_library();
-        relations::insert(&mut self.tx, &row, &self.key).await?;
+        relations::insert(&mut self.tx, &row, key).await?;
         Ok(())
     }
 
@@ -241,7 +308,7 @@ impl TenantTx {
     pub async fn commit(self) -> Result<(), TxError> {
         self.trail.may_open()?;
         self.trail.settled().await?;
-        let Self { mut tx, mut attempt, readers, latch, tables, .. } = self;
+        let Self { mut tx, mut attempt, trail, readers, latch, tables, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.
         let commit = tokio::spawn(async move {
             if let Some(table) = latch.stray() {
@@ -253,6 +320,12 @@ impl TenantTx {
                 let _ = tx.rollback().await;
                 attempt.rolled_back();
                 return Err(TxError::RolledBack);
+            }
+            // Once more, right before: the wait for the records may have been long.
+            if trail.is_overdue() {
+                let _ = tx.rollback().await;
+                attempt.rolled_back();
+                return Err(TrailError::Expired.into());
             }
             attempt.sent();
             latch.lift();

@@ -2,8 +2,6 @@
 
 use std::{fmt, marker::PhantomData};
 
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
 use unicode_normalization::UnicodeNormalization;
 
 use super::{
@@ -12,12 +10,14 @@ use super::{
 };
 use crate::{
     access::{Closed, Indexer},
-    keys::TenantKey,
+    keys::{IndexMac, TenantKey},
 };
 
 /// The most text that is normalised.
 const MAX_TEXT: usize = 1024;
 const VERSION: u8 = 1;
+/// The version, the kind and the length.
+const HEAD: usize = 6;
 
 /// Sixteen bytes that are equal when two values of the indexed column `C` are equal in one clinic.
 ///
@@ -83,7 +83,7 @@ impl<C: Indexed> BlindIndex<C> {
     fn compute(value: &C::Value, key: &TenantKey) -> Result<Self, IndexError> {
         const { assert_well_named::<C>() };
         let mac = key.index_mac(<C as Column>::TABLE, <C as Column>::NAME);
-        digest(value, mac).map(Self::from_bytes)
+        digest(value, &mac).map(Self::from_bytes)
     }
 
     /// Takes sixteen bytes as they stand in the database.
@@ -122,40 +122,43 @@ impl<C: Indexed> fmt::Debug for BlindIndex<C> {
     }
 }
 
-fn digest<V: Indexable>(value: &V, mut mac: Hmac<Sha256>) -> Result<[u8; 16], IndexError> {
-    let mut plain = Encoder::new(&[], value.encoded_len(), 0);
-    value.encode(&mut plain)?;
-    let message = match V::KIND {
-        IndexKind::Text => normalised(&mut plain)?.as_bytes(),
-        IndexKind::Bytes | IndexKind::Integer | IndexKind::Date => plain.plaintext(),
-    };
-    let len = u32::try_from(message.len()).map_err(|_| IndexError::TooLong)?;
-    mac.update(&[VERSION, V::KIND as u8]);
-    mac.update(&len.to_be_bytes());
-    mac.update(message);
-    let digest: [u8; 32] = mac.finalize().into_bytes().into();
+fn digest<V: Indexable>(value: &V, mac: &IndexMac) -> Result<[u8; 16], IndexError> {
+    let mut message = Encoder::new([&[0; HEAD]], value.encoded_len(), 0);
+    value.encode(&mut message)?;
+    match V::KIND {
+        IndexKind::Text => normalise(&mut message)?,
+        IndexKind::Bytes | IndexKind::Integer | IndexKind::Date => {}
+    }
+    let [a, b, c, d] = u32::try_from(message.plaintext().len()).map_err(|_| IndexError::TooLong)?.to_be_bytes();
+    message.head_mut().copy_from_slice(&[VERSION, V::KIND as u8, a, b, c, d]);
+    let digest = mac.tag(message.as_bytes());
     let (&first, _) = digest.split_first_chunk().ok_or(IndexError::TooLong)?;
     Ok(first)
 }
 
 /// One form for all texts that differ only in case, compatibility form, or white space at the ends.
-fn normalised(plain: &mut Encoder) -> Result<&str, IndexError> {
+fn normalise(plain: &mut Encoder) -> Result<(), IndexError> {
     let text = str::from_utf8(plain.plaintext()).map_err(|_| IndexError::NotText)?;
     if text.len() > MAX_TEXT {
         return Err(IndexError::TooLong);
     }
-    if text.is_ascii() {
+    let ends = |text: &str| (text.len() - text.trim_start().len(), text.trim().len());
+    let (begin, length) = if text.is_ascii() {
+        let ends = ends(text);
         plain.plaintext_mut().make_ascii_lowercase();
+        ends
     } else {
-        let mut out = Encoder::new(&[], text.len() * 2, 0);
+        let mut out = Encoder::new([&[0; HEAD]], text.len() * 2, 0);
         let mut put = |scalar: char| out.push(scalar.encode_utf8(&mut [0; 4]).as_bytes());
         // By way of upper case, which makes one of `ß`, `ẞ` and `SS`, and of the two small sigmas. By the scalar, since
         // `str::to_lowercase` looks at the neighbours.
         let folded = text.nfkc().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
         folded.nfkc().try_for_each(&mut put)?;
         *plain = out;
-    }
-    Ok(str::from_utf8(plain.plaintext()).map_err(|_| IndexError::NotText)?.trim())
+        ends(str::from_utf8(plain.plaintext()).map_err(|_| IndexError::NotText)?)
+    };
+    plain.keep(begin, length);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 #![doc = include_str!("../../docs/format.md")]
 
-use std::{fmt, sync::Arc};
-
-use aes_gcm::{Aes256Gcm, aead::AeadInOut};
-use xaes_256_gcm::Xaes256Gcm;
+use std::fmt;
 
 use super::value::{EncodeError, Encoder, Plaintext};
 use crate::{
     access::SealKey,
     entropy,
     id::{RowId, SubjectId, TenantId},
+    keys::{Aead, Held, InPlace, NoEpoch, WideAead},
     secret::wipe,
 };
 
@@ -26,8 +24,9 @@ pub(super) const MAX_SEALED: usize = HEADER + Suite::Tenant.iv() + MAX_PLAINTEXT
 const VERSION: u8 = 1;
 const HEADER: usize = 6;
 const IV_MAX: usize = 24;
-/// The header, four names, two identifiers, and a length byte for each.
-const AAD_MAX: usize = HEADER + 4 * (1 + MAX_NAME) + 2 * (1 + 16);
+const NAMES_MAX: usize = 3 * (1 + MAX_NAME);
+/// The header, the tenant, the names, two identifiers, and a length byte for each.
+const AAD_MAX: usize = HEADER + (1 + MAX_NAME) + NAMES_MAX + 2 * (1 + 16);
 
 /// Why a sealed field did not open. For the operator's trace; the caller sees one [`OpenError`](super::OpenError).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +37,7 @@ pub(crate) enum Defect {
     TooLong,
     WrongSuite,
     WrongEpoch,
+    NotYetKnown,
     NotAuthentic,
     NotCanonical,
     /// Not a defect of the bytes: the request has ended.
@@ -54,6 +54,7 @@ impl Defect {
             Self::TooLong => "too_long",
             Self::WrongSuite => "wrong_suite",
             Self::WrongEpoch => "wrong_epoch",
+            Self::NotYetKnown => "key_not_yet_known",
             Self::NotAuthentic => "not_authentic",
             Self::NotCanonical => "not_canonical",
             Self::Closed => "closed",
@@ -120,6 +121,10 @@ impl<'a> Parts<'a> {
         Ok(Self { suite, epoch: u32::from_be_bytes([a, b, c, d]), iv, ciphertext, tag })
     }
 
+    pub(super) const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     fn print(&self) -> Vec<u8> {
         [&self.suite.header(self.epoch)[..], self.iv, self.ciphertext, self.tag].concat()
     }
@@ -137,10 +142,37 @@ pub fn reprint(bytes: &[u8]) -> Option<Vec<u8>> {
 pub(super) struct Place<'a> {
     pub(super) tenant: &'a TenantId,
     pub(super) subject: Option<SubjectId>,
-    pub(super) class: &'a str,
-    pub(super) table: &'a str,
-    pub(super) column: &'a str,
+    pub(super) names: &'a Names,
     pub(super) row: RowId,
+}
+
+/// A column's class, table and name as the associated data has them: made by the compiler, once for each column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names {
+    bytes: [u8; NAMES_MAX],
+    len: usize,
+}
+
+impl Names {
+    pub(super) const fn new(class: &str, table: &str, column: &str) -> Self {
+        let mut names = Self { bytes: [0; NAMES_MAX], len: 0 };
+        names.part(class.as_bytes());
+        names.part(table.as_bytes());
+        names.part(column.as_bytes());
+        names
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "asserted just before")]
+    const fn part(&mut self, part: &[u8]) {
+        assert!(part.len() <= MAX_NAME, "a part of the associated data is at most 63 bytes");
+        self.bytes[self.len] = part.len() as u8;
+        self.bytes.split_at_mut(self.len + 1).1.split_at_mut(part.len()).0.copy_from_slice(part);
+        self.len += 1 + part.len();
+    }
+
+    const fn as_bytes(&self) -> &[u8] {
+        self.bytes.split_at(self.len).0
+    }
 }
 
 /// The associated data, on the stack.
@@ -150,24 +182,28 @@ pub(super) struct Aad {
 }
 
 impl Aad {
+    #[inline]
     fn new(header: [u8; HEADER], place: &Place<'_>) -> Self {
         let mut aad = Self { bytes: [0; AAD_MAX], len: HEADER };
         aad.bytes[..HEADER].copy_from_slice(&header);
         aad.part(place.tenant.as_str().as_bytes());
         aad.part(place.subject.as_ref().map_or(&[], |id| id.as_bytes()));
-        aad.part(place.class.as_bytes());
-        aad.part(place.table.as_bytes());
-        aad.part(place.column.as_bytes());
+        aad.push(place.names.as_bytes());
         aad.part(place.row.as_bytes());
         aad
     }
 
+    #[inline]
     fn part(&mut self, part: &[u8]) {
-        // `columns!` and `TenantId` bound every name, so the buffer holds them all; a longer one stops here, loudly.
-        self.bytes[self.len] = u8::try_from(part.len()).expect("a part of the associated data is at most 63 bytes");
-        self.len += 1;
-        self.bytes[self.len..self.len + part.len()].copy_from_slice(part);
-        self.len += part.len();
+        // `TenantId` bounds its text, so the buffer holds it; a longer one stops here, loudly.
+        self.push(&[u8::try_from(part.len()).expect("a part of the associated data is at most 63 bytes")]);
+        self.push(part);
+    }
+
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -176,19 +212,36 @@ impl Aad {
 }
 
 /// A cipher under the key that a grant holds, and the epoch of that key. Its kind is the suite.
-pub(super) enum Cipher {
-    Subject(Arc<Aes256Gcm>, u32),
-    Tenant(Arc<Xaes256Gcm>, u32),
+pub(super) enum Cipher<'a, A = Aead> {
+    Subject(Held<'a, A>, u32),
+    Tenant(Held<'a, WideAead>, u32),
 }
 
-impl Cipher {
-    pub(super) fn new(key: &SealKey<'_>, class: &'static str) -> Self {
+impl<'a> Cipher<'a> {
+    pub(super) fn new(key: &SealKey<'a>, class: &'static str) -> Self {
         match key {
             SealKey::Subject(key) => Self::Subject(key.cipher(class), key.epoch()),
             SealKey::Tenant(key) => Self::Tenant(key.cipher(class), key.epoch()),
         }
     }
 
+    /// The one that opens what says that it was sealed so: rules 5 and 6 of the format. The epoch chooses among the keys of
+    /// the grant's own person and reaches no others.
+    pub(super) fn opening(key: &SealKey<'a>, class: &'static str, parts: &Parts<'_>) -> Result<Self, Defect> {
+        match (key, parts.suite) {
+            (SealKey::Subject(key), Suite::Subject) => match key.cipher_of(parts.epoch, class) {
+                Ok(cipher) => Ok(Self::Subject(cipher, parts.epoch)),
+                Err(NoEpoch::NotYetKnown) => Err(Defect::NotYetKnown),
+                Err(NoEpoch::Gone) => Err(Defect::WrongEpoch),
+            },
+            (SealKey::Tenant(key), Suite::Tenant) if key.epoch() < parts.epoch => Err(Defect::NotYetKnown),
+            (SealKey::Tenant(key), Suite::Tenant) => Ok(Self::Tenant(key.cipher(class), key.epoch())),
+            _ => Err(Defect::WrongSuite),
+        }
+    }
+}
+
+impl<A: InPlace<12>> Cipher<'_, A> {
     fn suite(&self) -> Suite {
         match self {
             Self::Subject(..) => Suite::Subject,
@@ -224,26 +277,21 @@ impl Cipher {
         write: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
     ) -> Result<Box<[u8]>, EncodeError> {
         let header = self.suite().header(self.epoch());
-        let mut encoder = Encoder::new(&[&header, iv], len_hint, TAG);
-        write(&mut encoder)?;
         let aad = Aad::new(header, place);
+        let mut encoder = Encoder::new([&header, iv], len_hint, TAG);
+        write(&mut encoder)?;
         let body = encoder.plaintext_mut();
         let sealed = match self {
-            Self::Subject(cipher, _) => <&[u8; 12]>::try_from(iv)
-                .ok()
-                .and_then(|iv| cipher.encrypt_inout_detached(iv.into(), aad.as_bytes(), body.into()).ok()),
-            Self::Tenant(cipher, _) => <&[u8; 24]>::try_from(iv)
-                .ok()
-                .and_then(|iv| cipher.encrypt_inout_detached(iv.into(), aad.as_bytes(), body.into()).ok()),
+            Self::Subject(cipher, _) => iv.try_into().ok().and_then(|iv| cipher.seal(iv, aad.as_bytes(), body).ok()),
+            Self::Tenant(cipher, _) => iv.try_into().ok().and_then(|iv| cipher.seal(iv, aad.as_bytes(), body).ok()),
         };
         // GCM fails on 64 GiB alone, and the encoder stops at 1 MiB.
         let tag = sealed.ok_or(EncodeError::TooLarge)?;
         Ok(encoder.finish(&tag))
     }
 
-    /// Rules 1 to 7 of the format.
-    pub(super) fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Plaintext, Defect> {
-        let parts = Parts::parse(sealed)?;
+    /// Rules 5 to 7 of the format. `body` is empty; what is opened is written into its room.
+    pub(super) fn open(&self, place: &Place<'_>, parts: &Parts<'_>, mut body: Vec<u8>) -> Result<Plaintext, Defect> {
         if parts.suite != self.suite() {
             return Err(Defect::WrongSuite);
         }
@@ -251,21 +299,17 @@ impl Cipher {
             return Err(Defect::WrongEpoch);
         }
         let aad = Aad::new(parts.suite.header(parts.epoch), place);
-        let mut body = parts.ciphertext.to_vec();
+        body.extend_from_slice(parts.ciphertext);
         let opened = match self {
-            Self::Subject(cipher, _) => <&[u8; 12]>::try_from(parts.iv).ok().and_then(|iv| {
-                cipher
-                    .decrypt_inout_detached(iv.into(), aad.as_bytes(), body.as_mut_slice().into(), parts.tag.into())
-                    .ok()
-            }),
-            Self::Tenant(cipher, _) => <&[u8; 24]>::try_from(parts.iv).ok().and_then(|iv| {
-                cipher
-                    .decrypt_inout_detached(iv.into(), aad.as_bytes(), body.as_mut_slice().into(), parts.tag.into())
-                    .ok()
-            }),
+            Self::Subject(cipher, _) => {
+                parts.iv.try_into().ok().and_then(|iv| cipher.open(iv, aad.as_bytes(), &mut body, parts.tag).ok())
+            }
+            Self::Tenant(cipher, _) => {
+                parts.iv.try_into().ok().and_then(|iv| cipher.open(iv, aad.as_bytes(), &mut body, parts.tag).ok())
+            }
         };
         if opened.is_none() {
-            // The cipher checks the tag before it decrypts; this does not lean on that.
+            // `aes-gcm` checks the tag before it decrypts, and aws-lc decrypts meanwhile.
             wipe(&mut body);
             return Err(Defect::NotAuthentic);
         }

@@ -68,6 +68,8 @@ pub mod format;
 mod json;
 mod phi;
 #[cfg(feature = "sqlite")]
+mod reseal;
+#[cfg(feature = "sqlite")]
 mod sqlx;
 mod value;
 
@@ -78,6 +80,8 @@ pub use column::{Column, ColumnInfo, ColumnTwins, Indexed, check_columns};
 pub use encrypted::{Encrypted, OpenError, SealError, SealErrorKind};
 pub use json::Json;
 pub use phi::Phi;
+#[cfg(feature = "sqlite")]
+pub(crate) use reseal::{is_current, reseal};
 pub use value::{DecodeError, EncodeError, Encoder, FieldValue, IndexKind, Indexable, Plaintext};
 
 #[cfg(test)]

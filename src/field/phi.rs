@@ -7,7 +7,8 @@ use super::value::FieldValue;
 /// Protected health information (or any other opened value): it prints as `[REDACTED]`, does not serialise, is not cloned,
 /// and is wiped when dropped.
 ///
-/// [`disclose`](Phi::disclose) is the one word that reads it: grep for it, and each place where data leaves stands there.
+/// [`disclose`](Phi::disclose) is the one word that reads it, and begins the name of
+/// [`disclose_with`](super::Encrypted::disclose_with): grep for it, and each place where data leaves stands there.
 ///
 /// ```compile_fail
 /// fn leak(note: &tower_ward::field::Phi<String>) -> String {
@@ -25,6 +26,11 @@ pub struct Phi<T: FieldValue>(Option<T>);
 impl<T: FieldValue> Phi<T> {
     pub(super) fn new(value: T) -> Self {
         Self(Some(value))
+    }
+
+    /// Without it leaving.
+    pub(super) fn value(&self) -> &T {
+        self.0.as_ref().expect("a Phi holds its value until it is disclosed or dropped")
     }
 
     /// The value. From here on it is the caller's to keep.

@@ -130,6 +130,8 @@ fn a_value_of_another_epoch_does_not_open_whatever_its_header_says() {
     assert_eq!(defect::<NoteText>(&bytes, &new, 1), Some(Defect::WrongEpoch));
     bytes[5] = 2;
     assert_eq!(defect::<NoteText>(&bytes, &new, 1), Some(Defect::NotAuthentic));
+    bytes[5] = 3;
+    assert_eq!(defect::<NoteText>(&bytes, &new, 1), Some(Defect::NotYetKnown));
 }
 
 // attack: plaintext stands in the column, from before it was sealed or written past the crate.
@@ -223,7 +225,7 @@ fn a_canary_is_in_no_output_of_any_type() {
     out.push(error(&Date::decode(plain()).unwrap_err()));
     out.push(error(&<Json<Vec<String>>>::decode(plain()).unwrap_err()));
     out.push(error(&String::decode(Plaintext::new([CANARY.as_bytes(), &[0xff]].concat())).unwrap_err()));
-    let mut encoder = Encoder::new(&[], 0, 0);
+    let mut encoder = Encoder::new([], 0, 0);
     CANARY.to_owned().encode(&mut encoder).unwrap();
     out.push(both(&encoder));
     out.push(both(&COLUMNS));
@@ -297,6 +299,105 @@ fn no_two_seals_share_an_iv() {
     }
 }
 
+/// Where a value is sealed, or is tried to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct At {
+    tenant: u8,
+    subject: u8,
+    root: u8,
+    epoch: u32,
+    column: u8,
+    row: u8,
+}
+
+impl At {
+    /// From a few of each, so that most places have neighbours that differ from them in one thing.
+    fn random() -> Self {
+        let [tenant, subject, root, epoch, column, row] = crate::entropy::array();
+        Self {
+            tenant: tenant % 3,
+            subject: subject % 4,
+            root: root % 2,
+            epoch: u32::from(epoch % 4) + 1,
+            column: column % 3,
+            row: row % 4,
+        }
+    }
+
+    /// The chart of somebody who has the key of this epoch and of the one after it.
+    fn chart(self) -> SubjectGrant<Everything> {
+        let keys = [(self.epoch, [self.root; 32]), (self.epoch + 1, [self.root + 100; 32])];
+        let key = SubjectKey::for_test_with(subject(self.subject), &keys, 0);
+        SubjectGrant::for_test(
+            tenant(["clinic-a", "clinic-b", "clinic"][usize::from(self.tenant)]),
+            subject(self.subject),
+            std::sync::Arc::new(key),
+        )
+    }
+
+    fn seal(self, chart: &SubjectGrant<Everything>) -> Vec<u8> {
+        let text = CANARY.to_owned();
+        match self.column {
+            0 => Encrypted::<NoteText>::seal(&text, chart, row(self.row)).unwrap().as_bytes().to_vec(),
+            1 => Encrypted::<NoteTitle>::seal(&text, chart, row(self.row)).unwrap().as_bytes().to_vec(),
+            _ => Encrypted::<Iban>::seal(&text, chart, row(self.row)).unwrap().as_bytes().to_vec(),
+        }
+    }
+
+    fn opens(self, chart: &SubjectGrant<Everything>, bytes: &[u8]) -> bool {
+        match self.column {
+            0 => defect::<NoteText>(bytes, chart, self.row).is_none(),
+            1 => defect::<NoteTitle>(bytes, chart, self.row).is_none(),
+            _ => defect::<Iban>(bytes, chart, self.row).is_none(),
+        }
+    }
+}
+
+// proves CLA-10, CLM-18: no pair of (tenant, subject, column, row, epoch) but the sealing one opens a value; a million random
+// attempts in the long run. The attacker has keys that are the same wherever he could have them be so.
+#[test]
+fn no_place_but_the_sealing_one_opens_a_value() {
+    let long = std::env::var("TOWER_WARD_LONG").is_ok_and(|what| what == "keys");
+    let (attempts, mut opened, mut forged) = (if long { 1_000_000 } else { 20_000 }, 0, 0);
+    let mut sealed = Vec::new();
+    for attempt in 0..attempts {
+        if attempt % 16 == 0 {
+            let at = At::random();
+            let chart = at.chart();
+            sealed.push((at, at.seal(&chart)));
+            if sealed.len() > 512 {
+                sealed.remove(0);
+            }
+        }
+        let [a, b] = crate::entropy::array();
+        let (from, bytes) = &sealed[usize::from(u16::from_be_bytes([a, b])) % sealed.len()];
+        // Half of the attempts differ in one thing alone, half in whatever comes.
+        let to = if attempt % 2 == 0 {
+            let other = At::random();
+            match crate::entropy::array::<1>()[0] % 6 {
+                0 => At { tenant: other.tenant, ..*from },
+                1 => At { subject: other.subject, ..*from },
+                2 => At { root: other.root, ..*from },
+                3 => At { epoch: other.epoch, ..*from },
+                4 => At { column: other.column, ..*from },
+                _ => At { row: other.row, ..*from },
+            }
+        } else {
+            At::random()
+        };
+        let chart = to.chart();
+        let opens = to.opens(&chart, bytes);
+        assert_eq!(opens, to == *from, "sealed at {from:?}, tried at {to:?}");
+        opened += usize::from(opens);
+        // The header says that it was sealed in another epoch, whose key the reader has.
+        let mut bytes = bytes.clone();
+        bytes[2..6].copy_from_slice(&(to.epoch + 1).to_be_bytes());
+        forged += usize::from(to.opens(&chart, &bytes));
+    }
+    println!("{attempts} attempts, {opened} at the sealing place, {forged} forgeries accepted");
+    assert!(opened > attempts / 100 && forged == 0);
+}
+
 #[test]
 fn a_value_without_an_encoding_is_not_sealed() {
     let chart = chart("clinic-a", 1, 1);
@@ -319,10 +420,10 @@ fn a_value_without_an_encoding_is_not_sealed() {
             Ok(Self)
         }
     }
-    let mut out = Encoder::new(&[], 0, 0);
+    let mut out = Encoder::new([], 0, 0);
     assert_eq!(Json::new(Twice).encode(&mut out), Err(EncodeError::NotJson));
     let deep = (0..128).fold(serde_json::Value::Null, |inner, _| serde_json::Value::Array(vec![inner]));
-    let mut out = Encoder::new(&[], 0, 0);
+    let mut out = Encoder::new([], 0, 0);
     assert_eq!(Json::new(deep).encode(&mut out), Err(EncodeError::NotJson));
 }
 
@@ -363,7 +464,7 @@ fn a_dropped_phi_wipes_its_value() {
 
 #[test]
 fn a_grown_encoder_keeps_what_it_held() {
-    let mut out = Encoder::new(&[b"head"], 0, 16);
+    let mut out = Encoder::new([b"head"], 0, 16);
     let mut want = Vec::new();
     for n in 0..200_u8 {
         out.push(&[n; 7]).unwrap();
@@ -413,7 +514,7 @@ proptest! {
     fn bytes_that_decode_are_the_one_encoding(bytes in proptest::collection::vec(any::<u8>(), 0..13)) {
         fn check<V: FieldValue>(bytes: &[u8]) {
             if let Ok(value) = V::decode(Plaintext::new(bytes.to_vec())) {
-                let mut out = Encoder::new(&[], value.encoded_len(), 0);
+                let mut out = Encoder::new([], value.encoded_len(), 0);
                 value.encode(&mut out).unwrap();
                 assert_eq!(out.plaintext(), bytes);
                 assert_eq!(value.encoded_len(), bytes.len());
@@ -447,4 +548,37 @@ fn a_test_grant_is_for_the_person_it_names() {
     // Guards the tests above: were these equal, the copied values would open.
     let key = SubjectKey::for_test(subject(2), 1, [1; 32]);
     assert_eq!((key.subject(), tenant("clinic-a") == tenant("clinic-b")), (subject(2), false));
+}
+
+// performance.md: one allocation on seal and one on open, which leave; none on what is looked at.
+#[test]
+fn a_text_is_sealed_and_opened_with_one_allocation_and_looked_at_with_none() {
+    let chart = chart("clinic-a", 1, 1);
+    let text = "x".repeat(64);
+    let sealed = Encrypted::<NoteText>::seal(&text, &chart, row(1)).unwrap();
+    let look = || sealed.disclose_with(&chart, row(1), |seen| *seen == text).unwrap();
+    assert!(look(), "the buffer of this thread is there from now on");
+    let count = |work: &dyn Fn()| allocation_counter::measure(work).count_total;
+    let seal = count(&|| drop(Encrypted::<NoteText>::seal(&text, &chart, row(1)).unwrap()));
+    let open = count(&|| drop(sealed.open(&chart, row(1)).unwrap().disclose()));
+    let lent = count(&|| assert!(look()));
+    assert_eq!((seal, open, lent), (1, 1, 0));
+}
+
+#[test]
+fn a_value_that_is_looked_at_is_wiped_also_when_the_look_panics() {
+    let chart = chart("clinic-a", 1, 1);
+    let sealed = Encrypted::<NoteText>::seal(&"fever".to_owned(), &chart, row(1)).unwrap();
+    let within = sealed.disclose_with(&chart, row(1), |outer| {
+        sealed.disclose_with(&chart, row(1), |inner| inner == outer && inner.as_ptr() != outer.as_ptr())
+    });
+    assert_eq!(within, Ok(Ok(true)), "each has a buffer of its own");
+    assert!(sealed.disclose_with(&chart, row(2), |_| panic!("it did not open")).is_err());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        sealed.disclose_with(&chart, row(1), |_| panic!("on purpose"))
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(sealed.disclose_with(&chart, row(1), String::clone).as_deref(), Ok("fever"));
+    let spare = super::value::spare();
+    assert!(spare.is_empty() && spare.capacity() > 0, "kept, and empty");
 }

@@ -1,6 +1,6 @@
 //! What a column can hold, and how it becomes bytes.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use jiff::{Timestamp, civil::Date};
 use zeroize::Zeroize;
@@ -71,6 +71,14 @@ pub trait FieldValue: Sized {
 
     /// Overwrites the value in memory, as far as the type allows. Called when a [`Phi`](super::Phi) is dropped.
     fn wipe(&mut self);
+
+    /// The memory that the value stands in, which is wiped and serves the next one that is
+    /// [looked at](super::Encrypted::disclose_with). Wiped and given back to the allocator unless a type says otherwise.
+    #[must_use]
+    fn into_memory(mut self) -> Plaintext {
+        self.wipe();
+        Plaintext::new(Vec::new())
+    }
 }
 
 /// A value that can have a [`BlindIndex`](super::BlindIndex).
@@ -124,7 +132,8 @@ pub struct Encoder {
 
 impl Encoder {
     /// A buffer that begins with `head` and keeps room for `tail` bytes after the plaintext.
-    pub(super) fn new(head: &[&[u8]], len_hint: usize, tail: usize) -> Self {
+    #[inline]
+    pub(super) fn new<const N: usize>(head: [&[u8]; N], len_hint: usize, tail: usize) -> Self {
         let start = head.iter().map(|part| part.len()).sum();
         let mut buf = Vec::with_capacity(start + len_hint.min(MAX_PLAINTEXT) + tail);
         head.iter().for_each(|part| buf.extend_from_slice(part));
@@ -136,6 +145,7 @@ impl Encoder {
     /// # Errors
     ///
     /// If the value would be larger than 1 MiB.
+    #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         if bytes.len() > MAX_PLAINTEXT - (self.buf.len() - self.start) {
             return Err(EncodeError::TooLarge);
@@ -159,8 +169,27 @@ impl Encoder {
         &mut self.buf[self.start..]
     }
 
+    /// What stands before the plaintext.
+    pub(super) fn head_mut(&mut self) -> &mut [u8] {
+        &mut self.buf[..self.start]
+    }
+
+    /// All of it.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// Keeps so many bytes of the plaintext, from `begin` on.
+    pub(super) fn keep(&mut self, begin: usize, length: usize) {
+        if begin > 0 {
+            self.plaintext_mut().copy_within(begin..begin + length, 0);
+        }
+        self.buf.truncate(self.start + length);
+    }
+
     /// The whole buffer with `tail` behind it; called once what it holds is ciphertext.
-    pub(super) fn finish(mut self, tail: &[u8]) -> Box<[u8]> {
+    #[inline]
+    pub(super) fn finish<const N: usize>(mut self, tail: &[u8; N]) -> Box<[u8]> {
         self.buf.extend_from_slice(tail);
         std::mem::take(&mut self.buf).into_boxed_slice()
     }
@@ -176,6 +205,19 @@ impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder").field("len", &self.plaintext().len()).finish_non_exhaustive()
     }
+}
+
+thread_local! {
+    /// A buffer that was wiped, for the next value that is only looked at.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The largest buffer that a thread keeps.
+const SPARE_MAX: usize = 1 << 10;
+
+/// An empty buffer: this thread's spare one, if it has one.
+pub(super) fn spare() -> Vec<u8> {
+    SPARE.try_with(Cell::take).unwrap_or_default()
 }
 
 /// What came out of a sealed field, on its way to becoming a value. Wiped when dropped.
@@ -205,6 +247,10 @@ impl Plaintext {
 impl Drop for Plaintext {
     fn drop(&mut self) {
         wipe(&mut self.0);
+        if (1..=SPARE_MAX).contains(&self.0.capacity()) {
+            // A thread that is ending keeps nothing.
+            let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.0)));
+        }
     }
 }
 
@@ -233,6 +279,10 @@ impl FieldValue for String {
     fn wipe(&mut self) {
         wipe(&mut std::mem::take(self).into_bytes());
     }
+
+    fn into_memory(self) -> Plaintext {
+        Plaintext::new(self.into_bytes())
+    }
 }
 
 impl Indexable for String {
@@ -254,6 +304,10 @@ impl FieldValue for Vec<u8> {
 
     fn wipe(&mut self) {
         wipe(self);
+    }
+
+    fn into_memory(self) -> Plaintext {
+        Plaintext::new(self)
     }
 }
 
