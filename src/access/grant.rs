@@ -1,9 +1,11 @@
 //! The grants: proofs that a principal may do something, and the doors they open.
 
+mod erase;
 mod opener;
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
+pub(crate) use erase::ErasureDoor;
 pub use opener::{Authority, ChangeDoor, Indexer, OpenDoor, Opener};
 pub(crate) use opener::{SealKey, Sealing};
 
@@ -16,7 +18,8 @@ use crate::{
     keys::{KeyError, Keyring, SubjectKey, TenantKey},
 };
 
-/// The request (or job) that a grant belonged to has ended, or another one uses the grant, so it opens nothing.
+/// The request (or job) that a grant belonged to has ended, another one uses the grant, or its key was withdrawn, so it
+/// opens nothing.
 ///
 /// ```
 /// # #[cfg(feature = "stack")] {
@@ -28,8 +31,8 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the request that this grant belonged to has ended, or another request uses it: start background work from a job \
-     envelope, and open doors with the grant that the handler was given"
+    "the request that this grant belonged to has ended, another request uses it, or its key was withdrawn: start \
+     background work from a job envelope, and open doors with the grant that the handler was given"
 )]
 pub struct Closed;
 
@@ -147,11 +150,10 @@ impl<P: Permission> Grant<P> {
             self.refuse("no_relation", 404, &[subject]);
             return Err(DoorError::NotFound);
         }
-        let key = match facts.doors.keyring.subject(&facts.tenant, subject).await {
-            Ok(key) => key,
+        let (tenant_key, key) = match facts.doors.keyring.pair(&facts.tenant, subject).await {
+            Ok(keys) => keys,
             Err(error) => return Err(self.no_key(error, subject)),
         };
-        let tenant_key = self.tenant_key().await?;
         self.record(Action::Read, &[subject], holds)?;
         Ok(self.grant_for(subject, key, &tenant_key, holds))
     }

@@ -31,7 +31,7 @@ fn bench() -> &'static Bench {
         // On a thread of its own, since the caller may be inside a runtime already.
         let keyring = std::thread::spawn(|| {
             let store = MemoryStore::new(NonZeroUsize::MAX).danger_forgetful();
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
             runtime.block_on(Keyring::open(RootKey::generate(), Arc::new(store))).expect("a keyring")
         });
         let keyring = keyring.join().expect("the thread ends");

@@ -44,7 +44,7 @@ impl From<TrailError> for Problem {
 
 impl From<Closed> for Problem {
     fn from(_: Closed) -> Self {
-        Self::internal().with_reason("a grant was used after its request had ended")
+        Self::internal().with_reason("a grant was used after its request had ended, or its key was withdrawn")
     }
 }
 
@@ -108,10 +108,28 @@ impl From<crate::db::TxError> for Problem {
         match error {
             TxError::Trail(error) => error.into(),
             TxError::Db(_) => Self::unavailable().with_reason("the clinic's file"),
+            TxError::Erased => Self::not_found().with_reason("the person was erased"),
             TxError::RolledBack => Self::unavailable().with_reason("the commit was rolled back"),
             TxError::NoSubject | TxError::NoRelation => Self::internal().with_reason("a relation outside its change"),
             TxError::OtherRow { .. } => Self::internal().with_reason("a row that its door is not for"),
             TxError::Unknown => Self::internal().with_reason("the commit's outcome is unknown"),
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<crate::privacy::ErasureError> for Problem {
+    fn from(error: crate::privacy::ErasureError) -> Self {
+        use crate::privacy::ErasureError;
+        match error {
+            ErasureError::Door(error) => error.into(),
+            ErasureError::Tx(error) => error.into(),
+            ErasureError::Trail(error) => error.into(),
+            ErasureError::Keys(_) => Self::unavailable().with_reason("an erasure was decided and is not finished"),
+            ErasureError::Application(_) => Self::internal().with_reason("what goes with a person was not deleted"),
+            ErasureError::Db(_) | ErasureError::Disagree { .. } => {
+                Self::unavailable().with_reason("the ledger and the key store were not compared")
+            }
         }
     }
 }

@@ -191,11 +191,33 @@ pub(crate) enum SealKey<'a> {
     Tenant(&'a TenantKey),
 }
 
+impl SealKey<'_> {
+    /// Of the key that seals.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn epoch(&self) -> u32 {
+        match self {
+            Self::Subject(key) => key.epoch(),
+            Self::Tenant(key) => key.epoch(),
+        }
+    }
+}
+
 impl<K: DataClass, P: Opens<K>> Opener<K> for SubjectGrant<P> {
     #[expect(private_interfaces, reason = "the trait is sealed; only `field` calls this")]
     fn sealing(&self) -> Result<Sealing<'_>, Closed> {
         const { assert!(contains(P::OPENS, K::ID), "`Opens` was implemented by hand: declare it in `permissions!`") };
-        if self.facts.trail.may_open().is_err() {
+        if self.facts.trail.may_use().is_err() || self.key.is_cut() {
+            return Err(Closed);
+        }
+        Ok(Sealing { tenant: &self.facts.tenant, subject: Some(self.subject), key: SealKey::Subject(&self.key) })
+    }
+}
+
+impl<P: Permission> SubjectGrant<P> {
+    /// What the seal is made of, for who looks at the classes himself.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn sealing_any(&self) -> Result<Sealing<'_>, Closed> {
+        if self.facts.trail.may_use().is_err() || self.key.is_cut() {
             return Err(Closed);
         }
         Ok(Sealing { tenant: &self.facts.tenant, subject: Some(self.subject), key: SealKey::Subject(&self.key) })
@@ -206,7 +228,7 @@ impl<K: DataClass, P: Opens<K>> Opener<K> for ClinicGrant<P> {
     #[expect(private_interfaces, reason = "the trait is sealed; only `field` calls this")]
     fn sealing(&self) -> Result<Sealing<'_>, Closed> {
         const { assert!(contains(P::OPENS, K::ID), "`Opens` was implemented by hand: declare it in `permissions!`") };
-        if self.facts.trail.may_open().is_err() {
+        if self.facts.trail.may_use().is_err() || self.key.is_cut() {
             return Err(Closed);
         }
         Ok(Sealing { tenant: &self.facts.tenant, subject: None, key: SealKey::Tenant(&self.key) })
@@ -239,13 +261,15 @@ pub trait Indexer<K: DataClass>: sealed::Sealed {
 }
 
 macro_rules! indexer {
-    ($($grant:ident . $key:ident;)+) => { $(
+    ($($grant:ident . $key:ident, $cut:ident;)+) => { $(
         impl<K: DataClass, P: Opens<K>> Indexer<K> for $grant<P> {
             fn index_key(&self) -> Result<&TenantKey, Closed> {
                 const {
                     assert!(contains(P::OPENS, K::ID), "`Opens` was implemented by hand: declare it in `permissions!`");
                 };
-                if Authority::facts(self).trail.may_open().is_err() { Err(Closed) } else { Ok(self.$key()) }
+                let key = self.$key();
+                let cut = key.is_cut() || self.$cut();
+                if cut || Authority::facts(self).trail.may_use().is_err() { Err(Closed) } else { Ok(key) }
             }
         }
     )+ };
@@ -257,10 +281,27 @@ impl<P> SubjectGrant<P> {
     }
 }
 
+impl<P> SubjectGrant<P> {
+    /// The person's own: what is erased is not indexed either.
+    fn is_cut(&self) -> bool {
+        self.key.is_cut()
+    }
+}
+
 impl<P> ClinicGrant<P> {
     fn tenant_key(&self) -> &TenantKey {
         &self.key
     }
+
+    fn is_cut(&self) -> bool {
+        self.key.is_cut()
+    }
 }
 
-indexer! { SubjectGrant.tenant_key; ClinicGrant.tenant_key; Scope.tenant_key; }
+impl<P: Permission> Scope<P> {
+    fn is_cut(&self) -> bool {
+        self.tenant_key().is_cut()
+    }
+}
+
+indexer! { SubjectGrant.tenant_key, is_cut; ClinicGrant.tenant_key, is_cut; Scope.tenant_key, is_cut; }

@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, watch};
 pub use tree::Head;
 
 use super::{
-    record::{AttemptId, Kind, Outcome, Record, Stream},
+    record::{Action, AttemptId, Kind, Outcome, Record, Stream},
     trail::{Closer, RequestFacts, Trail, TrailError},
 };
 use crate::{
@@ -75,6 +75,26 @@ pub(crate) struct Shared {
     writer: OnceLock<Thread>,
     stop: AtomicBool,
     stopped: watch::Sender<bool>,
+}
+
+/// Notes what a record says of an erasure: that it was decided, or that the keys are gone.
+pub(super) fn note_erasure(erasures: &mut Erasures, record: &Record) {
+    let (Some(Action::Erase), Some(tenant)) = (record.action, record.tenant()) else { return };
+    let decided = record.attempt.filter(|_| record.outcome == Some(Outcome::Committed));
+    let came = match record.reason.as_deref() {
+        _ if record.kind != Kind::Event => None,
+        Some(SHREDDED) => Some(Erased::Shredded),
+        Some(CONFIRMED) => Some(Erased::Confirmed),
+        _ => None,
+    };
+    for subject in &record.subjects {
+        let key = (tenant.clone(), *subject);
+        if let Some(attempt) = decided {
+            erasures.entry(key).or_insert((attempt, Erased::Decided));
+        } else if let (Some(came), Some((_, known))) = (came, erasures.get_mut(&key)) {
+            *known = came.max(*known);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -148,7 +168,26 @@ struct Inner {
     queue: mpsc::Sender<Message>,
     shared: Arc<Shared>,
     unsettled: Mutex<HashMap<AttemptId, Unsettled>>,
+    erasures: Mutex<Erasures>,
 }
+
+/// The people whose erasure was decided, each with the attempt, and how far it came.
+pub(crate) type Erasures = HashMap<(TenantId, SubjectId), (AttemptId, Erased)>;
+
+/// How far an erasure came, as far as the ledger knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Erased {
+    /// It is to be done.
+    Decided,
+    /// The keys are destroyed.
+    Shredded,
+    /// Every copy has confirmed it.
+    Confirmed,
+}
+
+/// What an event of [`Action::Erase`] says once the keys are destroyed, and once every copy has confirmed it.
+pub(crate) const SHREDDED: &str = "shredded";
+pub(crate) const CONFIRMED: &str = "confirmed";
 
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,10 +271,19 @@ impl Ledger {
             return Err(TrailError::UnknownAttempt);
         };
         let settled = self.record_outcome(found.record.clone(), outcome).await;
+        if settled.is_ok() && outcome == Outcome::Committed && found.record.action == Some(Action::Erase) {
+            note_erasure(&mut lock(&self.inner.erasures), &Record { outcome: Some(outcome), ..*found.record.clone() });
+        }
         if settled.is_err() || outcome == Outcome::Unknown {
             self.remember(found);
         }
         settled
+    }
+
+    /// What the ledger knew of erasures when it was opened, and what was settled since: for the one who compares it with
+    /// the shred journal. It is given out once.
+    pub(crate) fn take_erasures(&self) -> Erasures {
+        std::mem::take(&mut *lock(&self.inner.erasures))
     }
 
     async fn record_outcome(&self, mut record: Box<Record>, outcome: Outcome) -> Result<(), TrailError> {

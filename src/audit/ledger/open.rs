@@ -11,8 +11,9 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Inner, Ledger, LedgerError, LedgerOptions, MAX_UNSETTLED, Order, Shared, Unsettled,
+    Erasures, Inner, Ledger, LedgerError, LedgerOptions, MAX_UNSETTLED, Order, Shared, Unsettled,
     gate::Gate,
+    note_erasure,
     refusals::Refusals,
     scan::{ScanError, scan},
     seats::Seats,
@@ -74,9 +75,10 @@ impl Ledger {
         make_dir(dir).map_err(io("make"))?;
         let lock = take(dir)?;
         let mut unsettled = HashMap::new();
-        let mut too_many = false;
+        let (mut too_many, mut erasures) = (false, Erasures::new());
         let scanned = scan(dir, false, options.tenants, &mut |record| {
             too_many |= !note_attempt(&mut unsettled, record);
+            note_erasure(&mut erasures, record);
         })
         .map_err(|error| match error {
             ScanError::Fault(error) => LedgerError::Damaged(error),
@@ -126,7 +128,8 @@ impl Ledger {
             chains: scanned.chains,
             grace: 0,
         };
-        Ok((Self { inner: Arc::new(Inner { queue, shared, unsettled: Mutex::new(unsettled) }) }, writer))
+        let (unsettled, erasures) = (Mutex::new(unsettled), Mutex::new(erasures));
+        Ok((Self { inner: Arc::new(Inner { queue, shared, unsettled, erasures }) }, writer))
     }
 
     pub(crate) fn start(&self, writer: Writer) -> Result<(), LedgerError> {

@@ -78,7 +78,8 @@ impl LedgerOptions {
         self
     }
 
-    /// How long after its start a trail still opens doors, and its body is still sent.
+    /// How long after its start a trail still opens doors, and its body is still sent. Through a door that is open, values
+    /// may be sealed and opened some ten milliseconds longer.
     pub fn with_trail_deadline(mut self, deadline: Duration) -> Self {
         self.trail_deadline = deadline;
         self

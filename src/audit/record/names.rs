@@ -66,6 +66,8 @@ words! {
         Update = "update",
         /// A deletion.
         Delete = "delete",
+        /// The destruction of a person's keys.
+        Erase = "erase",
         /// Data that leaves as a file.
         Export = "export",
         /// A login.

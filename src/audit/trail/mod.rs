@@ -148,6 +148,18 @@ impl Trail {
         self.live()
     }
 
+    /// The same for each value that is sealed or opened through a door that is open: asks the coarse clock, so a deadline
+    /// counts to within some ten milliseconds.
+    pub(crate) fn may_use(&self) -> Result<(), TrailError> {
+        if POLLED.get().is_some_and(|polled| polled != self.0.id) {
+            return Err(TrailError::OtherRequest);
+        }
+        if self.0.closed.load(Ordering::Acquire) {
+            return Err(TrailError::Closed);
+        }
+        if self.0.ledger.clock().coarse() >= self.0.deadline { Err(TrailError::Expired) } else { Ok(()) }
+    }
+
     /// Records an event of the application's own, which the response then waits for.
     ///
     /// # Errors
