@@ -58,6 +58,10 @@
 //! | `headers` (default) | the security headers as a layer | `http`, `tower` |
 //! | `rate-limit` | limits by peer and by key, bounded in memory | `governor` |
 //! | `keys` | root keys from safe places, the keyring, the stores | `aes-gcm`, `hkdf`, `tokio` |
+//! | `aws-lc` | sealed columns by aws-lc: the same bytes, large values faster | `aws-lc-rs`, a C compiler |
+//! | `aws-kms` | a key-encryption key in AWS KMS | `aws-sdk-kms`, some hundred crates |
+//! | `transit` | keys wrapped by a Vault or OpenBao server | `hyper`, `rustls` |
+//! | `pkcs11` | a key-encryption key on an HSM | `cryptoki` |
 //! | `audit` | the ledger, and a layer that holds responses for it | `sha2`, `tokio` |
 //! | `identity` | passwords, tokens, sessions | `argon2`, `jsonwebtoken`, `aws-lc-rs` |
 //! | `access` | tenants, permissions, grants, sealed columns | `toml` |
@@ -75,7 +79,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // A build of everything still warns of what nobody calls.
 #![cfg_attr(
-    not(all(feature = "axum", feature = "cli", feature = "sqlite", feature = "tracing")),
+    not(all(feature = "axum", feature = "cli", feature = "pkcs11", feature = "sqlite", feature = "tracing")),
     allow(dead_code, unused_imports, unused_macros, reason = "what one feature leaves unused, another one calls")
 )]
 
@@ -92,7 +96,7 @@ pub mod id;
 pub mod secret;
 mod trace;
 
-// Floor 1: the domain; knows no HTTP server. Ordered: store → keys, audit, quota → identity → tenant → access → field → db.
+// Floor 1: the domain; knows no HTTP server. Ordered: store → keys, audit, quota → identity → tenant → access → field → db → privacy.
 #[cfg(feature = "access")]
 pub mod access;
 #[cfg(feature = "audit")]
@@ -105,6 +109,8 @@ pub mod field;
 pub mod identity;
 #[cfg(feature = "keys")]
 pub mod keys;
+#[cfg(feature = "sqlite")]
+pub mod privacy;
 #[cfg(feature = "rate-limit")]
 pub mod quota;
 #[cfg(feature = "keys")]

@@ -1,4 +1,4 @@
-//! `ward`: make keys, check keys, verify a ledger.
+//! `ward`: make keys, check keys, look after a key store, verify a ledger.
 //!
 //! Exit codes: 0, all is well; 1, something is wrong and was said; 2, the command was not understood.
 
@@ -10,8 +10,10 @@ use clap::{Parser, Subcommand};
 mod audit;
 #[path = "ward/keys.rs"]
 mod keys;
+#[path = "ward/rotate.rs"]
+mod rotate;
 
-/// Make keys, check keys, verify a ledger.
+/// Make keys, check keys, look after a key store, verify a ledger.
 #[derive(Debug, Parser)]
 #[command(name = "ward", version, propagate_version = true, arg_required_else_help = true)]
 struct Ward {
@@ -30,6 +32,9 @@ enum Command {
     /// Look after keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// Replace keys by new ones, while a server uses them.
+    #[command(subcommand)]
+    Rotate(rotate::What),
     /// Look after the ledger.
     #[command(subcommand)]
     Audit(Audit),
@@ -42,6 +47,22 @@ enum Keys {
         /// `env:NAME`, `file:/path` or `credential:name`; never a key itself.
         #[arg(value_name = "SOURCE", required = true)]
         sources: Vec<String>,
+    },
+    /// Say how the keys of a store stand, and what should be done about them.
+    Report(rotate::Store),
+    /// Cut the access to a clinic's keys, in every process that shares the store, within 5 s. Nothing is destroyed.
+    Revoke {
+        /// The clinic.
+        tenant: String,
+        #[command(flatten)]
+        store: rotate::Store,
+    },
+    /// Give back the access that `revoke` cut.
+    Restore {
+        /// The clinic.
+        tenant: String,
+        #[command(flatten)]
+        store: rotate::Store,
     },
 }
 
@@ -67,6 +88,10 @@ fn main() -> ExitCode {
     match Ward::parse().command {
         Command::Keygen { out } => keys::generate(&out),
         Command::Keys(Keys::Check { sources }) => keys::check(&sources),
+        Command::Keys(Keys::Report(store)) => rotate::report(&store),
+        Command::Keys(Keys::Revoke { tenant, store }) => rotate::revoke(&tenant, &store),
+        Command::Keys(Keys::Restore { tenant, store }) => rotate::restore(&tenant, &store),
+        Command::Rotate(what) => rotate::rotate(&what),
         Command::Audit(Audit::Verify { dir }) => audit::verify(&dir),
     }
 }
