@@ -1,6 +1,13 @@
 //! The server, put together.
 
-use std::{fmt::Write as _, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt::Write as _,
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
@@ -12,10 +19,11 @@ use tower_ward::{
     headers::HeadersLayer,
     id::TenantId,
     identity::{Identity, IdentityOptions},
-    keys::{KeySource, Keyring, RootKey},
+    keys::{KekReport, KeyError, KeyReport, KeySource, Keyring, KeyringOptions, RootKey},
+    privacy::Erasures,
     quota::Quota,
     stack::{ConnInfo, Ward, WardService},
-    store::{Durable, SqliteStore},
+    store::{Durable, SqliteStore, StoreError},
     tenant::Hosts,
 };
 
@@ -53,17 +61,55 @@ pub struct Server {
     pub service: WardService<axum::Router>,
     /// The ward.
     pub ward: Ward,
+    /// What the handlers share.
+    pub app: App,
+    /// How the keys stood when the server was put together.
+    pub keys: KeyReport,
     /// What a script may rely on.
     pub demo: Demo,
-    db: Db,
+    stores: Stores,
     listener: Listener,
     plain: bool,
+}
+
+/// What was opened, and is not compared with the ledger yet.
+struct Opened {
+    ward: Ward,
+    identity: Identity,
+    db: Db,
+    keyring: Keyring,
+    stores: Stores,
 }
 
 /// The parts that seeding and serving share.
 struct Parts {
     ward: Ward,
     app: App,
+}
+
+/// The databases that are no clinic's file.
+#[derive(Debug)]
+struct Stores(Vec<SqliteStore>);
+
+impl Stores {
+    async fn close(&self) {
+        for store in &self.0 {
+            store.close().await;
+        }
+    }
+}
+
+/// A database that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("`{path}` cannot be opened")]
+struct StoreFault {
+    path: PathBuf,
+    source: StoreError,
+}
+
+async fn store(path: &Path, clock: &SharedClock) -> Result<SqliteStore, StoreFault> {
+    let opened = SqliteStore::open_with_clock(path, Arc::clone(clock)).await;
+    opened.map_err(|source| StoreFault { path: path.to_owned(), source })
 }
 
 /// Lays out what is missing, opens everything, and binds the address.
@@ -73,7 +119,7 @@ struct Parts {
 /// Whatever is wrong, before the first request is answered.
 pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let clock = SystemClock::shared();
-    let folder = Folder::find(&args.data, args.fresh)?;
+    let folder = Folder::find(&args.data, args.fresh)?.with_keys_copy(args.key_copy.as_deref())?;
     let data = demo_data::load()?;
     // What speaks against the start is found before the folder is made, or emptied.
     let public = !args.listen.ip().to_canonical().is_loopback();
@@ -84,18 +130,22 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let root = source.as_ref().map(RootKey::load).transpose()?;
     let socket = if public { None } else { Some(bind(args.listen)?) };
     folder.make()?;
-    let parts = open(root, args, &folder, &clock).await?;
+    let Opened { ward, identity, db, keyring, stores } = open(root, args, &folder, &clock).await?;
     let mut tenants = Vec::new();
     for clinic in &data.clinics {
         let tenant = TenantId::new(&clinic.tenant)?;
-        parts.app.db.create(&tenant).await?;
-        parts.ward.hosts().register(tenant.clone())?;
+        db.create(&tenant).await?;
+        ward.hosts().register(tenant.clone())?;
         tenants.push(tenant);
     }
-    let settled = parts.app.db.settle(parts.ward.ledger()).await?;
+    let settled = db.settle(ward.ledger()).await?;
     if settled > 0 {
         say(&format!("settled {settled} change(s) that a crash left open"));
     }
+    // What was settled may be an erasure, which is finished here.
+    let erasures = Erasures::open(&keyring, &db, ward.ledger()).await?;
+    let app = App { identity, db, erasures, clock: Arc::clone(&clock) };
+    let parts = Parts { ward, app };
     let router = api::routes(&parts.ward, parts.app.clone());
     let service = router.into_service()?;
     if public && parts.app.identity.has_demo_accounts().await? {
@@ -120,7 +170,10 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     folder.write_private("demo.json", &serde_json::to_vec_pretty(&demo)?)?;
     let listener =
         if args.plain_http { Listener::plain(socket)? } else { Listener::tls(socket, certs.chain(), certs.key())? };
-    Ok(Server { service, ward: parts.ward, demo, db: parts.app.db, listener, plain: args.plain_http })
+    let keys = keyring.report().await?;
+    say(&key_line(&keys));
+    let Parts { ward, app } = parts;
+    Ok(Server { service, ward, app, keys, demo, stores, listener, plain: args.plain_http })
 }
 
 const LOOPBACK_ONLY: &str =
@@ -140,7 +193,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     listen().map_err(|e| format!("cannot listen on `{address}`: {e}; name another address with --listen"))
 }
 
-async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Parts, Error> {
+async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Opened, Error> {
     let root = match root {
         Some(root) => root,
         None => {
@@ -150,10 +203,10 @@ async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &Share
             RootKey::load(&KeySource::File(folder.root_key()))?
         }
     };
-    let keys: Arc<dyn Durable> = Arc::new(SqliteStore::open_with_clock(folder.keys(), Arc::clone(clock)).await?);
-    let accounts: Arc<dyn Durable> =
-        Arc::new(SqliteStore::open_with_clock(folder.accounts(), Arc::clone(clock)).await?);
-    let keyring = Keyring::open(root, keys).await?;
+    let accounts = store(&folder.accounts(), clock).await?;
+    let (keyring, mut stores) = open_keys(root, folder, clock).await?;
+    stores.push(accounts.clone());
+    let accounts: Arc<dyn Durable> = Arc::new(accounts);
     for clinic in demo_data::load()?.clinics {
         keyring.create_tenant(&TenantId::new(&clinic.tenant)?).await?;
     }
@@ -173,15 +226,50 @@ async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &Share
         .with_principal_quota(Quota::per_minute(args.user_quota))
         .with_job_store(accounts)
         .add_task::<Seed>()
-        .keys(keyring)
+        .keys(keyring.clone())
         .audit(ledger)
         .authenticate(identity.clone())
         .tenants(Hosts::new("{tenant}.localhost", "localhost")?)
         .policy(Policy::from_toml(POLICY)?)
         .relations(relations)
         .build()?;
-    let app = App { identity, db, clock: Arc::clone(clock) };
-    Ok(Parts { ward, app })
+    Ok(Opened { ward, identity, db, keyring, stores: Stores(stores) })
+}
+
+/// The keyring over the key store and its copy.
+async fn open_keys(root: RootKey, folder: &Folder, clock: &SharedClock) -> Result<(Keyring, Vec<SqliteStore>), Error> {
+    let keys = store(&folder.keys(), clock).await?;
+    let mut stores = vec![keys.clone()];
+    let mut options = KeyringOptions::default().with_clock(Arc::clone(clock));
+    // One that is gone is not begun anew in its place: wherever it is, it may hold the keys of whoever will be erased.
+    let there = folder.is_new() || folder.keys_copy().exists();
+    if there {
+        let copy = store(folder.keys_copy(), clock).await?;
+        stores.push(copy.clone());
+        options = options.add_copy("copy", Arc::new(copy))?;
+    }
+    match Keyring::open_with(root, Arc::new(keys), &options).await {
+        Ok(keyring) => Ok((keyring, stores)),
+        Err(error @ KeyError::MissingCopy(_)) if !there => {
+            Err(format!("`{}` is not there: {error}", folder.keys_copy().display()).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Under what the keys are, and how many copies there are of them.
+fn key_line(keys: &KeyReport) -> String {
+    let describe = |kek: &KekReport| match &kek.description {
+        Ok(key) => format!("`{}` ({})", kek.id, key.key),
+        Err(_) => format!("`{}`", kek.id),
+    };
+    let under: Vec<String> = keys.keks.iter().map(describe).collect();
+    let copies = match keys.copies.len() {
+        0 => "no copy".to_owned(),
+        1 => "1 copy".to_owned(),
+        several => format!("{several} copies"),
+    };
+    format!("keys are under {}; the key store has {copies}", under.join(", "))
 }
 
 /// Fills every clinic, each by a job of its own.
@@ -216,9 +304,33 @@ impl Server {
         let extension = |facts: serve::ConnFacts| ConnInfo::new(facts.peer, facts.sni.as_deref().map(Into::into));
         let ended = serve::serve(self.listener, self.service, extension, Limits::default(), shutdown).await;
         // What still holds a connection was cut, so this is for the log files alone, and not waited for at any price.
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.db.close()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.app.db.close()).await;
         self.ward.ledger().shutdown().await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.stores.close()).await;
         Ok(ended)
+    }
+
+    /// What whoever runs this should know of its keys: one sentence each.
+    #[must_use]
+    pub fn key_notes(&self) -> Vec<String> {
+        let (mut keys, mut notes) = (self.keys.clone(), Vec::new());
+        for kek in &mut keys.keks {
+            if let (true, Ok(key)) = (kek.platform, &mut kek.description)
+                && key.provider == "local"
+            {
+                notes.push(format!(
+                    "the root key `{}` is on this machine, which is right for a demo; production keeps it in an HSM or a KMS",
+                    kek.id
+                ));
+                key.confined = true;
+            }
+        }
+        for copy in &mut keys.copies {
+            // One that can be reached takes over what was laid out while this is being read.
+            copy.behind = copy.behind.map(|_| 0);
+        }
+        notes.extend(keys.findings());
+        notes
     }
 
     /// What to tell whoever started it: where the clinics are, and one login for each role.

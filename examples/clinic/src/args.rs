@@ -26,6 +26,11 @@ pub struct Args {
     /// new folder gets at random.
     #[arg(long, value_name = "SOURCE", value_parser = source)]
     pub key: Option<Result<KeySource, KeySourceError>>,
+    /// Where the copy of the key store is: a file on another disk than the data folder, in which whoever is erased is
+    /// erased too. A new folder remembers it, and does not start without it. Default: `keys-copy.sqlite` in the data
+    /// folder.
+    #[arg(long, value_name = "PATH")]
+    pub key_copy: Option<PathBuf>,
     /// Requests that one address may make in a minute.
     #[arg(long, value_name = "N", default_value = "1200")]
     pub peer_quota: NonZeroU32,

@@ -1,15 +1,21 @@
 //! The data folder: what is where, and the mark that says it is a demo's.
 
 use std::{
+    ffi::OsString,
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::{
+        ffi::{OsStrExt as _, OsStringExt as _},
+        fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
 /// The file whose presence marks a folder as a demo's, which `--fresh` may empty.
 const MARK: &str = "DEMO";
 const MARK_TEXT: &str = "This folder holds the demo data of the clinic example. `--fresh` removes it.\n";
+/// The file that remembers where the copy of the key store is, if that is outside of the folder.
+const KEY_COPY: &str = "key-copy";
 
 /// The folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +38,21 @@ pub enum FolderError {
     /// The demo was not laid out to its end.
     #[error("the demo in `{0}` was not laid out to its end: start once with --fresh")]
     Incomplete(PathBuf),
+    /// The copy of a new key store would take the place of something, or stand beside the store.
+    #[error(
+        "`{0}` cannot be the copy of a new key store: name a file that is not there yet, outside the data folder, \
+             with --key-copy"
+    )]
+    CopyPlace(PathBuf),
+    /// The key store has its copy elsewhere.
+    #[error("the copy of this folder's key store is `{there}`, not `{asked}`: start without --key-copy; if the file was moved, \
+             write its new place into `{file}`", file = KEY_COPY)]
+    OtherCopy {
+        /// Where it is.
+        there: PathBuf,
+        /// What was asked for.
+        asked: PathBuf,
+    },
 }
 
 /// A folder that is a demo's.
@@ -39,6 +60,7 @@ pub enum FolderError {
 pub struct Folder {
     path: PathBuf,
     new: bool,
+    keys_copy: PathBuf,
 }
 
 impl Folder {
@@ -53,7 +75,8 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(FolderError::Io { path: path.to_owned(), source }),
         };
-        let mut folder = Self { path: path.to_owned(), new: true };
+        let keys_copy = path.join("keys-copy.sqlite");
+        let mut folder = Self { path: path.to_owned(), new: true, keys_copy };
         if entries.as_mut().is_none_or(|entries| entries.next().is_none()) {
             return Ok(folder);
         }
@@ -69,7 +92,45 @@ impl Folder {
         if !folder.new && !folder.demo_json().exists() {
             return Err(FolderError::Incomplete(path.to_owned()));
         }
+        if !folder.new
+            && let Some(there) = folder.remembered_copy()?
+        {
+            folder.keys_copy = there;
+        }
         Ok(folder)
+    }
+
+    /// Puts the copy of the key store where it was asked for. A new folder remembers that; another one has its copy
+    /// already, and keeps it where it is: a second one, begun elsewhere, would leave people who are erased in the first.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`], naming both places, or what is wrong with the new one.
+    pub fn with_keys_copy(mut self, asked: Option<&Path>) -> Result<Self, FolderError> {
+        let Some(asked) = asked else { return Ok(self) };
+        let at = |source| FolderError::Io { path: asked.to_owned(), source };
+        let asked = std::path::absolute(asked).map_err(at)?;
+        let (there, home) = (std::path::absolute(&self.keys_copy), std::path::absolute(&self.path));
+        let (there, home) = (there.map_err(at)?, home.map_err(at)?);
+        if !self.new {
+            return if asked == there { Ok(self) } else { Err(FolderError::OtherCopy { there, asked }) };
+        }
+        // `symlink_metadata`: a link that leads nowhere is something too.
+        let taken = fs::symlink_metadata(&asked).is_ok() || asked.starts_with(home);
+        if taken || !asked.parent().is_some_and(Path::is_dir) {
+            return Err(FolderError::CopyPlace(asked));
+        }
+        self.keys_copy = asked;
+        Ok(self)
+    }
+
+    fn remembered_copy(&self) -> Result<Option<PathBuf>, FolderError> {
+        let path = self.path.join(KEY_COPY);
+        match fs::read(&path) {
+            Ok(place) => Ok(Some(OsString::from_vec(place.trim_ascii_end().to_vec()).into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(FolderError::Io { path, source }),
+        }
     }
 
     /// Makes a folder that is [new](Self::is_new), empty and marked. To be called once nothing else speaks against the
@@ -87,7 +148,11 @@ impl Folder {
             fs::remove_dir_all(&self.path).map_err(at)?;
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(at)?;
-        self.write_private(MARK, MARK_TEXT.as_bytes())
+        self.write_private(MARK, MARK_TEXT.as_bytes())?;
+        if self.keys_copy.starts_with(&self.path) {
+            return Ok(());
+        }
+        self.write_private(KEY_COPY, &[self.keys_copy.as_os_str().as_bytes(), b"\n"].concat())
     }
 
     /// Whether it is to be laid out.
@@ -112,6 +177,12 @@ impl Folder {
     #[must_use]
     pub fn keys(&self) -> PathBuf {
         self.path.join("keys.sqlite")
+    }
+
+    /// The copy of the wrapped keys: in the folder, unless [`with_keys_copy`](Self::with_keys_copy) put it elsewhere.
+    #[must_use]
+    pub fn keys_copy(&self) -> &Path {
+        &self.keys_copy
     }
 
     /// Accounts, sessions and used envelopes.

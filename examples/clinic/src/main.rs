@@ -26,6 +26,9 @@ async fn run() -> Result<(), app::Error> {
     let signalled = serve::signalled()?;
     let server = app::start(&args, |line| println!("{line}")).await?;
     println!("{}", server.greeting());
+    for note in server.key_notes() {
+        println!("  Keys: {note}.");
+    }
     let data = args.data.display();
     println!("  All logins: {data}/demo.json. The certificate to trust: {data}/ca.pem. Ctrl-C stops.");
     if let serve::Ended::Cut(count) = server.run(signalled).await? {

@@ -28,6 +28,8 @@ permissions! {
     pub CreatePatient = "patients.create" changes Identity;
     /// Change a patient's master data.
     pub UpdatePatient = "patients.update" changes Identity;
+    /// Destroy the keys of everything that is kept about a patient.
+    pub ErasePatient = "patients.erase" changes;
     /// See a patient's conditions and allergies.
     pub ReadSummary = "summary.read" opens Clinical;
     /// Change a patient's conditions and allergies.
@@ -107,17 +109,19 @@ pub mod staff {
 
 /// The migrations and the sealed columns of a clinic's file.
 pub static SCHEMA: tower_ward::db::Schema =
-    tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS]).with_people(&[
-        ("patients", "id"),
-        ("patient_names", "patient"),
-        ("patient_clinical", "patient"),
-        ("encounters", "patient"),
-        ("notes", "patient"),
-        ("prescriptions", "patient"),
-        ("results", "patient"),
-        ("appointments", "patient"),
-        ("employees", "id"),
-    ]);
+    tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS])
+        .with_indexes(&[("patient_names", "word")])
+        .with_people(&[
+            ("patients", "id"),
+            ("patient_names", "patient"),
+            ("patient_clinical", "patient"),
+            ("encounters", "patient"),
+            ("notes", "patient"),
+            ("prescriptions", "patient"),
+            ("results", "patient"),
+            ("appointments", "patient"),
+            ("employees", "id"),
+        ]);
 
 /// The migrations in `migrations/`, in the order of their names.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -18,6 +18,7 @@ use tower_ward::{
     axum::{Operation, Router},
     clock::SharedClock,
     db::Db,
+    privacy::Erasures,
     problem::Problem,
     stack::Ward,
 };
@@ -47,6 +48,8 @@ pub struct App {
     pub identity: tower_ward::identity::Identity,
     /// The clinics' files.
     pub db: Db,
+    /// What erases people.
+    pub erasures: Erasures,
     /// The time.
     pub clock: SharedClock,
 }
@@ -101,6 +104,11 @@ pub fn routes(ward: &Ward, app: App) -> Router {
             one("Change a patient's master data.")
                 .with_request(schema::<patients::PatientPatch>())
                 .with_response(200, schema::<patients::PatientView>()),
+        )
+        .delete("/api/patients/{id}", patients::erase)
+        .about(
+            one("Erase a patient: their keys are destroyed in every copy. Asked again, it says how far that has come.")
+                .with_response(200, schema::<patients::ErasedView>()),
         )
         .get("/api/patients/{id}/summary", summary::read)
         .about(one("A patient's conditions and allergies.").with_response(200, schema::<summary::SummaryView>()))

@@ -1,7 +1,8 @@
-//! Patients: list, search, register, read, change.
+//! Patients: list, search, register, read, change, erase.
 
 mod change;
 mod checks;
+mod erase;
 mod names;
 
 use axum::{extract::State, http::StatusCode};
@@ -19,7 +20,10 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-pub(super) use self::change::{PatientPatch, update};
+pub(super) use self::{
+    change::{PatientPatch, update},
+    erase::{ErasedView, erase},
+};
 use super::{App, Page, end_page, failed};
 use crate::model::{
     CreatePatient, Identity, ListPatients, ReadPatient,

@@ -60,7 +60,13 @@ fn search(dir: &Path, needles: &Needles) {
         assert_eq!(needles.found_in(&bytes), None, "in {name}");
         looked_at.insert(name);
     }
-    for name in ["clinics/harbour.sqlite", "clinics/meadow.sqlite", "keys.sqlite", "ledger/ledger-000000.seg"] {
+    for name in [
+        "clinics/harbour.sqlite",
+        "clinics/meadow.sqlite",
+        "keys.sqlite",
+        "keys-copy.sqlite",
+        "ledger/ledger-000000.seg",
+    ] {
         assert!(looked_at.contains(name), "{name} was not looked at: {looked_at:?}");
     }
 }

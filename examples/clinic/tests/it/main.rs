@@ -8,6 +8,7 @@ mod chart;
 mod contract;
 mod crash;
 mod disk;
+mod erasure;
 mod faults;
 mod files;
 mod fixtures;

@@ -269,6 +269,11 @@ async fn a_server_that_ends_leaves_its_clinics_files_whole_and_no_log_beside_the
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     assert!(left.len() >= 3 && left.iter().all(|name| name.ends_with(".sqlite")), "{left:?}");
+    for name in ["keys", "keys-copy", "accounts"] {
+        let file = |end: &str| dir.path().join(format!("{name}.sqlite{end}"));
+        assert_eq!(fs::metadata(file("")).unwrap().permissions().mode() & 0o7777, 0o600, "{name}");
+        assert!(!file("-wal").exists() && !file("-shm").exists(), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -292,7 +297,7 @@ async fn a_clinics_file_in_anothers_place_is_refused() {
 fn the_command_line_says_what_it_takes() {
     let (fine, out, err) = run(&["--help"], &[]);
     assert!(fine && err.is_empty());
-    for option in ["--data", "--listen", "--plain-http", "--fresh", "--key", "--help"] {
+    for option in ["--data", "--listen", "--plain-http", "--fresh", "--key", "--key-copy", "--help"] {
         assert!(out.contains(option), "{option}");
     }
     for wrong in [&["--listen", "localhost"][..], &["--listen", "8443"], &["--peer-quota", "0"], &["--unknown"], &["x"]]
@@ -317,5 +322,11 @@ async fn the_program_prints_a_login_of_every_role_and_ends_when_asked() {
         assert!(out.lines().any(|line| line.contains(&username) && line.contains(&password)), "{username}: {out}");
     }
     assert!(out.contains("https://harbour.localhost:"), "{out}");
+    let root = RootKey::load(&format!("file:{}", dir.path().join("root.key").display()).parse().unwrap()).unwrap();
+    let keys = format!("keys are under `root` (local:{}); the key store has 1 copy\n", root.fingerprint());
+    assert!(out.starts_with(&keys), "{out}");
+    // Of what could be better with the keys, that the demo's are on this machine, and no more.
+    let notes: Vec<&str> = out.lines().filter(|line| line.starts_with("  Keys: ")).collect();
+    assert!(notes.len() == 1 && notes[0].contains("the root key `root` is on this machine"), "{notes:?}");
     assert_eq!(err, "");
 }

@@ -32,7 +32,8 @@ use tower_ward::{
     db::Db,
     id::{SubjectId, TenantId, UserId},
     identity::{Identity, IdentityOptions},
-    keys::{KeySource, Keyring, RootKey},
+    keys::{KeySource, Keyring, KeyringOptions, RootKey},
+    privacy::Erasures,
     quota::Quota,
     stack::{ConnInfo, Ward, WardService},
     store::{Durable, SqliteStore},
@@ -67,7 +68,10 @@ fn routes(ward: &Ward, app: App) -> Vec<(Method, String, Option<String>)> {
             found.push((method.clone(), route.path().to_owned(), permission.clone()));
         }
     }
-    found.sort_by_key(|(_, path, _)| path.ends_with("/logout"));
+    // And before it the one after which nobody is found any more.
+    found.sort_by_key(|(_, path, permission)| {
+        (path.ends_with("/logout"), permission.as_deref() == Some("patients.erase"))
+    });
     found
 }
 
@@ -75,9 +79,7 @@ impl Stand {
     /// The server as it is.
     async fn as_it_is(dir: TempDir) -> Self {
         let server = app::start(&args(dir.path()), |_| ()).await.unwrap();
-        let (service, ward) = (server.service.clone(), server.ward.clone());
-        let db = Db::open(dir.path().join("clinics"), model::SCHEMA).unwrap();
-        let app = App { identity: ward.identity().clone(), db, clock: Arc::clone(ward.clock()) };
+        let (service, ward, app) = (server.service.clone(), server.ward.clone(), server.app.clone());
         Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, _dir: dir }
     }
 
@@ -97,6 +99,7 @@ impl Stand {
         for tenant in [HOME, AWAY, FAR] {
             hosts.register(TenantId::new(tenant).unwrap()).unwrap();
         }
+        let erasures = Erasures::open(&keyring, &db, &ledger).await.unwrap();
         let ward = Ward::builder()
             .with_clock(Arc::clone(&clock))
             .with_peer_quota(plenty())
@@ -110,7 +113,7 @@ impl Stand {
             .relations(Related)
             .build()
             .unwrap();
-        let app = App { identity, db, clock };
+        let app = App { identity, db, erasures, clock };
         let service = api::routes(&ward, app.clone()).into_service().unwrap();
         Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, _dir: dir }
     }
@@ -147,6 +150,14 @@ impl Stand {
         let reply = self.send(tenant, None, &Method::POST, "/api/login", Some(body)).await;
         reply.expect(200);
         reply.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A patient whom nobody misses.
+    async fn newcomer(&self) -> Uuid {
+        let owner = self.login(HOME, self.user(HOME, "owner")).await;
+        let new = json!({ "given": "Nova", "family": "Test", "birth_date": "1990-02-03", "sex": "other" }).to_string();
+        let reply = self.send(HOME, Some(&owner), &Method::POST, "/api/patients", Some(new)).await;
+        reply.expect(201).json()["id"].as_str().unwrap().parse().unwrap()
     }
 
     fn user<'a>(&'a self, tenant: &str, role: &'a str) -> &'a DemoUser {
@@ -186,8 +197,9 @@ fn everything_to_everybody() -> String {
 
 async fn keyring(data: &Path, clock: &SharedClock) -> Keyring {
     let root = RootKey::load(&KeySource::File(data.join("root.key"))).unwrap();
-    let store = SqliteStore::open_with_clock(data.join("keys.sqlite"), Arc::clone(clock)).await.unwrap();
-    Keyring::open(root, Arc::new(store)).await.unwrap()
+    let store = async |name| Arc::new(SqliteStore::open_with_clock(data.join(name), Arc::clone(clock)).await.unwrap());
+    let options = KeyringOptions::default().add_copy("copy", store("keys-copy.sqlite").await).unwrap();
+    Keyring::open_with(root, store("keys.sqlite").await, &options).await.unwrap()
 }
 
 /// The people whom the requests name.
@@ -297,7 +309,13 @@ async fn sweep(stand: &Stand, people: &People, needles: &Needles) -> Counts {
                 continue;
             }
             let is_employee = path.contains("/employees/");
-            let own = if is_employee { people.employees[HOME][0] } else { *reach.first().unwrap() };
+            // Whoever is asked for here is asked for no more, so they are new ones each time.
+            let erases = permission.as_deref() == Some("patients.erase");
+            let own = match (is_employee, erases) {
+                (true, _) => people.employees[HOME][0],
+                (_, true) => stand.newcomer().await,
+                _ => *reach.first().unwrap(),
+            };
             let fill = |id: Uuid| fill(path, id, other);
             let own = stand.ask(HOME, Some(&token), method, &fill(own)).await;
             check(&case, &own);
@@ -322,7 +340,8 @@ async fn sweep(stand: &Stand, people: &People, needles: &Needles) -> Counts {
             assert_eq!(faces.len(), 1, "{case}: can be told apart: {faces:#?}");
             let unassigned = people.patients[HOME].iter().filter(|id| !is_employee && !reach.contains(id)).take(2);
             for id in unassigned {
-                let reply = stand.ask(HOME, Some(&token), method, &fill(*id)).await;
+                let id = if erases { stand.newcomer().await } else { *id };
+                let reply = stand.ask(HOME, Some(&token), method, &fill(id)).await;
                 counts.unassigned += 1;
                 counts.reached += usize::from(reply.status.is_success());
                 let same = faces.contains_key(&reply.fingerprint());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 use tower_ward::audit::{Kind, Outcome, Record, verify};
 
@@ -188,4 +188,39 @@ async fn accounts_and_keys_that_cannot_be_written_admit_nobody_half_way() {
             assert_eq!(kinds, [kind]);
         }
     }
+}
+
+/// A copy of the keys on a disk that errs: the erasure is done where it can be, says what is missing, and is finished by
+/// itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_waits_for_a_copy_that_cannot_be_written_and_says_so() {
+    let (faults, data) = (Faults::new(), data_folder());
+    let clinic = faults.start(data.path());
+    let (mut owner, mut receptionist) = (clinic.login(0, "owner").await, clinic.login(0, "receptionist").await);
+    for fault in ["write-eio", "sync-eio", "torn"] {
+        let new = receptionist.post("/api/patients", &somebody(CANARY)).await.unwrap();
+        let path = format!("/api/patients/{}", new.json()["id"].as_str().unwrap());
+        faults.set(&format!("{fault} /keys-copy.sqlite"));
+        for _ in 0..2 {
+            let answer = owner.send(&Method::DELETE, &path, None).await.unwrap();
+            assert_eq!(answer.status, StatusCode::OK, "{fault}: {:?}", answer.body);
+            let waiting = json!({ "erased": true, "complete": false, "copies": 1 });
+            assert_eq!(answer.json(), waiting, "{fault}");
+            assert_eq!(owner.get(&path).await.unwrap().status, StatusCode::NOT_FOUND, "{fault}");
+        }
+        // Nobody else waits for it.
+        let another = receptionist.post("/api/patients", &somebody(CANARY)).await.unwrap();
+        assert_eq!(another.status, StatusCode::CREATED, "{fault}: {:?}", another.body);
+        let mut records = Records::of(&data.path().join("ledger"));
+        let confirmed = |records: &mut Records| {
+            records.read_on();
+            records.all.iter().filter(|record| record.reason() == Some("confirmed")).count()
+        };
+        let before = confirmed(&mut records);
+        faults.end();
+        until(async || confirmed(&mut records) > before).await;
+        let answer = owner.send(&Method::DELETE, &path, None).await.unwrap();
+        assert_eq!(answer.json(), json!({ "erased": true, "complete": true, "copies": 2 }), "after {fault}");
+    }
+    settle(clinic, data.path()).await;
 }

@@ -14,7 +14,7 @@ use clinic::{
     api::{self, App},
     app::{self, Demo},
     args::Args,
-    demo_data, model,
+    demo_data,
     seed::{DemoClinic, DemoUser},
 };
 use http::Method;
@@ -24,7 +24,6 @@ use tempfile::TempDir;
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use tower_ward::{
     axum::{Access, Router},
-    db::Db,
     stack::Ward,
 };
 use uuid::Uuid;
@@ -138,6 +137,7 @@ impl Place {
 pub(crate) struct Site {
     place: Place,
     pub(crate) ward: Ward,
+    app: App,
     dir: TempDir,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<()>,
@@ -166,7 +166,7 @@ impl Site {
     /// Starts on this folder with arguments of one's own.
     pub(crate) async fn start_with(dir: TempDir, args: &Args) -> Self {
         let server = app::start(args, |_| ()).await.unwrap();
-        let (place, ward) = (Place::of(dir.path()), server.ward.clone());
+        let (place, ward, app) = (Place::of(dir.path()), server.ward.clone(), server.app.clone());
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(async move {
             let ended = server.run(async {
@@ -174,7 +174,7 @@ impl Site {
             });
             let _ = ended.await.unwrap();
         });
-        Self { place, ward, dir, stop, ended }
+        Self { place, ward, app, dir, stop, ended }
     }
 
     /// Stops the server as a signal would, and gives its folder.
@@ -190,12 +190,7 @@ impl Site {
 
     /// The routes, with the state that the server has.
     pub(crate) fn router(&self) -> Router {
-        let app = App {
-            identity: self.ward.identity().clone(),
-            db: Db::open(self.path().join("clinics"), model::SCHEMA).unwrap(),
-            clock: Arc::clone(self.ward.clock()),
-        };
-        api::routes(&self.ward, app)
+        api::routes(&self.ward, self.app.clone())
     }
 
     /// Each method of each route that names a person, and the permission that it asks for.

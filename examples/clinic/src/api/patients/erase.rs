@@ -1,0 +1,55 @@
+//! The end of a patient's data.
+//!
+//! 1. The patient's keys are destroyed, in the key store and in its copy: no list, search, chart or backup opens them again.
+//!    What finds them without a key goes with them: the blind indexes of their name, who is assigned to them, whose circle
+//!    they are.
+//! 2. Appointments that have not begun are deleted: nobody waits for somebody who is not there any more.
+//! 3. Everything else stays as it stands, sealed under keys that are gone, since a clinic must be able to show for years
+//!    that there was a chart, and when it was written in: past appointments, visits, notes, prescriptions, results, and
+//!    who opened them, in the ledger. Their times, states and authors stand in clear; what they say does not open.
+//!
+//! A login that the patient had is an account, and not theirs to erase: it opens nothing any more.
+
+use axum::extract::State;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tower_ward::{
+    access::Grant,
+    axum::{Json, Path},
+    id::SubjectId,
+    privacy::ErasureError,
+    problem::Problem,
+};
+
+use super::not_a_patient;
+use crate::{api::App, model::ErasePatient};
+
+/// How far an erasure has come.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ErasedView {
+    /// Always true: from now on nothing of the patient opens.
+    erased: bool,
+    /// Whether every copy of the key store has confirmed. If not, it is asked again until it has; ask again to see.
+    complete: bool,
+    /// How many copies have confirmed, the key store itself among them.
+    copies: usize,
+}
+
+pub(crate) async fn erase(
+    grant: Grant<ErasePatient>,
+    Path(patient): Path<SubjectId>,
+    State(app): State<App>,
+) -> Result<Json<ErasedView>, Problem> {
+    let now = app.clock.now().as_millisecond();
+    let also = async |tx: &mut tower_ward::db::TenantTx| {
+        // Employees are people too, and the law has more to say about them.
+        sqlx::query("select 1 from patients where id = ?").bind(patient).fetch_one(tx.conn()).await?;
+        let diary = sqlx::query("delete from appointments where patient = ? and starts_at > ?");
+        diary.bind(patient).bind(now).execute(tx.conn()).await.map(|_| ())
+    };
+    match app.erasures.erase_with(&grant, patient, also).await {
+        Ok(erased) => Ok(Json(ErasedView { erased: true, complete: erased.is_complete(), copies: erased.confirmed() })),
+        Err(ErasureError::Application(sqlx::Error::RowNotFound)) => Err(not_a_patient()),
+        Err(error) => Err(error.into()),
+    }
+}
