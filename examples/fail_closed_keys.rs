@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     keyring.create_subject(&harbour, patient).await?;
     assert!(keyring.subject(&harbour, patient).await.is_ok());
     assert!(matches!(keyring.subject(&meadow, patient).await, Err(KeyError::Unknown)), "another clinic has no key");
-    keyring.erase_subject(&harbour, patient).await?;
+    assert!(keyring.erase_subject(&harbour, patient).await?.is_complete());
     let erased = keyring.subject(&harbour, patient).await.err().ok_or("an erased key came back")?;
     assert!(matches!(erased, KeyError::Erased));
     println!("refused: {erased}");
