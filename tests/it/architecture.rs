@@ -29,6 +29,7 @@ const FLOORS: &[&[&str]] = &[
     &["access"],
     &["field"],
     &["db"],
+    &["privacy"],
     &["problem"],
     // The layers.
     &["headers", "rate_limit"],

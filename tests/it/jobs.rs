@@ -478,6 +478,22 @@ impl Durable for NoRoomForJobs {
         self.0.list(prefix, after, limit)
     }
 
+    fn written_since(&self, version: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(ObjectName, Entry)>, StoreError>> {
+        self.0.written_since(version, limit)
+    }
+
+    fn newest_version(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.0.newest_version()
+    }
+
+    fn take_over<'a>(
+        &'a self,
+        mark: (&'a ObjectName, Option<u64>, &'a [u8]),
+        entries: &'a [(ObjectName, Vec<u8>)],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.0.take_over(mark, entries)
+    }
+
     fn scrub(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         self.0.scrub()
     }
@@ -540,6 +556,22 @@ impl Durable for Slow {
     ) -> BoxFuture<'a, Result<Vec<(String, Entry)>, StoreError>> {
         self.clock.advance(*self.read.lock().unwrap());
         self.inner.list(prefix, after, limit)
+    }
+
+    fn written_since(&self, version: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(ObjectName, Entry)>, StoreError>> {
+        self.inner.written_since(version, limit)
+    }
+
+    fn newest_version(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.newest_version()
+    }
+
+    fn take_over<'a>(
+        &'a self,
+        mark: (&'a ObjectName, Option<u64>, &'a [u8]),
+        entries: &'a [(ObjectName, Vec<u8>)],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.inner.take_over(mark, entries)
     }
 
     fn scrub(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -11,6 +11,8 @@ mod architecture;
 mod attacks;
 #[cfg(feature = "audit")]
 mod audit;
+#[cfg(all(feature = "aws-kms", feature = "axum", feature = "sqlite"))]
+mod aws_kms;
 #[cfg(all(feature = "axum", feature = "sqlite", feature = "tracing"))]
 mod canary;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
@@ -30,10 +32,18 @@ mod identity;
 mod jobs;
 #[cfg(feature = "sqlite")]
 mod keys;
+#[cfg(all(feature = "axum", feature = "pkcs11", feature = "sqlite", feature = "transit"))]
+mod own_keys;
+#[cfg(all(feature = "axum", feature = "pkcs11", feature = "sqlite"))]
+mod pkcs11;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod privacy;
 mod problem;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
 mod readme;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod rotation;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod stack;
 #[cfg(feature = "sqlite")]
@@ -41,5 +51,7 @@ mod store;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod support;
 mod threats;
+#[cfg(all(feature = "axum", feature = "sqlite", feature = "transit"))]
+mod transit;
 #[cfg(feature = "access")]
 mod ui;

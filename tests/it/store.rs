@@ -78,6 +78,60 @@ async fn a_replaced_value_is_in_no_file_after_a_scrub() {
     assert_eq!(store.get(&name("a")).await.unwrap().unwrap().value, b"gone");
 }
 
+/// SQLite moves values to other pages as a tree grows, and leaves what they were in the gaps of the old ones:
+/// `secure_delete` and an empty log are not enough.
+#[tokio::test]
+async fn values_that_moved_before_they_were_replaced_are_in_no_file_after_a_scrub() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("keys.db")).await.unwrap();
+    let canary = b"canary-5f0c7e2d9";
+    let names: Vec<_> = (0..300).map(|i| name(&format!("{:016x}", scattered(i)))).collect();
+    for (i, each) in (0..).zip(&names) {
+        let times = usize::try_from(3 + scattered(i) % 50).unwrap();
+        assert!(store.insert_new(each, &canary.repeat(times), None).await.unwrap());
+    }
+    for each in &names {
+        let version = store.get(each).await.unwrap().unwrap().version;
+        assert!(store.compare_and_swap(each, version, b"gone", None).await.unwrap());
+    }
+    store.scrub().await.unwrap();
+    assert!(!anywhere(folder.path(), canary));
+}
+
+/// Neighbours in, strangers out (SplitMix64).
+fn scattered(i: u64) -> u64 {
+    let mut z = i.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Scrubbing writes the whole file: nobody who asks for it while one runs makes another run more than once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_scrub_at_once_and_write_meanwhile_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.db");
+    let (one, two) = (SqliteStore::open(&path).await.unwrap(), SqliteStore::open(&path).await.unwrap());
+    let tasks: Vec<_> = (0..40u32)
+        .map(|i| {
+            let store = if i % 2 == 0 { one.clone() } else { two.clone() };
+            let folder = folder.path().to_owned();
+            tokio::spawn(async move {
+                let (name, canary) = (name(&format!("s{i}")), format!("canary-{i}-5f0c7e2d91b84a36"));
+                assert!(store.insert_new(&name, canary.as_bytes(), None).await.unwrap());
+                let version = store.get(&name).await.unwrap().unwrap().version;
+                assert!(store.compare_and_swap(&name, version, b"gone", None).await.unwrap());
+                store.scrub().await.unwrap();
+                assert!(!anywhere(&folder, canary.as_bytes()), "{i}");
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(one.list(&prefix(), None, 100).await.unwrap().len(), 40);
+}
+
 #[tokio::test]
 async fn two_stores_on_one_file_agree() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,9 +183,19 @@ async fn a_file_of_something_else_is_left_alone() {
     let ours = folder.path().join("keys.db");
     SqliteStore::open(&ours).await.unwrap().close().await;
     let pool = sqlx::SqlitePool::connect_with(sqlx::sqlite::SqliteConnectOptions::new().filename(&ours)).await.unwrap();
-    sqlx::raw_sql("PRAGMA user_version = 2").execute(&pool).await.unwrap();
-    pool.close().await;
+    sqlx::raw_sql("PRAGMA user_version = 3").execute(&pool).await.unwrap();
     assert!(matches!(SqliteStore::open(&ours).await, Err(StoreError::Newer)));
+
+    // As the first release wrote it: it is brought up to date.
+    sqlx::raw_sql("DROP INDEX objects_by_version; PRAGMA user_version = 1").execute(&pool).await.unwrap();
+    SqliteStore::open(&ours).await.unwrap().close().await;
+    let index: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'objects_by_version'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&pool).await.unwrap();
+    assert_eq!((index, version), (1, 2));
+    pool.close().await;
 }
 
 #[tokio::test]

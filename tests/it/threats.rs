@@ -83,7 +83,7 @@ fn nothing_reads_the_environment_but_where_keys_come_from() {
     readers.retain(|file| !file.contains("tests"));
     readers.sort();
     // The clinic's `main` reads `RUST_LOG`.
-    assert_eq!(readers, ["examples/clinic/src/main.rs", "src/keys/root.rs"]);
+    assert_eq!(readers, ["examples/clinic/src/main.rs", "src/keys/source.rs"]);
 }
 
 /// A flag that weakens the server would have to be declared first. What these do is line B3 of `SECURITY.md`.
@@ -94,7 +94,7 @@ fn the_clinic_has_these_flags_and_no_others() {
         fields.map(|(name, _)| name.replace('_', "-")).collect()
     };
     let flags = flags(ARGS);
-    assert_eq!(flags, ["data", "listen", "plain-http", "fresh", "key", "peer-quota", "user-quota"]);
+    assert_eq!(flags, ["data", "listen", "plain-http", "fresh", "key", "key-copy", "peer-quota", "user-quota"]);
     // Each has one name, and its value comes from the command line alone.
     assert_eq!(ARGS.matches("#[arg(long").count(), flags.len());
     assert_eq!(ARGS.matches("#[arg(").count(), flags.len());

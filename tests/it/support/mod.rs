@@ -1,7 +1,15 @@
 //! A small test clinic on temporary folders, and the verbs to attack it with.
 
+#[cfg(feature = "transit")]
+pub(crate) mod bao;
+#[cfg(feature = "pkcs11")]
+pub(crate) mod gcm;
 pub(crate) mod ledger;
 pub(crate) mod model;
+#[cfg(any(feature = "aws-kms", feature = "transit"))]
+pub(crate) mod program;
+#[cfg(feature = "pkcs11")]
+pub(crate) mod softhsm;
 
 use std::{
     net::SocketAddr,

@@ -7,7 +7,7 @@ use tower_ward::{
     axum::{Json, Path},
     clock::{SharedClock, Timestamp},
     db::{Change, Db, Schema, filter},
-    field::Encrypted,
+    field::{BlindIndex, Encrypted},
     id::{RowId, SubjectId},
     problem::Problem,
 };
@@ -19,16 +19,18 @@ tower_ward::permissions! {
     pub(crate) ListPatients = "patients.list" opens Schedule;
     pub(crate) AdmitPatients = "patients.admit" changes Schedule;
     pub(crate) KeepStaff = "staff.keep" changes Payroll;
+    pub(crate) ErasePatients = "patients.erase" changes;
 }
 tower_ward::columns! {
-    pub(crate) PatientName: String = "patients"."name" as Schedule;
+    pub(crate) PatientName: String = "patients"."name" as Schedule, indexed;
     pub(crate) NoteText: String = "notes"."text" as Clinical;
     pub(crate) Salary: String = "staff"."salary" as Payroll;
 }
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("tests/it/support/migrations");
-pub(crate) const SCHEMA: Schema =
-    Schema::new(&MIGRATIONS, &[COLUMNS]).with_people(&[("patients", "id"), ("notes", "patient")]);
+pub(crate) const SCHEMA: Schema = Schema::new(&MIGRATIONS, &[COLUMNS])
+    .with_people(&[("patients", "id"), ("patient_words", "patient"), ("notes", "patient")])
+    .with_indexes(&[("patient_words", "word")]);
 
 pub(crate) const POLICY: &str = r#"
     [roles.owner]
@@ -116,6 +118,12 @@ pub(crate) async fn insert_patient<P: Opens<Schedule> + Changes>(
     sqlx::query("insert into patients (id, name) values (?, ?)")
         .bind(chart.subject())
         .bind(Encrypted::<PatientName>::seal(&name.to_owned(), chart, row)?)
+        .execute(tx.conn())
+        .await
+        .map_err(|_| Problem::internal())?;
+    sqlx::query("insert into patient_words (patient, word) values (?, ?)")
+        .bind(chart.subject())
+        .bind(BlindIndex::<PatientName>::of(&name.to_owned(), chart).map_err(|_| Problem::internal())?)
         .execute(tx.conn())
         .await
         .map_err(|_| Problem::internal())?;
