@@ -1,4 +1,4 @@
-//! A wrapped key, a root's check value and an erased key's tombstone have one form in the store.
+//! Guarded keys, a subject's keys and an erased subject's tombstone have one form each in the store.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,6 +6,5 @@ use tower_ward::keys::fuzz_record;
 
 // The comparison of what was printed stands in `fuzz_record`, where the types are.
 fuzz_target!(|data: &[u8]| {
-    let is_record = fuzz_record(data);
-    assert!(!is_record || [34, 42, 102].contains(&data.len()));
+    let _ = fuzz_record(data);
 });
