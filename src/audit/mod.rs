@@ -100,6 +100,11 @@ pub use layer::{Audit, AuditLayer};
 pub use ledger::fuzz_segment;
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
+#[cfg(feature = "postgres")]
+pub use ledger::{PostgresLedger, PostgresSink, verify_postgres};
+#[cfg(feature = "tracing")]
+pub use ledger::TracingSink;
+pub use ledger::{Batch, FolderSink, Sink, SinkError, Sinks};
 pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
 pub use record::{
     Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,

@@ -8,7 +8,7 @@ use super::ledger::{
 };
 
 /// Tenants whose chain heads a verifier keeps in memory.
-const MAX_TENANTS: usize = 1_000_000;
+pub(crate) const MAX_TENANTS: usize = 1_000_000;
 
 /// Reads the ledger in `dir` from its first record to its last and checks that it is as it was written.
 ///
@@ -62,7 +62,7 @@ const MAX_TENANTS: usize = 1_000_000;
 /// Somebody who can write the files can cut off the end, or write a whole new ledger, and no local file can tell. Keep
 /// [`Report::head`] elsewhere and compare: `docs/ledger.md` has the table.
 pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
-    let scanned = scan(dir, is_written(dir), MAX_TENANTS, &mut |_| ()).map_err(|error| match error {
+    let scanned = scan(dir, is_written(dir), MAX_TENANTS, &[], &mut |_, _, _| ()).map_err(|error| match error {
         ScanError::Fault(error) => error,
         ScanError::TooManyTenants => VerifyError::new(0, Fault::TooManyTenants),
     })?;
@@ -70,12 +70,8 @@ pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
         // A wrong path must not look like a good ledger.
         return Err(VerifyError::new(0, Fault::Unreadable(std::io::ErrorKind::NotFound)));
     };
-    Ok(Report {
-        head: Head::of(&scanned.tree),
-        tenants: scanned.chains.keys().filter(|stream| **stream != super::Stream::Platform).count(),
-        segments: last.header.number + 1,
-        torn: scanned.torn,
-    })
+    let tenants = scanned.places.chains.keys().filter(|stream| **stream != super::Stream::Platform).count();
+    Ok(Report::new(Head::of(&scanned.places.tree), tenants, last.header.number + 1, scanned.torn))
 }
 
 /// A ledger that is as it was written, as far as its own files can tell.
@@ -88,6 +84,10 @@ pub struct Report {
 }
 
 impl Report {
+    pub(crate) fn new(head: Head, tenants: usize, segments: u32, torn: Option<u64>) -> Self {
+        Self { head, tenants, segments, torn }
+    }
+
     /// How many records.
     #[must_use]
     pub fn records(&self) -> u64 {

@@ -1,13 +1,17 @@
 //! The ledger: a folder of segment files, the thread that writes them, and the handle that everybody holds.
 
 mod gate;
+pub(super) mod home;
 mod open;
 mod options;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod reader;
 mod refusals;
 pub(super) mod scan;
 mod seats;
 pub(super) mod segment;
+mod sink;
 mod timeline;
 pub(super) mod tree;
 pub(super) mod writer;
@@ -27,12 +31,19 @@ use std::{
 use gate::Gate;
 pub(crate) use gate::{Wait, lock};
 pub(crate) use open::is_written;
+use home::Archive;
 pub use options::{LedgerError, LedgerOptions};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresLedger, PostgresSink, verify_postgres};
 use refusals::Refusals;
 pub(crate) use seats::Seat;
 use seats::Seats;
 #[doc(hidden)]
 pub use segment::fuzz_segment;
+pub use home::Batch;
+#[cfg(feature = "tracing")]
+pub use sink::TracingSink;
+pub use sink::{FolderSink, Sink, SinkError, Sinks};
 pub use timeline::{Timeline, TimelineError};
 use tokio::sync::{mpsc, watch};
 pub use tree::Head;
@@ -63,6 +74,8 @@ pub(crate) type Slot = mpsc::OwnedPermit<Message>;
 #[derive(Debug)]
 pub(crate) struct Shared {
     dir: PathBuf,
+    #[expect(dead_code, reason = "reading back will ask it")]
+    archive: Arc<dyn Archive>,
     options: LedgerOptions,
     clock: SharedClock,
     gate: Gate,

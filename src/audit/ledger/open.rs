@@ -14,10 +14,12 @@ use super::{
     Erasures, Inner, Ledger, LedgerError, LedgerOptions, MAX_UNSETTLED, Order, Shared, Unsettled,
     gate::Gate,
     note_erasure,
+    home::{Archive, Folder, FolderArchive, Home},
     refusals::Refusals,
-    scan::{ScanError, scan},
+    scan::{ScanError, Scanned},
     seats::Seats,
-    segment::{self, Header, Segment},
+    segment,
+    sink::{self, Held, Mirrors, Named, Sinks},
     timeline::Readers,
     tree::Head,
     writer::Writer,
@@ -60,76 +62,54 @@ impl Ledger {
     /// If a setting is out of range, the folder cannot be written, another process writes it, or what it holds is not
     /// as it was written.
     pub fn open(dir: &Path, options: LedgerOptions, clock: SharedClock) -> Result<Self, LedgerError> {
-        let (ledger, writer) = Self::prepare(dir, options, clock)?;
+        Self::open_with(dir, Sinks::new(), options, clock)
+    }
+
+    /// The same with sinks, which get every record besides the folder: see [`Sink`](super::Sink).
+    ///
+    /// What a sink that holds a copy lacks, it is given: a required one before this returns, the others after.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); and if a required sink does not work, or one holds more than the folder or something else.
+    pub fn open_with(
+        dir: &Path,
+        sinks: Sinks,
+        options: LedgerOptions,
+        clock: SharedClock,
+    ) -> Result<Self, LedgerError> {
+        let (ledger, writer) = Self::prepare_with(dir, sinks, options, clock)?;
         ledger.start(writer)?;
         Ok(ledger)
     }
 
     /// A ledger whose writer has not started: what is recorded stays in the queue.
+    #[cfg(test)]
     pub(crate) fn prepare(
         dir: &Path,
+        options: LedgerOptions,
+        clock: SharedClock,
+    ) -> Result<(Self, Writer), LedgerError> {
+        Self::prepare_with(dir, Sinks::new(), options, clock)
+    }
+
+    fn prepare_with(
+        dir: &Path,
+        sinks: Sinks,
         options: LedgerOptions,
         clock: SharedClock,
     ) -> Result<(Self, Writer), LedgerError> {
         options.check()?;
         make_dir(dir).map_err(io("make"))?;
         let lock = take(dir)?;
-        let mut unsettled = HashMap::new();
-        let (mut too_many, mut erasures) = (false, Erasures::new());
-        let scanned = scan(dir, false, options.tenants, &mut |record| {
-            too_many |= !note_attempt(&mut unsettled, record);
-            note_erasure(&mut erasures, record);
-        })
-        .map_err(|error| match error {
-            ScanError::Fault(error) => LedgerError::Damaged(error),
-            ScanError::TooManyTenants => LedgerError::TooManyTenants,
-        })?;
-        if too_many {
-            return Err(LedgerError::TooManyUnsettled { max: MAX_UNSETTLED });
-        }
-        if let Some(bytes) = scanned.torn {
+        let archive: Arc<dyn Archive> = Arc::new(FolderArchive(dir.to_owned()));
+        let read = Read::all(archive, sinks, &options)?;
+        if let Some(bytes) = read.scanned.torn {
             trace::event!(warn, bytes = bytes, "dropped a batch that a crash cut off before it was acknowledged");
         }
-        let segment = match &scanned.last {
-            Some(last) => {
-                let batch = last.batch.as_ref().map(|(at, bytes)| (*at, &bytes[..]));
-                Segment::resume(dir, &last.header, batch, last.offset).map_err(io("write the last segment"))?
-            }
-            None => {
-                let root = scanned.tree.root();
-                let header = Header { number: 0, size: options.segment_size, first: 0, root };
-                Segment::create(dir, &header).map_err(io("make the first segment"))?
-            }
-        };
-        let streams: HashSet<Stream> =
-            scanned.chains.keys().filter(|stream| **stream != Stream::Platform).cloned().collect();
-        let (queue, receiver) = mpsc::channel(options.queue);
-        let shared = Arc::new(Shared {
-            dir: dir.to_owned(),
-            gate: Gate::default(),
-            order: Mutex::new(Order { ticket: 0, streams }),
-            refusals: Mutex::new(Refusals::new(options.refusal_peers)),
-            seats: Seats::default(),
-            readers: Readers::default(),
-            head: Mutex::new(Head::of(&scanned.tree)),
-            lock: Mutex::new(Some(lock)),
-            writer: OnceLock::new(),
-            stop: AtomicBool::new(false),
-            stopped: watch::Sender::new(false),
-            options,
-            clock,
-        });
-        let writer = Writer {
-            queue: receiver,
-            shared: Arc::clone(&shared),
-            number: segment.number(),
-            segment: Some(segment),
-            tree: scanned.tree,
-            chains: scanned.chains,
-            grace: 0,
-        };
-        let (unsettled, erasures) = (Mutex::new(unsettled), Mutex::new(erasures));
-        Ok((Self { inner: Arc::new(Inner { queue, shared, unsettled, erasures }) }, writer))
+        let home =
+            Folder::resume(dir, options.segment_size, &read.scanned).map_err(io("write the last segment"))?;
+        read.into_ledger(dir, Box::new(home), Some(lock), options, clock)
     }
 
     pub(crate) fn start(&self, writer: Writer) -> Result<(), LedgerError> {
@@ -140,6 +120,84 @@ impl Ledger {
         // Nobody else sets it.
         let _ = self.inner.shared.writer.set(thread.thread().clone());
         Ok(())
+    }
+}
+
+/// A ledger that was read to its end and checked, and is to be gone on with.
+pub(super) struct Read {
+    archive: Arc<dyn Archive>,
+    sinks: Vec<Named>,
+    held: Vec<Held>,
+    pub(super) scanned: Scanned,
+    pub(super) unsettled: HashMap<AttemptId, Unsettled>,
+    erasures: Erasures,
+}
+
+impl Read {
+    /// Reads all of it.
+    pub(super) fn all(
+        archive: Arc<dyn Archive>,
+        sinks: Sinks,
+        options: &LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        let mut sinks = sinks.check()?;
+        let mut known = Vec::new();
+        let held = sink::ask(&mut sinks, &mut known)?;
+        let (mut unsettled, mut erasures) = (HashMap::new(), Erasures::new());
+        let mut too_many = false;
+        let scanned = archive
+            .check(false, options.tenants, &known, &mut |record, _, _| {
+                too_many |= !note_attempt(&mut unsettled, record);
+                note_erasure(&mut erasures, record);
+            })
+            .map_err(read_error)?;
+        if too_many {
+            return Err(LedgerError::TooManyUnsettled { max: MAX_UNSETTLED });
+        }
+        Ok(Self { archive, sinks, held, scanned, unsettled, erasures })
+    }
+
+    pub(super) fn into_ledger(
+        self,
+        dir: &Path,
+        home: Box<dyn Home>,
+        lock: Option<File>,
+        options: LedgerOptions,
+        clock: SharedClock,
+    ) -> Result<(Ledger, Writer), LedgerError> {
+        let Self { archive, sinks, held, scanned, unsettled, erasures } = self;
+        let Scanned { places, known, .. } = scanned;
+        let head = Head::of(&places.tree);
+        let mirrors = Mirrors::start(sinks, &held, &known, head, &archive)?;
+        let streams: HashSet<Stream> =
+            places.chains.keys().filter(|stream| **stream != Stream::Platform).cloned().collect();
+        let (queue, receiver) = mpsc::channel(options.queue);
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            archive,
+            gate: Gate::default(),
+            order: Mutex::new(Order { ticket: 0, streams }),
+            refusals: Mutex::new(Refusals::new(options.refusal_peers)),
+            seats: Seats::default(),
+            readers: Readers::default(),
+            head: Mutex::new(head),
+            lock: Mutex::new(lock),
+            writer: OnceLock::new(),
+            stop: AtomicBool::new(false),
+            stopped: watch::Sender::new(false),
+            options,
+            clock,
+        });
+        let writer = Writer { queue: receiver, shared: Arc::clone(&shared), home, places, mirrors, grace: 0 };
+        let (unsettled, erasures) = (Mutex::new(unsettled), Mutex::new(erasures));
+        Ok((Ledger { inner: Arc::new(Inner { queue, shared, unsettled, erasures }) }, writer))
+    }
+}
+
+pub(super) fn read_error(error: ScanError) -> LedgerError {
+    match error {
+        ScanError::Fault(error) => LedgerError::Damaged(error),
+        ScanError::TooManyTenants => LedgerError::TooManyTenants,
     }
 }
 
@@ -167,7 +225,7 @@ fn note_attempt(unsettled: &mut HashMap<AttemptId, Unsettled>, record: &Record) 
 }
 
 /// Takes the folder for this process.
-fn take(dir: &Path) -> Result<File, LedgerError> {
+pub(super) fn take(dir: &Path) -> Result<File, LedgerError> {
     let file = segment::private(OpenOptions::new().write(true).create(true).truncate(false))
         .open(dir.join(LOCK))
         .map_err(io("open the lock file"))?;
@@ -188,7 +246,7 @@ pub(crate) fn is_written(dir: &Path) -> bool {
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-fn make_dir(dir: &Path) -> std::io::Result<()> {
+pub(super) fn make_dir(dir: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -136,6 +136,50 @@ pub enum LedgerError {
         "the ledger was not left as it was written: keep the folder as it is, compare with a backup or a checkpoint"
     )]
     Damaged(#[from] VerifyError),
+    /// A sink's name cannot stand in a record, or stands twice.
+    #[error("sink name `{name}` is taken or not 1 to 64 of `a-z 0-9 - _ .`: give each sink a name of its own")]
+    SinkName {
+        /// The name.
+        name: String,
+    },
+    /// A required sink does not work.
+    #[error("the required sink `{name}` does not take the ledger's records: mend it, or add it as best effort")]
+    Sink {
+        /// The sink.
+        name: String,
+        /// Why not.
+        #[source]
+        source: super::SinkError,
+    },
+    /// A sink holds more than the ledger.
+    #[error("the sink `{name}` holds more records than the ledger: the ledger was put back to an older state")]
+    SinkAhead {
+        /// The sink.
+        name: String,
+    },
+    /// A sink holds something else than the ledger.
+    #[error("the sink `{name}` holds other records than the ledger: one of the two was written anew")]
+    SinkDiffers {
+        /// The sink.
+        name: String,
+    },
+    /// The database refused, or cannot be reached.
+    #[cfg(feature = "postgres")]
+    #[error("cannot {doing} in the ledger's database: check that it runs, and that the role may log in and look")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is written in the database could be changed by who writes it, or lost.
+    #[cfg(feature = "postgres")]
+    #[error("the ledger's database is not fit to hold evidence: {what}")]
+    Unguarded {
+        /// What is wrong, and what to do.
+        what: &'static str,
+    },
     /// More tenants than the setting allows.
     #[error("the ledger holds more tenants than `tenants` allows: raise the setting")]
     TooManyTenants,

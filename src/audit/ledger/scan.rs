@@ -3,10 +3,10 @@
 use std::{collections::HashMap, io, path::Path};
 
 use super::{
+    home::{Link, Places, Visit},
     reader::{self, Found, Reader},
     segment::{self, Header},
-    tree::{self, Tree},
-    writer::Link,
+    tree::{self, Head, Tree},
 };
 use crate::audit::{
     record::{Hash, Record, Stream},
@@ -16,12 +16,24 @@ use crate::audit::{
 /// A ledger that was read to its end.
 #[derive(Debug)]
 pub(crate) struct Scanned {
-    pub(crate) tree: Tree,
-    pub(crate) chains: HashMap<Stream, Link>,
+    pub(crate) places: Places,
+    /// What is to be said of each head that was known, in the order given.
+    pub(crate) known: Vec<Agreement>,
     /// The segment to go on in.
     pub(crate) last: Option<Last>,
     /// Bytes of a batch that was cut off at the end.
     pub(crate) torn: Option<u64>,
+}
+
+/// Whether a ledger was once as a head says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Agreement {
+    /// Its first records give the root.
+    Agrees,
+    /// It has fewer records.
+    Behind,
+    /// Its first records give another root.
+    Differs,
 }
 
 #[derive(Debug)]
@@ -61,7 +73,8 @@ struct Chain {
     link: Link,
 }
 
-struct Check<'v> {
+/// The checks of a whole ledger, record by record.
+pub(super) struct Check<'v, 'f> {
     tree: Tree,
     chains: HashMap<Stream, Chain>,
     tenants: usize,
@@ -72,7 +85,10 @@ struct Check<'v> {
     suspect: Option<u64>,
     doubt: Option<Doubt>,
     decided: Option<VerifyError>,
-    visit: &'v mut dyn FnMut(&Record),
+    /// What is known from elsewhere, the smallest last, each with its place in the answer.
+    to_come: Vec<(usize, Head)>,
+    known: Vec<Agreement>,
+    visit: &'v mut Visit<'f>,
 }
 
 /// Reads every record in `dir`. Memory is bounded by one batch and the chains of `most` tenants.
@@ -80,43 +96,78 @@ pub(crate) fn scan(
     dir: &Path,
     written: bool,
     most: usize,
-    visit: &mut dyn FnMut(&Record),
+    known: &[Head],
+    visit: &mut Visit<'_>,
 ) -> Result<Scanned, ScanError> {
-    let mut check = Check {
-        tree: Tree::default(),
-        chains: HashMap::new(),
-        tenants: 0,
-        most,
-        batch: 0,
-        suspect: None,
-        doubt: None,
-        decided: None,
-        visit,
-    };
+    let mut check = Check::new(most, known, visit);
     let read = check.segments(dir, written);
-    match read {
-        Ok((last, torn)) => match check.misgiving() {
-            Some(error) => Err(error.into()),
-            None => Ok(Scanned {
-                tree: check.tree,
-                chains: check.chains.into_iter().map(|(stream, chain)| (stream, chain.link)).collect(),
-                last,
-                torn,
-            }),
-        },
-        // What was in doubt before stands earlier. But a record that stands twice explains the doubt about it.
-        Err(ScanError::Fault(error)) => {
-            let twice =
-                error.kind() == Fault::Inserted && check.doubt.as_ref().is_some_and(|d| d.k.index == error.index());
-            let error = if twice { error } else { check.misgiving().unwrap_or(error) };
-            Err(error.into())
+    let (last, torn) = match read {
+        Ok(found) => found,
+        Err(error) => return Err(check.explain(error)),
+    };
+    Ok(Scanned { last, torn, ..check.finish()? })
+}
+
+impl<'v, 'f> Check<'v, 'f> {
+    pub(super) fn new(most: usize, known: &[Head], visit: &'v mut Visit<'f>) -> Self {
+        let mut to_come: Vec<_> = known.iter().copied().enumerate().collect();
+        to_come.sort_by_key(|(_, head)| std::cmp::Reverse(head.size));
+        Self {
+            tree: Tree::default(),
+            chains: HashMap::new(),
+            tenants: 0,
+            most,
+            batch: 0,
+            suspect: None,
+            doubt: None,
+            decided: None,
+            known: vec![Agreement::Behind; known.len()],
+            to_come,
+            visit,
         }
-        Err(other) => Err(other),
     }
 }
 
-impl Check<'_> {
-    fn fault(&self, kind: Fault) -> ScanError {
+impl Check<'_, '_> {
+    /// What the whole is, once there is nothing more to read.
+    pub(super) fn finish(mut self) -> Result<Scanned, ScanError> {
+        self.compare();
+        if let Some(error) = self.misgiving() {
+            return Err(error.into());
+        }
+        let chains = self.chains.into_iter().map(|(stream, chain)| (stream, chain.link)).collect();
+        Ok(Scanned { places: Places { tree: self.tree, chains }, known: self.known, last: None, torn: None })
+    }
+
+    /// What to say when reading ended with this error.
+    pub(super) fn explain(mut self, error: ScanError) -> ScanError {
+        let ScanError::Fault(error) = error else { return error };
+        // What was in doubt before stands earlier. But a record that stands twice explains the doubt about it.
+        let twice =
+            error.kind() == Fault::Inserted && self.doubt.as_ref().is_some_and(|d| d.k.index == error.index());
+        if twice { error.into() } else { self.misgiving().unwrap_or(error).into() }
+    }
+
+    /// How many records were read.
+    pub(super) fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// A batch begins here.
+    pub(super) fn begin_batch(&mut self, root: &Hash) {
+        self.root(root);
+        self.batch = self.tree.size();
+    }
+
+    /// Answers for the heads of the present size.
+    fn compare(&mut self) {
+        while let Some((place, head)) = self.to_come.pop_if(|(_, head)| head.size <= self.tree.size()) {
+            let agrees = head.size == self.tree.size() && self.tree.root() == head.root;
+            self.known[place] = if agrees { Agreement::Agrees } else { Agreement::Differs };
+        }
+    }
+
+    pub(super) fn fault(&self, kind: Fault) -> ScanError {
         VerifyError::new(self.tree.size(), kind).into()
     }
 
@@ -179,8 +230,7 @@ impl Check<'_> {
             let at = reader.offset;
             match reader.next(self.tree.size(), written).map_err(self.unreadable())? {
                 Found::Batch(batch) => {
-                    self.root(&batch.root);
-                    self.batch = self.tree.size();
+                    self.begin_batch(&batch.root);
                     self.frames(reader.frames(), until)?;
                     end.offset = reader.offset;
                     if last {
@@ -222,7 +272,7 @@ impl Check<'_> {
     }
 
     /// A record with this index stands where another is expected.
-    fn misplaced(&self, index: u64) -> ScanError {
+    pub(super) fn misplaced(&self, index: u64) -> ScanError {
         let expected = self.tree.size();
         if index > expected {
             return self.fault(Fault::Deleted);
@@ -237,7 +287,8 @@ impl Check<'_> {
         }
     }
 
-    fn record(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
+    pub(super) fn record(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
+        self.compare();
         let Ok(record) = Record::from_bytes(bytes) else { return Err(self.fault(Fault::Edited)) };
         if record.index != self.tree.size() {
             return Err(self.misplaced(record.index));
@@ -268,7 +319,7 @@ impl Check<'_> {
         }
         self.tree.push(hash);
         if self.doubt.is_none() && self.suspect.is_none() {
-            (self.visit)(&record);
+            (self.visit)(&record, bytes, &hash);
         }
         Ok(())
     }

@@ -314,6 +314,32 @@ pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
+/// The file of the newest signed checkpoint.
+const CHECKPOINT: &str = "ledger.checkpoint";
+/// No checkpoint is longer: a head and a few dozen signatures.
+const MAX_CHECKPOINT: u64 = 64 * 1024;
+
+/// Puts the newest checkpoint in the place of the one before, whole or not at all. It is not synced: what it says is
+/// worth nothing on this disk, and after a crash the next one is signed at the start.
+pub(crate) fn write_checkpoint(dir: &Path, note: &str) -> io::Result<()> {
+    let unfinished = dir.join("ledger.checkpoint.new");
+    private(OpenOptions::new().write(true).create(true).truncate(true)).open(&unfinished)?.write_all(note.as_bytes())?;
+    std::fs::rename(unfinished, dir.join(CHECKPOINT))
+}
+
+/// The newest checkpoint, if there is one.
+pub(crate) fn read_checkpoint(dir: &Path) -> io::Result<Option<String>> {
+    use std::io::Read as _;
+    let file = match File::open(dir.join(CHECKPOINT)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut note = String::new();
+    file.take(MAX_CHECKPOINT).read_to_string(&mut note)?;
+    Ok(Some(note))
+}
+
 /// Makes a new or renamed file's name durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     #[cfg(unix)]

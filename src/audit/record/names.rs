@@ -52,6 +52,8 @@ words! {
         Logout = "logout",
         /// Something that the application or the operator chose to record.
         Event = "event",
+        /// A sink missed records.
+        Gap = "gap",
     }
 
     /// What was done.

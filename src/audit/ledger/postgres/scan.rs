@@ -1,0 +1,140 @@
+//! Reading and checking the table.
+
+use std::sync::Mutex;
+
+use super::{PostgresLedger, conn::Conn, home::signed};
+use crate::audit::{
+    ledger::{
+        Head,
+        gate::lock,
+        home::{Archive, Visit},
+        scan::{Check, ScanError, Scanned},
+    },
+    record::{Hash, Record, Stream},
+    verify::{Fault, MAX_TENANTS, Report, VerifyError},
+};
+
+/// The tables, to be read.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) place: PostgresLedger,
+    pub(super) conn: Mutex<Conn>,
+}
+
+impl Archive for Rows {
+    fn check(&self, _: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError> {
+        let mut conn = lock(&self.conn);
+        let mut check = Check::new(most, known, visit);
+        match self.read(&mut conn, &mut check) {
+            Ok(()) => check.finish(),
+            Err(error) => Err(check.explain(error)),
+        }
+    }
+}
+
+/// The batch that is being read.
+#[derive(Debug, Default)]
+struct Ahead {
+    batches: Vec<(u64, u64, Hash)>,
+    end: u64,
+}
+
+impl Rows {
+    fn read(&self, conn: &mut Conn, check: &mut Check<'_, '_>) -> Result<(), ScanError> {
+        // What is added while this reads is left to the next reading.
+        let until = self.size(conn).map_err(unreadable(check))?;
+        let mut end = 0;
+        loop {
+            let rows = self.place.records_from(conn, check.size(), until).map_err(unreadable(check))?;
+            let Some(last) = rows.last().map(|row| row.index) else { break };
+            let mut batches = self.batches(conn, check.size(), last).map_err(unreadable(check))?.into_iter().peekable();
+            for row in rows {
+                if row.index != check.size() {
+                    return Err(check.fault(Fault::Deleted));
+                }
+                if let Some((first, count, root)) = batches.next_if(|(first, ..)| *first == row.index) {
+                    if first != end {
+                        return Err(check.fault(Fault::Edited));
+                    }
+                    check.begin_batch(&root);
+                    end = first + count;
+                }
+                if row.index >= end {
+                    // It stands in no batch.
+                    return Err(check.fault(Fault::Inserted));
+                }
+                if !is_itself(&row) {
+                    return Err(check.fault(Fault::Edited));
+                }
+                check.record(&row.record)?;
+            }
+            if batches.peek().is_some() {
+                return Err(check.fault(Fault::Edited));
+            }
+        }
+        if check.size() != end {
+            return Err(check.fault(Fault::Truncated));
+        }
+        Ok(())
+    }
+
+    fn size(&self, conn: &mut Conn) -> Result<i64, sqlx::Error> {
+        let statement = self.place.statement("select coalesce(max(idx) + 1, 0) from {schema}.records");
+        conn.run(super::READING, async |conn| sqlx::query_scalar(statement).fetch_one(conn).await)
+    }
+
+    fn batches(&self, conn: &mut Conn, from: u64, last: u64) -> Result<Vec<(u64, u64, Hash)>, sqlx::Error> {
+        let statement = self.place.statement(
+            "select first, count, root from {schema}.batches where first between $1 and $2 order by first",
+        );
+        let rows: Vec<(i64, i32, Vec<u8>)> = conn.run(super::READING, async |conn| {
+            sqlx::query_as(statement).bind(signed(from)).bind(signed(last)).fetch_all(conn).await
+        })?;
+        let batch = |(first, count, root): (i64, i32, Vec<u8>)| {
+            (first.unsigned_abs(), u64::from(count.unsigned_abs()), root.try_into().unwrap_or([0; 32]))
+        };
+        Ok(rows.into_iter().map(batch).collect())
+    }
+}
+
+/// Whether the columns beside a record say what the record says.
+fn is_itself(row: &super::Row) -> bool {
+    Record::from_bytes(&row.record).is_ok_and(|record| {
+        record.index == row.index
+            && record.stream.as_str() == row.stream
+            && record.sequence == row.sequence
+            && crate::audit::ledger::tree::leaf(&row.record) == row.hash
+    })
+}
+
+fn unreadable(check: &Check<'_, '_>) -> impl Fn(sqlx::Error) -> ScanError {
+    let index = check.size();
+    move |error| {
+        let kind = match error {
+            sqlx::Error::Io(error) => error.kind(),
+            sqlx::Error::Database(_) => std::io::ErrorKind::PermissionDenied,
+            _ => std::io::ErrorKind::Other,
+        };
+        VerifyError::new(index, Fault::Unreadable(kind)).into()
+    }
+}
+
+/// Reads a ledger in PostgreSQL from its first record to its last and checks that it is as it was written, as
+/// [`verify`](crate::audit::verify) does with a folder. Any role that may look will do.
+///
+/// Must be called outside a runtime, or by `spawn_blocking`.
+///
+/// # Errors
+///
+/// The first record that is not as it was written, and what is wrong, as far as the table alone can tell.
+pub fn verify_postgres(place: &PostgresLedger) -> Result<Report, VerifyError> {
+    let conn = Conn::new(place.options.clone(), None)
+        .map_err(|error| VerifyError::new(0, Fault::Unreadable(error.kind())))?;
+    let rows = Rows { place: place.clone(), conn: Mutex::new(conn) };
+    let scanned = rows.check(false, MAX_TENANTS, &[], &mut |_, _, _| ()).map_err(|error| match error {
+        ScanError::Fault(error) => error,
+        ScanError::TooManyTenants => VerifyError::new(0, Fault::TooManyTenants),
+    })?;
+    let tenants = scanned.places.chains.keys().filter(|stream| **stream != Stream::Platform).count();
+    Ok(Report::new(Head::of(&scanned.places.tree), tenants, 0, None))
+}
