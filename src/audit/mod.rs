@@ -96,16 +96,16 @@ pub use body::{Overdue, TrailBody, Unrecorded};
 pub(crate) use future::UsedTrail;
 pub use future::{AuditFuture, Failure, UpgradeHasTrail};
 pub use layer::{Audit, AuditLayer};
-#[doc(hidden)]
-pub use ledger::fuzz_segment;
-#[cfg(feature = "sqlite")]
-pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
-#[cfg(feature = "postgres")]
-pub use ledger::{PostgresLedger, PostgresSink, verify_postgres};
 #[cfg(feature = "tracing")]
 pub use ledger::TracingSink;
+#[doc(hidden)]
+pub use ledger::fuzz_segment;
 pub use ledger::{Batch, FolderSink, Sink, SinkError, Sinks};
+#[cfg(feature = "sqlite")]
+pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
 pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
+#[cfg(feature = "postgres")]
+pub use ledger::{PostgresLedger, PostgresSink, verify_postgres};
 pub use record::{
     Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,
     Purpose, PurposeError, Record, RecordError, Stream,

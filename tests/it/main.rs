@@ -36,6 +36,8 @@ mod keys;
 mod own_keys;
 #[cfg(all(feature = "axum", feature = "pkcs11", feature = "sqlite"))]
 mod pkcs11;
+#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite"))]
+mod postgres;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod privacy;
 mod problem;
@@ -44,6 +46,8 @@ mod rate_limit;
 mod readme;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod rotation;
+#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite"))]
+mod sinks;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod stack;
 #[cfg(feature = "sqlite")]

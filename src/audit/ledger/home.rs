@@ -229,13 +229,7 @@ pub(crate) enum HomeError {
 pub(crate) trait Archive: Send + Sync + std::fmt::Debug {
     /// Reads and checks every record, and says of each of the heads that are known from elsewhere whether the ledger was
     /// so once. `written` says that a writer may be at work.
-    fn check(
-        &self,
-        written: bool,
-        most: usize,
-        known: &[Head],
-        visit: &mut Visit<'_>,
-    ) -> Result<Scanned, ScanError>;
+    fn check(&self, written: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError>;
 
     /// Hands out what stands from the record `from` on and before `until`, in batches and in order, until one is refused.
     fn batches(&self, from: u64, until: u64, hand: &mut dyn FnMut(&Batch) -> bool) -> Result<(), ScanError> {
@@ -342,13 +336,7 @@ impl Home for Folder {
 pub(crate) struct FolderArchive(pub(crate) PathBuf);
 
 impl Archive for FolderArchive {
-    fn check(
-        &self,
-        written: bool,
-        most: usize,
-        known: &[Head],
-        visit: &mut Visit<'_>,
-    ) -> Result<Scanned, ScanError> {
+    fn check(&self, written: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError> {
         scan(&self.0, written, most, known, visit)
     }
 }

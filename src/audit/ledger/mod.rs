@@ -30,8 +30,9 @@ use std::{
 
 use gate::Gate;
 pub(crate) use gate::{Wait, lock};
-pub(crate) use open::is_written;
 use home::Archive;
+pub use home::Batch;
+pub(crate) use open::is_written;
 pub use options::{LedgerError, LedgerOptions};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresLedger, PostgresSink, verify_postgres};
@@ -40,7 +41,6 @@ pub(crate) use seats::Seat;
 use seats::Seats;
 #[doc(hidden)]
 pub use segment::fuzz_segment;
-pub use home::Batch;
 #[cfg(feature = "tracing")]
 pub use sink::TracingSink;
 pub use sink::{FolderSink, Sink, SinkError, Sinks};

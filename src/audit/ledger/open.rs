@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Erasures, Inner, Ledger, LedgerError, LedgerOptions, MAX_UNSETTLED, Order, Shared, Unsettled,
     gate::Gate,
-    note_erasure,
     home::{Archive, Folder, FolderArchive, Home},
+    note_erasure,
     refusals::Refusals,
     scan::{ScanError, Scanned},
     seats::Seats,
@@ -107,8 +107,7 @@ impl Ledger {
         if let Some(bytes) = read.scanned.torn {
             trace::event!(warn, bytes = bytes, "dropped a batch that a crash cut off before it was acknowledged");
         }
-        let home =
-            Folder::resume(dir, options.segment_size, &read.scanned).map_err(io("write the last segment"))?;
+        let home = Folder::resume(dir, options.segment_size, &read.scanned).map_err(io("write the last segment"))?;
         read.into_ledger(dir, Box::new(home), Some(lock), options, clock)
     }
 
@@ -135,11 +134,7 @@ pub(super) struct Read {
 
 impl Read {
     /// Reads all of it.
-    pub(super) fn all(
-        archive: Arc<dyn Archive>,
-        sinks: Sinks,
-        options: &LedgerOptions,
-    ) -> Result<Self, LedgerError> {
+    pub(super) fn all(archive: Arc<dyn Archive>, sinks: Sinks, options: &LedgerOptions) -> Result<Self, LedgerError> {
         let mut sinks = sinks.check()?;
         let mut known = Vec::new();
         let held = sink::ask(&mut sinks, &mut known)?;

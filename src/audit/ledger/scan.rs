@@ -143,8 +143,7 @@ impl Check<'_, '_> {
     pub(super) fn explain(mut self, error: ScanError) -> ScanError {
         let ScanError::Fault(error) = error else { return error };
         // What was in doubt before stands earlier. But a record that stands twice explains the doubt about it.
-        let twice =
-            error.kind() == Fault::Inserted && self.doubt.as_ref().is_some_and(|d| d.k.index == error.index());
+        let twice = error.kind() == Fault::Inserted && self.doubt.as_ref().is_some_and(|d| d.k.index == error.index());
         if twice { error.into() } else { self.misgiving().unwrap_or(error).into() }
     }
 

@@ -323,7 +323,9 @@ const MAX_CHECKPOINT: u64 = 64 * 1024;
 /// worth nothing on this disk, and after a crash the next one is signed at the start.
 pub(crate) fn write_checkpoint(dir: &Path, note: &str) -> io::Result<()> {
     let unfinished = dir.join("ledger.checkpoint.new");
-    private(OpenOptions::new().write(true).create(true).truncate(true)).open(&unfinished)?.write_all(note.as_bytes())?;
+    private(OpenOptions::new().write(true).create(true).truncate(true))
+        .open(&unfinished)?
+        .write_all(note.as_bytes())?;
     std::fs::rename(unfinished, dir.join(CHECKPOINT))
 }
 

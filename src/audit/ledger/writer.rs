@@ -81,7 +81,11 @@ impl Writer {
         loop {
             let next = self.collect(&mut batch, &waker);
             if batch.count() > 0 && !self.store(&mut batch) {
-                trace::event!(error, records = batch.count(), "the ledger stopped with records that it could not write");
+                trace::event!(
+                    error,
+                    records = batch.count(),
+                    "the ledger stopped with records that it could not write"
+                );
                 break;
             }
             if matches!(next, Next::Stop) {

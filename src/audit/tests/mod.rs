@@ -87,7 +87,7 @@ fn trail(ledger: &Ledger, tenant_name: &str) -> (Trail, super::trail::Closer) {
 /// Every record that is in the files.
 fn records(dir: &Path) -> Vec<Record> {
     let mut records = Vec::new();
-    super::ledger::scan::scan(dir, false, 1_000, &mut |record| records.push(record.clone())).unwrap();
+    super::ledger::scan::scan(dir, false, 1_000, &[], &mut |record, _, _| records.push(record.clone())).unwrap();
     records
 }
 

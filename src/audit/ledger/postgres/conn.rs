@@ -2,10 +2,7 @@
 
 use std::{io, time::Duration};
 
-use sqlx::{
-    Connection as _, PgConnection,
-    postgres::PgConnectOptions,
-};
+use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long one statement may take; a server that does not answer is a disk that does not write.

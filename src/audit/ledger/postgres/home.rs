@@ -50,9 +50,8 @@ impl Table {
     fn arrived(&mut self) -> Result<bool, HomeError> {
         let Some(id) = self.sent else { return Ok(false) };
         let statement = self.place.statement("select count(*) from {schema}.batches where id = $1");
-        let found: i64 = self
-            .conn
-            .run(PATIENCE, async |conn| sqlx::query_scalar(statement).bind(id).fetch_one(conn).await)?;
+        let found: i64 =
+            self.conn.run(PATIENCE, async |conn| sqlx::query_scalar(statement).bind(id).fetch_one(conn).await)?;
         Ok(found > 0)
     }
 }

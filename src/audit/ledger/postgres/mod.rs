@@ -20,11 +20,7 @@ use sqlx::{AssertSqlSafe, postgres::PgConnectOptions};
 use uuid::Uuid;
 
 use super::{Archive, Ledger, LedgerError, LedgerOptions, Sinks, open::Read, writer::Writer};
-use crate::{
-    audit::record::Hash,
-    clock::SharedClock,
-    entropy,
-};
+use crate::{audit::record::Hash, clock::SharedClock, entropy};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -221,9 +217,8 @@ fn prepare(
     clock: SharedClock,
 ) -> Result<(Ledger, Writer), LedgerError> {
     options.check()?;
-    let database = |doing: &'static str| {
-        move |source: sqlx::Error| LedgerError::Database { doing, source: source.into() }
-    };
+    let database =
+        |doing: &'static str| move |source: sqlx::Error| LedgerError::Database { doing, source: source.into() };
     let node = Uuid::from_bytes(entropy::array());
     let runtime = |source: std::io::Error| LedgerError::Database { doing: "start a runtime", source: source.into() };
     let mut conn = Conn::new(place.options.clone(), Some(lock_key(node))).map_err(runtime)?;

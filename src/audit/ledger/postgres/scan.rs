@@ -32,13 +32,6 @@ impl Archive for Rows {
     }
 }
 
-/// The batch that is being read.
-#[derive(Debug, Default)]
-struct Ahead {
-    batches: Vec<(u64, u64, Hash)>,
-    end: u64,
-}
-
 impl Rows {
     fn read(&self, conn: &mut Conn, check: &mut Check<'_, '_>) -> Result<(), ScanError> {
         // What is added while this reads is left to the next reading.
@@ -84,9 +77,9 @@ impl Rows {
     }
 
     fn batches(&self, conn: &mut Conn, from: u64, last: u64) -> Result<Vec<(u64, u64, Hash)>, sqlx::Error> {
-        let statement = self.place.statement(
-            "select first, count, root from {schema}.batches where first between $1 and $2 order by first",
-        );
+        let statement = self
+            .place
+            .statement("select first, count, root from {schema}.batches where first between $1 and $2 order by first");
         let rows: Vec<(i64, i32, Vec<u8>)> = conn.run(super::READING, async |conn| {
             sqlx::query_as(statement).bind(signed(from)).bind(signed(last)).fetch_all(conn).await
         })?;
@@ -128,8 +121,8 @@ fn unreadable(check: &Check<'_, '_>) -> impl Fn(sqlx::Error) -> ScanError {
 ///
 /// The first record that is not as it was written, and what is wrong, as far as the table alone can tell.
 pub fn verify_postgres(place: &PostgresLedger) -> Result<Report, VerifyError> {
-    let conn = Conn::new(place.options.clone(), None)
-        .map_err(|error| VerifyError::new(0, Fault::Unreadable(error.kind())))?;
+    let conn =
+        Conn::new(place.options.clone(), None).map_err(|error| VerifyError::new(0, Fault::Unreadable(error.kind())))?;
     let rows = Rows { place: place.clone(), conn: Mutex::new(conn) };
     let scanned = rows.check(false, MAX_TENANTS, &[], &mut |_, _, _| ()).map_err(|error| match error {
         ScanError::Fault(error) => error,

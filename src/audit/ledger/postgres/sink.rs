@@ -64,9 +64,8 @@ impl Sink for PostgresSink {
         }
         loop {
             let from = signed(self.tree.size());
-            let statement = self
-                .place
-                .statement("select idx, hash from {schema}.records where idx >= $1 order by idx limit $2");
+            let statement =
+                self.place.statement("select idx, hash from {schema}.records where idx >= $1 order by idx limit $2");
             let rows: Vec<(i64, Vec<u8>)> = self.conn.run(READING, async |conn| {
                 sqlx::query_as(statement).bind(from).bind(ROWS * 16).fetch_all(conn).await
             })?;

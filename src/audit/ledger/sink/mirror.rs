@@ -128,7 +128,7 @@ impl Mirrors {
                 Held::Unknown => 0,
             };
             if required && size < head.size() {
-                catch_up(&mut *sink, &**archive, size, head.size(), &|| true)
+                apart(|| catch_up(&mut *sink, &**archive, size, head.size(), &|| true))
                     .map_err(|source| LedgerError::Sink { name: name.clone(), source })?;
             }
             let size = if required { head.size() } else { size };
@@ -241,7 +241,7 @@ pub(crate) enum Held {
 pub(crate) fn ask(sinks: &mut [Named], heads: &mut Vec<Head>) -> Result<Vec<Held>, LedgerError> {
     let mut held = Vec::new();
     for named in sinks {
-        held.push(match guarded(|| named.sink.held()) {
+        held.push(match apart(|| named.sink.held()) {
             Ok(Some(head)) => {
                 heads.push(head);
                 Held::Copy { head, place: heads.len() - 1 }
@@ -261,6 +261,12 @@ pub(crate) fn ask(sinks: &mut [Named], heads: &mut Vec<Head>) -> Result<Vec<Held
 /// A sink that panics has failed.
 fn guarded<T>(ask: impl FnOnce() -> Result<T, SinkError>) -> Result<T, SinkError> {
     catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err("the sink panicked".into()))
+}
+
+/// Asks on a thread apart: a sink may block, and this one may be a task's.
+fn apart<T: Send>(ask: impl FnOnce() -> Result<T, SinkError> + Send) -> Result<T, SinkError> {
+    std::thread::scope(|scope| scope.spawn(|| guarded(ask)).join())
+        .unwrap_or_else(|_| Err("the sink's thread ended".into()))
 }
 
 /// Gives a sink what stands from `from` on, up to `until`.

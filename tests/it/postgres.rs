@@ -1,0 +1,289 @@
+//! The ledger in PostgreSQL: many nodes, lost answers, a server that goes away, and whoever owns the tables.
+
+pub(crate) mod server;
+
+use std::collections::HashMap;
+
+use server::Postgres;
+use sqlx::{Executor as _, Row as _};
+use tower_ward::{
+    audit::{Fault, Ledger, LedgerError, PostgresLedger, Report, Sinks, VerifyError, verify_postgres},
+    clock::SystemClock,
+};
+
+use crate::sinks::{append, options, until};
+
+async fn open(place: &PostgresLedger) -> Result<Ledger, LedgerError> {
+    Ledger::open_postgres(place, Sinks::new(), options(), SystemClock::shared()).await
+}
+
+fn check(server: &Postgres) -> Result<Report, VerifyError> {
+    let place = server.place();
+    std::thread::spawn(move || verify_postgres(&place)).join().unwrap()
+}
+
+/// How often each event is on record.
+fn found(server: &Postgres) -> HashMap<u64, usize> {
+    let mut found = HashMap::new();
+    let bodies = server.owner(|mut conn| async move {
+        let rows =
+            conn.fetch_all("select convert_from(record, 'UTF8') from ward_ledger.records order by idx").await.unwrap();
+        rows.into_iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>()
+    });
+    for body in bodies {
+        let record: serde_json::Value = serde_json::from_str(&body).unwrap();
+        if let Some(n) = record["reason"].as_str().and_then(|reason| reason.strip_prefix("number ")) {
+            *found.entry(n.parse().unwrap()).or_default() += 1;
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_nodes_write_one_ledger() {
+    let server = Postgres::start();
+    let nodes = [
+        open(&server.place()).await.unwrap(),
+        open(&server.place()).await.unwrap(),
+        open(&server.place()).await.unwrap(),
+    ];
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..24_u64 {
+        let ledger = nodes[task as usize % 3].clone();
+        tasks.spawn(async move {
+            for n in 0..25 {
+                append(&ledger, task * 1_000 + n).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    for node in &nodes {
+        node.shutdown().await;
+    }
+    let report = check(&server).unwrap();
+    let found = found(&server);
+    assert_eq!((found.len(), found.values().all(|count| *count == 1)), (600, true));
+    assert_eq!((report.records(), report.tenants()), (1_200, 3), "each event and its end");
+    // A restart goes on with the same tree.
+    let ledger = open(&server.place()).await.unwrap();
+    assert_eq!(ledger.head(), report.head());
+    append(&ledger, 77).await.unwrap();
+    ledger.shutdown().await;
+    check(&server).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_at_any_moment_loses_and_doubles_nothing() {
+    let server = Postgres::start();
+    let nodes = [open(&server.place()).await.unwrap(), open(&server.place()).await.unwrap()];
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8_u64 {
+        let (ledger, stop) = (nodes[task as usize % 2].clone(), stop.clone());
+        tasks.spawn(async move {
+            let (mut good, mut n) = (Vec::new(), task * 1_000_000);
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                n += 1;
+                match append(&ledger, n).await {
+                    Ok(()) => good.push(n),
+                    Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+                }
+            }
+            good
+        });
+    }
+    for _ in 0..40 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        server.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'writer'");
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    let mut acknowledged = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        acknowledged.extend(done.unwrap());
+    }
+    for node in &nodes {
+        node.shutdown().await;
+    }
+    check(&server).unwrap();
+    let found = found(&server);
+    assert!(acknowledged.len() > 100, "only {} were acknowledged", acknowledged.len());
+    assert!(acknowledged.iter().all(|n| found.contains_key(n)), "an acknowledged record is lost");
+    assert!(found.values().all(|count| *count == 1), "a record stands twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_shuts_the_doors_and_nothing_acknowledged_is_lost() {
+    let server = Postgres::start();
+    let ledger = open(&server.place()).await.unwrap();
+    append(&ledger, 1).await.unwrap();
+    until("its end is there", || ledger.head().size() == 2).await;
+    server.down();
+    assert!(append(&ledger, 2).await.is_err());
+    assert!(!ledger.is_available());
+    assert!(append(&ledger, 3).await.is_err());
+    server.up();
+    until("the doors open again", || ledger.is_available()).await;
+    append(&ledger, 4).await.unwrap();
+    ledger.shutdown().await;
+    check(&server).unwrap();
+    let found = found(&server);
+    // The second one's door was open: it is on record, though nobody was told that.
+    assert_eq!((found.get(&1), found.get(&2), found.get(&3), found.get(&4)), (Some(&1), Some(&1), None, Some(&1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_not_guarded_is_refused() {
+    let server = Postgres::start();
+    for (name, role, before, after) in [
+        ("the owner", "keeper", "", ""),
+        ("a superuser", "postgres", "", ""),
+        (
+            "update",
+            "writer",
+            "grant update on ward_ledger.records to writer",
+            "revoke update on ward_ledger.records from writer",
+        ),
+        (
+            "update of one column",
+            "writer",
+            "grant update (record) on ward_ledger.records to writer",
+            "revoke update (record) on ward_ledger.records from writer",
+        ),
+        (
+            "delete",
+            "writer",
+            "grant delete on ward_ledger.batches to writer",
+            "revoke delete on ward_ledger.batches from writer",
+        ),
+        (
+            "truncate",
+            "writer",
+            "grant truncate on ward_ledger.records to writer",
+            "revoke truncate on ward_ledger.records from writer",
+        ),
+        (
+            "by public",
+            "writer",
+            "grant delete on ward_ledger.records to public",
+            "revoke delete on ward_ledger.records from public",
+        ),
+        ("by membership", "writer", "grant keeper to writer", "revoke keeper from writer"),
+        (
+            "a trigger is off",
+            "writer",
+            "alter table ward_ledger.records disable trigger keep",
+            "alter table ward_ledger.records enable trigger keep",
+        ),
+        (
+            "a trigger is gone",
+            "writer",
+            "alter trigger keep on ward_ledger.batches rename to other",
+            "alter trigger other on ward_ledger.batches rename to keep",
+        ),
+    ] {
+        server.sql(&format!("select 1; {before}"));
+        let refused = open(&server.place_as(role)).await;
+        assert!(matches!(refused, Err(LedgerError::Unguarded { .. })), "{name}: {refused:?}");
+        server.sql(&format!("select 1; {after}"));
+    }
+    open(&server.place()).await.unwrap().shutdown().await;
+
+    let unsynced = Postgres::start_with(false);
+    assert!(matches!(open(&unsynced.place()).await, Err(LedgerError::Unguarded { what }) if what.contains("fsync")));
+    let elsewhere = server.place().with_schema("nowhere").unwrap();
+    assert!(matches!(open(&elsewhere).await, Err(LedgerError::Database { .. })));
+}
+
+// proves CLA-18
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_that_writes_can_neither_change_nor_remove() {
+    let server = Postgres::start();
+    let ledger = open(&server.place()).await.unwrap();
+    append(&ledger, 1).await.unwrap();
+    ledger.shutdown().await;
+    let statements = [
+        "update ward_ledger.records set record = 'x'",
+        "update ward_ledger.batches set count = 1",
+        "delete from ward_ledger.records",
+        "delete from ward_ledger.batches",
+        "truncate ward_ledger.records",
+        "truncate ward_ledger.batches, ward_ledger.records",
+        "drop table ward_ledger.records",
+        "alter table ward_ledger.records disable trigger keep",
+        "alter table ward_ledger.records drop column hash",
+        "drop trigger keep on ward_ledger.records",
+        "create or replace function ward_ledger.keep() returns trigger language plpgsql as 'begin return old; end'",
+        "drop schema ward_ledger cascade",
+        "set session_replication_role = replica",
+        "insert into ward_ledger.records select * from ward_ledger.records",
+        "insert into ward_ledger.records select * from ward_ledger.records on conflict (idx) do update set record = 'x'",
+    ];
+    for statement in statements {
+        let failed = server.as_role("writer", |mut conn| async move { conn.execute(statement).await.is_err() });
+        assert!(failed, "{statement}");
+    }
+    // Not even the owner by mistake: the triggers have to be taken away first.
+    for statement in &statements[..6] {
+        let failed = server.as_role("keeper", |mut conn| async move { conn.execute(*statement).await.is_err() });
+        assert!(failed, "the owner: {statement}");
+    }
+    assert_eq!(check(&server).unwrap().head(), ledger.head());
+}
+
+/// What whoever owns the database does, and what is found: of 30 records, in 15 batches of two.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_tampering_with_the_tables_is_found() {
+    let server = Postgres::start();
+    let ledger = open(&server.place()).await.unwrap();
+    for n in 0..15 {
+        append(&ledger, n).await.unwrap();
+        // The end of the request is in the ledger before the next one begins.
+        until("the end is there", || ledger.head().size() == n * 2 + 2).await;
+    }
+    ledger.shutdown().await;
+    assert_eq!(check(&server).unwrap().records(), 30);
+    server.sql("create schema kept; create table kept.records as table ward_ledger.records; create table kept.batches as table ward_ledger.batches");
+    for (name, statements, kind, index) in [
+        ("a letter", "update ward_ledger.records set record = overlay(record placing 'X' from 20) where idx = 7", Fault::Edited, 7),
+        (
+            "a letter, and its hash",
+            "update ward_ledger.records set record = convert_to(replace(convert_from(record, 'UTF8'), 'number 4', 'number 9'), 'UTF8') where idx = 8;
+             update ward_ledger.records set hash = sha256('\\x00' || record) where idx = 8",
+            Fault::Edited,
+            8,
+        ),
+        ("the hash beside it", "update ward_ledger.records set hash = sha256('x') where idx = 9", Fault::Edited, 9),
+        ("the clinic beside it", "update ward_ledger.records set stream = 'clinic-9' where idx = 9", Fault::Edited, 9),
+        ("the number beside it", "update ward_ledger.records set seq = 99 where idx = 9", Fault::Edited, 9),
+        ("one is gone", "delete from ward_ledger.records where idx = 5", Fault::Deleted, 5),
+        ("the first is gone", "delete from ward_ledger.records where idx = 0", Fault::Deleted, 0),
+        ("the end of a batch is gone", "update ward_ledger.batches set count = count + 1 where first = (select max(first) from ward_ledger.batches)", Fault::Truncated, 30),
+        (
+            "one is gone and the others moved up",
+            "delete from ward_ledger.records where idx = 5; update ward_ledger.records set idx = -idx where idx > 5; update ward_ledger.records set idx = -idx - 1 where idx < 0",
+            Fault::Edited,
+            5,
+        ),
+        ("one stands twice", "update ward_ledger.records a set record = b.record, hash = b.hash from ward_ledger.records b where a.idx = 6 and b.idx = 5", Fault::Edited, 6),
+        ("one in no batch", "insert into ward_ledger.records select 30, 'clinic-7', 0, hash, record from ward_ledger.records where idx = 1", Fault::Inserted, 30),
+        ("a batch is gone", "delete from ward_ledger.batches where first = (select max(first) from ward_ledger.batches where first < 20)", Fault::Inserted, 0),
+        ("a batch is longer", "update ward_ledger.batches set count = count + 1 where first = (select max(first) from ward_ledger.batches where first < 20)", Fault::Edited, 0),
+        ("another root", "update ward_ledger.batches set root = sha256('x') where first = (select max(first) from ward_ledger.batches where first < 20)", Fault::Edited, 0),
+    ] {
+        server.forge(&format!("alter table ward_ledger.records drop constraint if exists records_idx_check; {statements}"));
+        let found = check(&server).err();
+        let found = found.unwrap_or_else(|| panic!("{name}: nothing was found"));
+        assert_eq!(found.kind(), kind, "{name}: {found}");
+        if index > 0 || name.contains("first") {
+            assert_eq!(found.index(), index, "{name}: {found}");
+        }
+        let refused = open(&server.place()).await;
+        assert!(matches!(refused, Err(LedgerError::Damaged(_))), "{name}: {refused:?}");
+        server.forge(
+            "truncate ward_ledger.records, ward_ledger.batches; insert into ward_ledger.records table kept.records; insert into ward_ledger.batches table kept.batches",
+        );
+        check(&server).unwrap();
+    }
+}
