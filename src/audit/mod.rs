@@ -85,22 +85,43 @@
 )]
 
 mod body;
+#[cfg(feature = "checkpoint")]
+mod checkpoint;
 mod future;
+#[cfg(feature = "checkpoint")]
+mod hashes;
 mod layer;
 mod ledger;
+#[cfg(feature = "checkpoint")]
+mod proof;
 mod record;
 mod trail;
 mod verify;
 
 pub use body::{Overdue, TrailBody, Unrecorded};
+#[doc(hidden)]
+#[cfg(feature = "checkpoint")]
+pub use checkpoint::fuzz_checkpoint;
+#[cfg(feature = "checkpoint")]
+pub use checkpoint::{
+    CheckpointError, CheckpointKeyError, CheckpointSigner, CheckpointVerifier, Cosignature, MAX_CHECKPOINT,
+    VerifiedCheckpoint, VerifierKey,
+};
 pub(crate) use future::UsedTrail;
 pub use future::{AuditFuture, Failure, UpgradeHasTrail};
+#[cfg(feature = "checkpoint")]
+pub use hashes::{HashError, HashFile, HashReader};
 pub use layer::{Audit, AuditLayer};
 #[doc(hidden)]
 pub use ledger::fuzz_segment;
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
 pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
+#[doc(hidden)]
+#[cfg(feature = "checkpoint")]
+pub use proof::fuzz_proof;
+#[cfg(feature = "checkpoint")]
+pub use proof::{ConsistencyProof, InclusionProof, ProofError, leaf_hash};
 pub use record::{
     Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,
     Purpose, PurposeError, Record, RecordError, Stream,
