@@ -11,7 +11,9 @@ mod keys;
 const ORIGIN: &str = "clinic.example/ledger";
 
 fn seed(n: u8) -> [u8; 32] {
-    std::array::from_fn(|at| n.wrapping_mul(31).wrapping_add(at as u8))
+    let mut seed = [n.wrapping_mul(31); 32];
+    seed.iter_mut().zip(0..).for_each(|(byte, at): (&mut u8, u8)| *byte = byte.wrapping_add(at));
+    seed
 }
 
 fn signer(name: &str, n: u8) -> CheckpointSigner {

@@ -119,7 +119,7 @@ impl HashFile {
         let start = self.size();
         let mut size = start;
         let mut peaks = self.peaks.clone();
-        let mut bytes = Vec::with_capacity(leaves.len() * 2 * HASH as usize);
+        let mut bytes = Vec::with_capacity(leaves.len() * 2 * HASH);
         for leaf in leaves {
             let mut hash = *leaf;
             bytes.extend_from_slice(&hash);

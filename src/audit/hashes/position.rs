@@ -6,9 +6,9 @@
 use super::Hash;
 
 /// Bytes before the first hash.
-pub(super) const HEADER: u64 = 32;
+pub(super) const HEADER: usize = 32;
 /// Bytes of one hash.
-pub(super) const HASH: u64 = 32;
+pub(super) const HASH: usize = 32;
 
 /// A complete subtree: the `n`th, from 0, of those with 2^level leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,14 @@ pub(super) fn leaves(hashes: u64) -> u64 {
     leaves
 }
 
+/// Where the hash with this number begins.
+fn offset(number: u64) -> u64 {
+    HEADER as u64 + HASH as u64 * number
+}
+
 /// Where the hashes of so many leaves end.
 pub(super) fn end(leaves: u64) -> u64 {
-    HEADER + HASH * count(leaves)
+    offset(count(leaves))
 }
 
 impl Node {
@@ -46,7 +51,7 @@ impl Node {
     pub(super) fn offset(self) -> u64 {
         // Its last leaf completes it, and the smaller ones before it.
         let last = ((self.n + 1) << self.level) - 1;
-        HEADER + HASH * (count(last) + u64::from(self.level))
+        offset(count(last) + u64::from(self.level))
     }
 }
 

@@ -21,8 +21,8 @@ const VERSION: u32 = 1;
 const CHUNK: u64 = 32_768;
 
 /// The first bytes of the file.
-pub(super) fn header() -> [u8; HEADER as usize] {
-    let mut out = [0; HEADER as usize];
+pub(super) fn header() -> [u8; HEADER] {
+    let mut out = [0; HEADER];
     out[..8].copy_from_slice(MAGIC);
     out[8..12].copy_from_slice(&VERSION.to_be_bytes());
     out
@@ -40,15 +40,15 @@ impl Shared {
     pub(super) fn new(file: File) -> Result<Self, HashError> {
         let shared = Self { file, size: AtomicU64::new(0) };
         let length = shared.file.metadata().map_err(io("read"))?.len();
-        let mut first = [0; HEADER as usize];
-        if length < HEADER {
+        let mut first = [0; HEADER];
+        if length < HEADER as u64 {
             return Err(HashError::Header);
         }
         shared.read_exact_at(&mut first, 0).map_err(io("read"))?;
         if first != header() {
             return Err(HashError::Header);
         }
-        shared.size.store(position::leaves((length - HEADER) / HASH), Ordering::Release);
+        shared.size.store(position::leaves((length - HEADER as u64) / HASH as u64), Ordering::Release);
         Ok(shared)
     }
 
@@ -57,7 +57,7 @@ impl Shared {
     }
 
     fn hash(&self, node: Node) -> Result<Hash, HashError> {
-        let mut hash = [0; HASH as usize];
+        let mut hash = [0; HASH];
         self.read_exact_at(&mut hash, node.offset()).map_err(io("read"))?;
         Ok(hash)
     }
@@ -268,7 +268,7 @@ impl HashReader {
         for leaf in from..size {
             let mut hash = buffer.next(end)?;
             for _ in 0..leaf.trailing_ones() {
-                let left = peaks.pop().expect("a tree has one peak for each bit of its size");
+                let left = peaks.pop().ok_or(HashError::Damaged)?;
                 hash = tree::node(&left, &hash);
                 if buffer.next(end)? != hash {
                     return Ok(leaf);
@@ -293,14 +293,14 @@ struct Buffer<'a> {
 impl Buffer<'_> {
     fn next(&mut self, end: u64) -> Result<Hash, HashError> {
         if self.next == self.bytes.len() {
-            let length = (end - self.at).min(CHUNK * HASH);
+            let length = (end - self.at).min(CHUNK * HASH as u64);
             self.bytes.resize(usize::try_from(length).expect("a chunk is 1 MiB"), 0);
             self.shared.read_exact_at(&mut self.bytes, self.at).map_err(io("read"))?;
             self.at += length;
             self.next = 0;
         }
-        let mut hash = [0; HASH as usize];
-        let end = self.next + HASH as usize;
+        let mut hash = [0; HASH];
+        let end = self.next + HASH;
         hash.copy_from_slice(&self.bytes[self.next..end]);
         self.next = end;
         Ok(hash)

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
+
 use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;

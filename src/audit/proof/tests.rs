@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
+
 use data_encoding::BASE64;
 use proptest::prelude::*;
 use serde_json::Value;
