@@ -83,8 +83,8 @@ pub enum CheckpointKeyError {
     /// The id is not that of name and key.
     #[error("the id does not belong to this name and key: copy the key again")]
     Id,
-    /// All bytes are the same.
-    #[error("the key is one byte repeated: make one by `CheckpointSigner::generate`")]
+    /// A private key of one byte repeated, or a public one under which anybody can sign.
+    #[error("the key is a weak one: make one by `CheckpointSigner::generate`")]
     Weak,
     /// A witness's key where a log's belongs.
     #[error("a log's key is of algorithm 1: this is a witness's")]

@@ -90,6 +90,24 @@ pub(super) fn id(name: &str, kind: Kind, public: &[u8; 32]) -> [u8; 4] {
     id
 }
 
+/// What is left of the points of small order without the sign's bit, in either encoding. Under such a key, signatures that
+/// hold over anything can be made by anybody (RFC 8032 §5.1.7 does not exclude it).
+const SMALL_ORDER: [&str; 7] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+fn is_weak(public: &[u8; 32]) -> bool {
+    let mut unsigned = *public;
+    unsigned[31] &= 0x7f;
+    SMALL_ORDER.contains(&crate::codec::hex(&unsigned).as_str())
+}
+
 /// Visible ASCII, so that no two names look the same.
 pub(super) fn check_name(name: &str) -> Result<(), CheckpointKeyError> {
     let visible = name.bytes().all(|b| b.is_ascii_graphic() && b != b'+');
@@ -132,7 +150,11 @@ impl FromStr for VerifierKey {
             4 => Kind::Witness,
             _ => return Err(CheckpointKeyError::Algorithm),
         };
-        let key = Self::new(name, kind, public.try_into().expect("it has 33 bytes"));
+        let public = public.try_into().expect("it has 33 bytes");
+        if is_weak(&public) {
+            return Err(CheckpointKeyError::Weak);
+        }
+        let key = Self::new(name, kind, public);
         if key.id == id { Ok(key) } else { Err(CheckpointKeyError::Id) }
     }
 }

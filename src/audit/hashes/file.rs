@@ -77,12 +77,15 @@ impl HashFile {
     /// Gives the file its name only when its header is on the disk.
     fn create(path: &Path) -> Result<File, HashError> {
         use std::io::Write as _;
-        let unfinished = path.with_extension("new");
+        // Beside it, and named as nothing else in a ledger's folder is.
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".new");
+        let unfinished = Path::new(&unfinished);
         let mut file = segment::private(OpenOptions::new().read(true).write(true).create(true).truncate(true))
-            .open(&unfinished)
+            .open(unfinished)
             .map_err(io("make"))?;
         file.write_all(&header()).and_then(|()| file.sync_all()).map_err(io("make"))?;
-        std::fs::rename(&unfinished, path).map_err(io("make"))?;
+        std::fs::rename(unfinished, path).map_err(io("make"))?;
         match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => segment::sync_dir(folder).map_err(io("make"))?,
             _ => segment::sync_dir(Path::new(".")).map_err(io("make"))?,

@@ -181,6 +181,19 @@ fn a_file_that_begins_otherwise_is_refused_and_left_alone() {
     assert!(!path.exists(), "a reader makes no file");
 }
 
+/// A ledger's folder has files of its own, and a crash may have left a file of hashes that never got its name.
+#[test]
+fn making_the_file_touches_no_other() {
+    let (dir, path) = place();
+    fs::write(dir.path().join("ledger.new"), b"a segment being made").unwrap();
+    fs::write(dir.path().join("ledger.hashes.new"), b"TWHASH").unwrap();
+    drop(HashFile::open(&path).unwrap());
+    assert_eq!(fs::read(dir.path().join("ledger.new")).unwrap(), b"a segment being made");
+    let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["ledger.hashes", "ledger.new"]);
+}
+
 #[test]
 fn one_handle_writes_and_its_readers_do_not_hold_the_file() {
     let (_dir, path) = place();

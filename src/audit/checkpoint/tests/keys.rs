@@ -126,3 +126,35 @@ fn private_keys_of_another_form_are_refused() {
         assert_eq!(CheckpointSigner::generate(name).unwrap_err(), error, "`{name}`");
     }
 }
+
+/// Under the key 1, the neutral point, this signature holds over whatever there is.
+#[test]
+fn a_key_under_which_anybody_can_sign_is_refused() {
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    let anybodys = [&neutral[..], &[0; 32]].concat();
+    let key = VerifierKey::new(ORIGIN, Kind::Log, neutral);
+    assert!(key.holds(b"this", &anybodys) && key.holds(b"that", &anybodys), "what this test is for");
+
+    let mut ends = vec![neutral, [0; 32]];
+    for low in [0xec, 0xed, 0xee] {
+        let mut end = [0xff; 32];
+        (end[0], end[31]) = (low, 0x7f);
+        ends.push(end);
+    }
+    for text in [
+        b"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        b"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    ] {
+        ends.push(data_encoding::HEXLOWER.decode(text).unwrap().try_into().unwrap());
+    }
+    for end in ends {
+        for sign in [0, 0x80] {
+            for alg in [1, 4] {
+                let mut bytes = [&[alg][..], &end].concat();
+                bytes[32] |= sign;
+                assert_eq!(public(ORIGIN, &bytes).parse::<VerifierKey>(), Err(E::Weak), "{bytes:02x?}");
+            }
+        }
+    }
+}
