@@ -63,6 +63,7 @@
 //! | `transit` | keys wrapped by a Vault or OpenBao server | `hyper`, `rustls` |
 //! | `pkcs11` | a key-encryption key on an HSM | `cryptoki` |
 //! | `audit` | the ledger, and a layer that holds responses for it | `sha2`, `tokio` |
+//! | `checkpoint` | signed checkpoints of the ledger, proofs, a file of hashes | `aws-lc-rs`, a C compiler |
 //! | `identity` | passwords, tokens, sessions | `argon2`, `jsonwebtoken`, `aws-lc-rs` |
 //! | `access` | tenants, permissions, grants, sealed columns | `toml` |
 //! | `stack` | the whole path as one service | the above |

@@ -47,6 +47,7 @@ pub(crate) async fn rows(effort: Effort) -> Vec<Row> {
         })
         .into();
     rows.push(verification(&bench, if effort.rounds > 10 { 200_000 } else { 2_000 }).await);
+    rows.push(crate::proof::row(&bench, if effort.rounds > 10 { 10_000_000 } else { 10_000 }));
     rows
 }
 

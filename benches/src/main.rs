@@ -18,6 +18,7 @@ mod instructions;
 mod ledger;
 mod limit;
 mod path;
+mod proof;
 mod ratio;
 mod raw;
 mod token;

@@ -85,16 +85,32 @@
 )]
 
 mod body;
+#[cfg(feature = "checkpoint")]
+mod checkpoint;
 mod future;
+#[cfg(feature = "checkpoint")]
+mod hashes;
 mod layer;
 mod ledger;
+#[cfg(feature = "checkpoint")]
+mod proof;
 mod record;
 mod trail;
 mod verify;
 
 pub use body::{Overdue, TrailBody, Unrecorded};
+#[doc(hidden)]
+#[cfg(feature = "checkpoint")]
+pub use checkpoint::fuzz_checkpoint;
+#[cfg(feature = "checkpoint")]
+pub use checkpoint::{
+    CheckpointError, CheckpointKeyError, CheckpointSigner, CheckpointVerifier, Cosignature, MAX_CHECKPOINT,
+    VerifiedCheckpoint, VerifierKey,
+};
 pub(crate) use future::UsedTrail;
 pub use future::{AuditFuture, Failure, UpgradeHasTrail};
+#[cfg(feature = "checkpoint")]
+pub use hashes::{HashError, HashFile, HashReader};
 pub use layer::{Audit, AuditLayer};
 #[cfg(feature = "tracing")]
 pub use ledger::TracingSink;
@@ -106,6 +122,11 @@ pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
 pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
 #[cfg(feature = "postgres")]
 pub use ledger::{PostgresLedger, PostgresSink, verify_postgres};
+#[doc(hidden)]
+#[cfg(feature = "checkpoint")]
+pub use proof::fuzz_proof;
+#[cfg(feature = "checkpoint")]
+pub use proof::{ConsistencyProof, InclusionProof, ProofError, leaf_hash};
 pub use record::{
     Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,
     Purpose, PurposeError, Record, RecordError, Stream,

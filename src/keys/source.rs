@@ -37,6 +37,36 @@ pub enum KeySource {
     Credential(String),
 }
 
+impl KeySource {
+    /// Reads a secret of another form than a root key, such as a signing key's text: one line of at most `most` bytes of
+    /// UTF-8, without control characters, and with no white space around it. Waits for the disk.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    /// use tower_ward::{keys::{KeySource, KeySourceErrorKind}, secret::ExposeSecret};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("signing.key");
+    /// let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path).unwrap();
+    /// writeln!(file, "PRIVATE+KEY+clinic.example").unwrap();
+    ///
+    /// let source = KeySource::File(path);
+    /// assert_eq!(source.read_secret(512).unwrap().expose_secret(), "PRIVATE+KEY+clinic.example");
+    /// let error = source.read_secret(10).unwrap_err();
+    /// assert_eq!(error.kind(), &KeySourceErrorKind::Oversize { most: 10 });
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there is none, it cannot be read, others may read it, or it has another form. The error names the source and never
+    /// what was read.
+    pub fn read_secret(&self, most: usize) -> Result<SecretString, KeySourceError> {
+        read_secret(self, most, &environment)
+    }
+}
+
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -16,7 +16,7 @@ use std::{
 use http::StatusCode;
 use tower_ward::{
     access::{DoorError, Grant, JobGrant, RelationError, Relations},
-    audit::{End, Event, Purpose},
+    audit::{CheckpointSigner, End, Event, Purpose, VerifierKey},
     axum::Path,
     clock::Clock,
     db::{Change, RotationLog},
@@ -153,6 +153,15 @@ async fn no_canary_comes_out_of_any_type() {
         walk.error("KeySourceError", &wrong.parse::<KeySource>().unwrap_err());
     }
     walk.error("KeySourceError", &format!("env:{}", text.expose_secret()).parse::<KeySource>().unwrap_err());
+    let signer = CheckpointSigner::generate("walk.example/ledger").unwrap();
+    let private = signer.encode();
+    let seed = private.expose_secret().splitn(5, '+').nth(4).unwrap();
+    secrets.push(data_encoding::BASE64.decode(seed.as_bytes()).unwrap()[1..].to_vec());
+    walk.debug("CheckpointSigner", &signer);
+    walk.error("CheckpointKeyError", &private.expose_secret().parse::<VerifierKey>().unwrap_err());
+    for wrong in [format!("{}x", private.expose_secret()), private.expose_secret().replace("walk", "else")] {
+        walk.error("CheckpointKeyError", &CheckpointSigner::decode(&wrong.into()).unwrap_err());
+    }
     let (subject_key, tenant_key) =
         (bench.keyring.subject(harbour, patient).await.unwrap(), bench.keyring.tenant(harbour).await.unwrap());
     walk.debug("SubjectKey", &subject_key);

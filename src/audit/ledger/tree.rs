@@ -10,7 +10,7 @@ pub(crate) fn leaf(bytes: &[u8]) -> Hash {
 }
 
 /// The hash of a node: `SHA-256(0x01 ‖ left ‖ right)`.
-fn node(left: &Hash, right: &Hash) -> Hash {
+pub(crate) fn node(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
@@ -57,6 +57,17 @@ pub struct Head {
 impl Head {
     pub(crate) fn of(tree: &Tree) -> Self {
         Self { size: tree.size(), root: tree.root() }
+    }
+
+    /// A head that was kept: so many records, and the root over them.
+    ///
+    /// ```
+    /// let kept = tower_ward::audit::Head::new(3, [7; 32]);
+    /// assert_eq!((kept.size(), kept.root()), (3, &[7; 32]));
+    /// ```
+    #[must_use]
+    pub fn new(size: u64, root: [u8; 32]) -> Self {
+        Self { size, root }
     }
 
     /// How many records.

@@ -68,6 +68,7 @@ pub(crate) const HOLDERS: &[(&str, &str, Prints)] = &[
     ("access/grant/opener.rs", "Sealing", Nothing),
     ("access/grant.rs", "SubjectGrant", ByHand),
     ("access/job.rs", "Inner", Fields),
+    ("audit/checkpoint/signer.rs", "CheckpointSigner", ByHand),
     ("db/relations.rs", "SqliteRelations", Fields),
     ("db/rotation/log.rs", "RotationLog", Fields),
     ("db/rotation/mod.rs", "Inner", Fields),
