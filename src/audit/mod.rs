@@ -112,6 +112,8 @@ pub use future::{AuditFuture, Failure, UpgradeHasTrail};
 #[cfg(feature = "checkpoint")]
 pub use hashes::{HashError, HashFile, HashReader};
 pub use layer::{Audit, AuditLayer};
+#[cfg(feature = "checkpoint")]
+pub use ledger::Checkpoint;
 #[cfg(feature = "tracing")]
 pub use ledger::TracingSink;
 #[doc(hidden)]
@@ -119,7 +121,7 @@ pub use ledger::fuzz_segment;
 pub use ledger::{Batch, FolderSink, Sink, SinkError, Sinks};
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
-pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
+pub use ledger::{Head, HeadError, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
 #[cfg(feature = "postgres")]
 pub use ledger::{PostgresLedger, PostgresSink, verify_postgres};
 #[doc(hidden)]
@@ -134,7 +136,7 @@ pub use record::{
 pub(crate) use record::{Actor, Change, Door, Refusal};
 pub(crate) use trail::Attempt;
 pub use trail::{Closer, RequestFacts, Trail, TrailError};
-pub use verify::{Fault, Report, VerifyError, verify};
+pub use verify::{Fault, Known, Report, VerifyError, verify, verify_with};
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::ledger::{
-    Head, is_written,
-    scan::{ScanError, scan},
+    Archive, FolderArchive, Head, is_written,
+    scan::{Agreement, ScanError, Scanned},
 };
 
 /// Tenants whose chain heads a verifier keeps in memory.
@@ -62,16 +62,114 @@ pub(crate) const MAX_TENANTS: usize = 1_000_000;
 /// Somebody who can write the files can cut off the end, or write a whole new ledger, and no local file can tell. Keep
 /// [`Report::head`] elsewhere and compare: `docs/ledger.md` has the table.
 pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
-    let scanned = scan(dir, is_written(dir), MAX_TENANTS, &[], &mut |_, _, _| ()).map_err(|error| match error {
-        ScanError::Fault(error) => error,
-        ScanError::TooManyTenants => VerifyError::new(0, Fault::TooManyTenants),
-    })?;
+    verify_with(dir, &Known::new())
+}
+
+/// The same with what is known of the ledger from elsewhere: heads that were kept, and the keys that sign its checkpoints.
+///
+/// 5. Each head that was kept is one that the ledger once had: with fewer records it was *rolled back*, with another root
+///    *forked*, after the last head that still agrees.
+/// 6. With keys, the ledger's own newest checkpoint is there, is signed by one of them, and is such a head too.
+///
+/// [`Ledger::checkpoint`](super::Ledger::checkpoint) has an example.
+///
+/// # Errors
+///
+/// As [`verify`]. What the ledger's own files say is told first.
+pub fn verify_with(dir: &Path, known: &Known) -> Result<Report, VerifyError> {
+    let (mut report, scanned) = known.check(&FolderArchive(dir.to_owned()), is_written(dir))?;
     let Some(last) = scanned.last else {
         // A wrong path must not look like a good ledger.
         return Err(VerifyError::new(0, Fault::Unreadable(std::io::ErrorKind::NotFound)));
     };
-    let tenants = scanned.places.chains.keys().filter(|stream| **stream != super::Stream::Platform).count();
-    Ok(Report::new(Head::of(&scanned.places.tree), tenants, last.header.number + 1, scanned.torn))
+    (report.segments, report.torn) = (last.header.number + 1, scanned.torn);
+    Ok(report)
+}
+
+/// What is known of a ledger from elsewhere, where whoever writes the ledger cannot change it.
+///
+/// ```
+/// use tower_ward::audit::{Head, Known};
+///
+/// let kept: Head = "2:0707070707070707070707070707070707070707070707070707070707070707".parse()?;
+/// let known = Known::new().add_head(kept);
+/// assert!("2:07".parse::<Head>().is_err());
+/// # Ok::<_, tower_ward::audit::HeadError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Known {
+    heads: Vec<Head>,
+    #[cfg(feature = "checkpoint")]
+    keys: Option<super::CheckpointVerifier>,
+}
+
+impl Known {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A head that the ledger had: of a [verified checkpoint](super::VerifiedCheckpoint), or one that was written down.
+    pub fn add_head(mut self, head: Head) -> Self {
+        self.heads.push(head);
+        self
+    }
+
+    /// Who signs the ledger's checkpoints.
+    #[cfg(feature = "checkpoint")]
+    pub fn with_keys(mut self, keys: super::CheckpointVerifier) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    pub(crate) fn check(&self, archive: &dyn Archive, written: bool) -> Result<(Report, Scanned), VerifyError> {
+        #[cfg_attr(not(feature = "checkpoint"), expect(unused_mut, reason = "only checkpoints add to it"))]
+        let mut heads = self.heads.clone();
+        #[cfg_attr(not(feature = "checkpoint"), expect(unused_mut, reason = "only checkpoints set it"))]
+        let mut signed = None;
+        // Read before the records: a ledger that is being written has at least what it has signed.
+        #[cfg(feature = "checkpoint")]
+        let kept = match &self.keys {
+            None => Ok(None),
+            Some(keys) => {
+                let unreadable = |error: std::io::Error| VerifyError::new(0, Fault::Unreadable(error.kind()));
+                super::ledger::kept(archive.checkpoint().map_err(unreadable)?.as_deref(), keys)
+            }
+        };
+        #[cfg(feature = "checkpoint")]
+        if let Ok(Some(head)) = kept {
+            heads.push(head);
+            signed = Some(head);
+        }
+        let scanned = archive.check(written, MAX_TENANTS, &heads, &mut |_, _, _| ()).map_err(|error| match error {
+            ScanError::Fault(error) => error,
+            ScanError::TooManyTenants => VerifyError::new(0, Fault::TooManyTenants),
+        })?;
+        let head = Head::of(&scanned.places.tree);
+        #[cfg(feature = "checkpoint")]
+        if self.keys.is_some() && kept?.is_none() && head.size() > 0 {
+            return Err(VerifyError::new(0, Fault::Unsigned));
+        }
+        judge(&heads, &scanned.known, head.size())?;
+        let tenants = scanned.places.chains.keys().filter(|stream| **stream != super::Stream::Platform).count();
+        Ok((Report { head, tenants, segments: 0, torn: None, signed }, scanned))
+    }
+}
+
+/// What heads that do not agree say.
+pub(crate) fn judge(heads: &[Head], known: &[Agreement], size: u64) -> Result<(), VerifyError> {
+    let mut said: Vec<_> = heads.iter().zip(known).collect();
+    said.sort_by_key(|(head, _)| head.size());
+    let mut agreed = 0;
+    for (head, agreement) in said {
+        match agreement {
+            Agreement::Agrees => agreed = head.size(),
+            Agreement::Behind => return Err(VerifyError::new(size, Fault::RolledBack)),
+            Agreement::Differs => return Err(VerifyError::new(agreed, Fault::Forked)),
+        }
+    }
+    Ok(())
 }
 
 /// A ledger that is as it was written, as far as its own files can tell.
@@ -81,13 +179,10 @@ pub struct Report {
     tenants: usize,
     segments: u32,
     torn: Option<u64>,
+    signed: Option<Head>,
 }
 
 impl Report {
-    pub(crate) fn new(head: Head, tenants: usize, segments: u32, torn: Option<u64>) -> Self {
-        Self { head, tenants, segments, torn }
-    }
-
     /// How many records.
     #[must_use]
     pub fn records(&self) -> u64 {
@@ -112,7 +207,13 @@ impl Report {
         self.tenants
     }
 
-    /// How many segment files.
+    /// What the ledger's own newest checkpoint signs, where [keys](Known::with_keys) were given.
+    #[must_use]
+    pub fn signed(&self) -> Option<Head> {
+        self.signed
+    }
+
+    /// How many segment files; none in a database.
     #[must_use]
     pub fn segments(&self) -> u32 {
         self.segments
@@ -167,6 +268,18 @@ pub enum Fault {
     /// It stands in another place than it was written to.
     #[error("reordered")]
     Reordered,
+    /// The records from here on are gone: a head that was kept says that there were more.
+    #[error("rolled back")]
+    RolledBack,
+    /// The records from here on, or some of them, are others: a head that was kept has another root.
+    #[error("forked")]
+    Forked,
+    /// The ledger's checkpoint is signed by none of the keys.
+    #[error("signed by a foreign key")]
+    ForeignKey,
+    /// There is no checkpoint, and its keys are known.
+    #[error("not signed")]
+    Unsigned,
     /// The file ends before it.
     #[error("truncated")]
     Truncated,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use server::Postgres;
 use sqlx::{Executor as _, Row as _};
 use tower_ward::{
-    audit::{Fault, Ledger, LedgerError, PostgresLedger, Report, Sinks, VerifyError, verify_postgres},
+    audit::{Fault, Known, Ledger, LedgerError, PostgresLedger, Report, Sinks, VerifyError, verify_postgres},
     clock::SystemClock,
 };
 
@@ -19,7 +19,7 @@ async fn open(place: &PostgresLedger) -> Result<Ledger, LedgerError> {
 
 fn check(server: &Postgres) -> Result<Report, VerifyError> {
     let place = server.place();
-    std::thread::spawn(move || verify_postgres(&place)).join().unwrap()
+    std::thread::spawn(move || verify_postgres(&place, &Known::new())).join().unwrap()
 }
 
 /// How often each event is on record.

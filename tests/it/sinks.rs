@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 use tower_ward::{
     audit::{
-        Action, Batch, Event, FolderSink, Head, Kind, Ledger, LedgerError, LedgerOptions, Record, RequestFacts, Sink,
+        Action, Batch, Event, FolderSink, Head, Kind, Known, Ledger, LedgerError, LedgerOptions, Record, RequestFacts, Sink,
         SinkError, Sinks, TrailError, verify,
     },
     clock::SystemClock,
@@ -74,7 +74,7 @@ impl Kept for Postgres {
     fn head(&self) -> Head {
         let place = self.place();
         std::thread::scope(|scope| {
-            scope.spawn(move || tower_ward::audit::verify_postgres(&place).unwrap().head()).join().unwrap()
+            scope.spawn(move || tower_ward::audit::verify_postgres(&place, &Known::new()).unwrap().head()).join().unwrap()
         })
     }
 }

@@ -231,6 +231,9 @@ pub(crate) trait Archive: Send + Sync + std::fmt::Debug {
     /// so once. `written` says that a writer may be at work.
     fn check(&self, written: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError>;
 
+    /// The newest signed checkpoint that stands beside the records.
+    fn checkpoint(&self) -> io::Result<Option<String>>;
+
     /// Hands out what stands from the record `from` on and before `until`, in batches and in order, until one is refused.
     fn batches(&self, from: u64, until: u64, hand: &mut dyn FnMut(&Batch) -> bool) -> Result<(), ScanError> {
         let (mut gather, mut wanted) = (Gather::default(), true);
@@ -338,6 +341,10 @@ pub(crate) struct FolderArchive(pub(crate) PathBuf);
 impl Archive for FolderArchive {
     fn check(&self, written: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError> {
         scan(&self.0, written, most, known, visit)
+    }
+
+    fn checkpoint(&self) -> io::Result<Option<String>> {
+        segment::read_checkpoint(&self.0)
     }
 }
 

@@ -24,6 +24,10 @@ use super::{
     tree::Head,
     writer::Writer,
 };
+#[cfg(feature = "checkpoint")]
+use super::evidence::{Evidence, Rebuilt, kept};
+#[cfg(feature = "checkpoint")]
+use crate::audit::{hashes::HashFile, verify::judge};
 use crate::{
     audit::record::{AttemptId, Kind, Outcome, Record, Stream},
     clock::SharedClock,
@@ -32,6 +36,8 @@ use crate::{
 
 /// The file whose lock says that a process writes this ledger.
 pub(crate) const LOCK: &str = "ledger.lock";
+/// The file of hashes in a ledger's folder.
+const HASHES: &str = "ledger.hashes";
 
 impl Ledger {
     /// Opens the ledger in `dir`, making it if there is none, and starts its writer.
@@ -103,7 +109,7 @@ impl Ledger {
         make_dir(dir).map_err(io("make"))?;
         let lock = take(dir)?;
         let archive: Arc<dyn Archive> = Arc::new(FolderArchive(dir.to_owned()));
-        let read = Read::all(archive, sinks, &options)?;
+        let read = Read::all(archive, sinks, Some(&dir.join(HASHES)), &options)?;
         if let Some(bytes) = read.scanned.torn {
             trace::event!(warn, bytes = bytes, "dropped a batch that a crash cut off before it was acknowledged");
         }
@@ -130,18 +136,40 @@ pub(super) struct Read {
     pub(super) scanned: Scanned,
     pub(super) unsettled: HashMap<AttemptId, Unsettled>,
     erasures: Erasures,
+    #[cfg(feature = "checkpoint")]
+    hashes: Option<HashFile>,
 }
 
 impl Read {
-    /// Reads all of it.
-    pub(super) fn all(archive: Arc<dyn Archive>, sinks: Sinks, options: &LedgerOptions) -> Result<Self, LedgerError> {
+    /// Reads all of it, and brings the file of hashes up to it.
+    pub(super) fn all(
+        archive: Arc<dyn Archive>,
+        sinks: Sinks,
+        hashes: Option<&Path>,
+        options: &LedgerOptions,
+    ) -> Result<Self, LedgerError> {
+        #[cfg(not(feature = "checkpoint"))]
+        let _ = hashes;
         let mut sinks = sinks.check()?;
-        let mut known = Vec::new();
-        let held = sink::ask(&mut sinks, &mut known)?;
+        let mut heads = Vec::new();
+        let held = sink::ask(&mut sinks, &mut heads)?;
+        #[cfg(feature = "checkpoint")]
+        let (of_sinks, mut hashes) = (heads.len(), hashes.map(Rebuilt::open).transpose()?);
+        #[cfg(feature = "checkpoint")]
+        {
+            if let Some(keys) = options.keys()? {
+                heads.extend(kept(archive.checkpoint().map_err(io("read the checkpoint"))?.as_deref(), &keys)?);
+            }
+            heads.extend(hashes.as_ref().map(Rebuilt::head));
+        }
         let (mut unsettled, mut erasures) = (HashMap::new(), Erasures::new());
         let mut too_many = false;
         let scanned = archive
-            .check(false, options.tenants, &known, &mut |record, _, _| {
+            .check(false, options.tenants, &heads, &mut |record, _, _hash| {
+                #[cfg(feature = "checkpoint")]
+                if let Some(hashes) = &mut hashes {
+                    hashes.visit(record.index, _hash);
+                }
                 too_many |= !note_attempt(&mut unsettled, record);
                 note_erasure(&mut erasures, record);
             })
@@ -149,7 +177,22 @@ impl Read {
         if too_many {
             return Err(LedgerError::TooManyUnsettled { max: MAX_UNSETTLED });
         }
-        Ok(Self { archive, sinks, held, scanned, unsettled, erasures })
+        #[cfg(feature = "checkpoint")]
+        let hashes = {
+            let rest = scanned.known.len() - usize::from(hashes.is_some());
+            judge(&heads[of_sinks..rest], &scanned.known[of_sinks..rest], scanned.places.tree.size())?;
+            hashes.map(|hashes| hashes.finish(scanned.known[rest], &*archive)).transpose()?
+        };
+        Ok(Self {
+            archive,
+            sinks,
+            held,
+            scanned,
+            unsettled,
+            erasures,
+            #[cfg(feature = "checkpoint")]
+            hashes,
+        })
     }
 
     pub(super) fn into_ledger(
@@ -160,7 +203,9 @@ impl Read {
         options: LedgerOptions,
         clock: SharedClock,
     ) -> Result<(Ledger, Writer), LedgerError> {
-        let Self { archive, sinks, held, scanned, unsettled, erasures } = self;
+        #[cfg(feature = "checkpoint")]
+        let evidence = Evidence::new(self.hashes, options.signer.clone());
+        let Self { archive, sinks, held, scanned, unsettled, erasures, .. } = self;
         let Scanned { places, known, .. } = scanned;
         let head = Head::of(&places.tree);
         let mirrors = Mirrors::start(sinks, &held, &known, head, &archive)?;
@@ -180,10 +225,23 @@ impl Read {
             writer: OnceLock::new(),
             stop: AtomicBool::new(false),
             stopped: watch::Sender::new(false),
+            #[cfg(feature = "checkpoint")]
+            hashes: evidence.reader(),
+            #[cfg(feature = "checkpoint")]
+            checkpoint: watch::Sender::new(None),
             options,
             clock,
         });
-        let writer = Writer { queue: receiver, shared: Arc::clone(&shared), home, places, mirrors, grace: 0 };
+        let writer = Writer {
+            queue: receiver,
+            shared: Arc::clone(&shared),
+            home,
+            places,
+            mirrors,
+            #[cfg(feature = "checkpoint")]
+            evidence,
+            grace: 0,
+        };
         let (unsettled, erasures) = (Mutex::new(unsettled), Mutex::new(erasures));
         Ok((Ledger { inner: Arc::new(Inner { queue, shared, unsettled, erasures }) }, writer))
     }

@@ -4,6 +4,8 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use super::segment;
 use crate::audit::verify::VerifyError;
+#[cfg(feature = "checkpoint")]
+use crate::audit::{CheckpointSigner, CheckpointVerifier, VerifierKey};
 
 /// Settings of a ledger.
 ///
@@ -15,6 +17,7 @@ use crate::audit::verify::VerifyError;
 /// | [`with_tenants`](Self::with_tenants) | 10,000 | tenants whose chain heads are kept in memory (about 200 bytes each) |
 /// | [`with_refusal_peers`](Self::with_refusal_peers) | 256 | peers whose refusals are counted apart in one minute |
 /// | [`with_trail_deadline`](Self::with_trail_deadline) | 10 minutes | after which a trail opens no more doors, and a body that is still being sent fails |
+/// | `with_signer` | none | who signs checkpoints (feature `checkpoint`) |
 /// | [`with_trails_per_user`](Self::with_trails_per_user) | 256 | open trails of one user that have opened a door; the doors of one more are refused |
 #[derive(Debug, Clone)]
 #[must_use]
@@ -26,6 +29,10 @@ pub struct LedgerOptions {
     pub(crate) refusal_peers: usize,
     pub(crate) trail_deadline: Duration,
     pub(crate) trails_per_user: usize,
+    #[cfg(feature = "checkpoint")]
+    pub(crate) signer: Option<CheckpointSigner>,
+    #[cfg(feature = "checkpoint")]
+    pub(crate) old_keys: Vec<VerifierKey>,
 }
 
 impl Default for LedgerOptions {
@@ -38,6 +45,10 @@ impl Default for LedgerOptions {
             refusal_peers: 256,
             trail_deadline: Duration::from_secs(600),
             trails_per_user: 256,
+            #[cfg(feature = "checkpoint")]
+            signer: None,
+            #[cfg(feature = "checkpoint")]
+            old_keys: Vec::new(),
         }
     }
 }
@@ -94,6 +105,35 @@ impl LedgerOptions {
     pub fn with_trails_per_user(mut self, trails: NonZeroUsize) -> Self {
         self.trails_per_user = trails.get();
         self
+    }
+
+    /// Signs the ledger's head: one [checkpoint](super::Ledger::checkpoint) a second while records are written, and one at
+    /// the shutdown. Without it nothing is signed.
+    ///
+    /// # Security
+    ///
+    /// A ledger whose own newest checkpoint is signed by another key, or says more or otherwise than the records, does not
+    /// open.
+    #[cfg(feature = "checkpoint")]
+    pub fn with_signer(mut self, signer: CheckpointSigner) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
+    /// A key that signed checkpoints of this ledger before the [signer](Self::with_signer) did.
+    #[cfg(feature = "checkpoint")]
+    pub fn add_old_key(mut self, key: VerifierKey) -> Self {
+        self.old_keys.push(key);
+        self
+    }
+
+    /// Who may have signed this ledger's checkpoints; `None` if nobody signs them.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn keys(&self) -> Result<Option<CheckpointVerifier>, LedgerError> {
+        let Some(signer) = &self.signer else { return Ok(None) };
+        let own = CheckpointVerifier::new(signer.verifier_key().clone());
+        let all = self.old_keys.iter().cloned().try_fold(own?, CheckpointVerifier::add_old_key)?;
+        Ok(Some(all))
     }
 
     pub(crate) fn check(&self) -> Result<(), LedgerError> {
@@ -163,6 +203,14 @@ pub enum LedgerError {
         /// The sink.
         name: String,
     },
+    /// The file of hashes.
+    #[cfg(feature = "checkpoint")]
+    #[error(transparent)]
+    Hashes(#[from] crate::audit::HashError),
+    /// A key is none for this ledger's checkpoints.
+    #[cfg(feature = "checkpoint")]
+    #[error(transparent)]
+    CheckpointKey(#[from] crate::audit::CheckpointKeyError),
     /// The database refused, or cannot be reached.
     #[cfg(feature = "postgres")]
     #[error("cannot {doing} in the ledger's database: check that it runs, and that the role may log in and look")]

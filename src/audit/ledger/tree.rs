@@ -96,6 +96,23 @@ impl std::fmt::Display for Head {
     }
 }
 
+/// A text that is no head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a head is the number of records, a colon and the root in 64 hex digits, as `ward audit verify` prints it")]
+pub struct HeadError(());
+
+impl std::str::FromStr for Head {
+    type Err = HeadError;
+
+    /// Takes `SIZE:ROOT` in its one spelling.
+    fn from_str(text: &str) -> Result<Self, HeadError> {
+        let head = text.split_once(':').and_then(|(size, root)| {
+            Some(Self { size: size.parse().ok()?, root: crate::codec::unhex(root)? })
+        });
+        head.filter(|head| head.to_string() == text).ok_or(HeadError(()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,8 @@ use std::{
 
 use tokio::sync::mpsc;
 
+#[cfg(feature = "checkpoint")]
+use super::evidence::Evidence;
 use super::{
     Message, Shared,
     gate::lock,
@@ -41,6 +43,8 @@ pub(crate) struct Writer {
     pub(super) home: Box<dyn Home>,
     pub(super) places: Places,
     pub(super) mirrors: Mirrors,
+    #[cfg(feature = "checkpoint")]
+    pub(super) evidence: Evidence,
     /// How often a stopping writer has waited for the requests in flight.
     pub(super) grace: u32,
 }
@@ -93,6 +97,7 @@ impl Writer {
             }
         }
         // The lock on the folder goes before anybody hears that the writer has stopped.
+        self.sign(true);
         drop(self.home);
         lock(&self.shared.lock).take();
         self.mirrors.stop();
@@ -132,7 +137,7 @@ impl Writer {
                     return self.last(batch, limit);
                 }
                 std::thread::park_timeout(RETRY);
-            } else if counting {
+            } else if counting || self.sign(false) {
                 std::thread::park_timeout(TICK);
             } else {
                 std::thread::park();
@@ -187,7 +192,34 @@ impl Writer {
         }
         *lock(&self.shared.head) = head;
         self.shared.gate.advance(batch.ticket);
+        #[cfg(feature = "checkpoint")]
+        self.evidence.add(batch.hashes());
+        self.sign(false);
         true
+    }
+
+    /// Signs a checkpoint if one is due; whether one will be.
+    #[cfg(feature = "checkpoint")]
+    fn sign(&mut self, last: bool) -> bool {
+        let head = *lock(&self.shared.head);
+        if !self.evidence.is_behind(head) {
+            return false;
+        }
+        let Some(signed) = self.evidence.sign(head, self.shared.clock.monotonic(), last) else { return true };
+        if let Err(error) = self.home.keep_checkpoint(signed.note(), head) {
+            // The next one says the same and more.
+            trace::event!(warn, error = %error, "a checkpoint was signed and cannot be kept beside the ledger");
+            let _ = error;
+        }
+        self.mirrors.give_checkpoint(&signed.shared());
+        self.shared.checkpoint.send_replace(Some(signed));
+        false
+    }
+
+    #[cfg(not(feature = "checkpoint"))]
+    #[expect(clippy::unused_self, reason = "it signs with the feature `checkpoint`")]
+    fn sign(&mut self, _: bool) -> bool {
+        false
     }
 
     /// Gives the sinks what the home has; `false` if one that is required does not take it and the ledger is to stop.

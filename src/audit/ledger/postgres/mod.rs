@@ -225,7 +225,7 @@ fn prepare(
     place.examine(&mut conn)?;
     let reading = Conn::new(place.options.clone(), None).map_err(runtime)?;
     let archive: Arc<dyn Archive> = Arc::new(scan::Rows { place: place.clone(), conn: Mutex::new(reading) });
-    let mut read = Read::all(archive, sinks, &options)?;
+    let mut read = Read::all(archive, sinks, None, &options)?;
     let begun = std::mem::take(&mut read.unsettled);
     for (attempt, change) in begun {
         let by = place.living(&mut conn, change.record.index).map_err(database("ask which nodes live"))?;

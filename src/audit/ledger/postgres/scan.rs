@@ -2,7 +2,11 @@
 
 use std::sync::Mutex;
 
-use super::{PostgresLedger, conn::Conn, home::signed};
+use super::{
+    PostgresLedger,
+    conn::{Conn, PATIENCE},
+    home::signed,
+};
 use crate::audit::{
     ledger::{
         Head,
@@ -10,8 +14,8 @@ use crate::audit::{
         home::{Archive, Visit},
         scan::{Check, ScanError, Scanned},
     },
-    record::{Hash, Record, Stream},
-    verify::{Fault, MAX_TENANTS, Report, VerifyError},
+    record::{Hash, Record},
+    verify::{Fault, Known, Report, VerifyError},
 };
 
 /// The tables, to be read.
@@ -29,6 +33,13 @@ impl Archive for Rows {
             Ok(()) => check.finish(),
             Err(error) => Err(check.explain(error)),
         }
+    }
+
+    fn checkpoint(&self) -> std::io::Result<Option<String>> {
+        let statement = self.place.statement("select note from {schema}.checkpoint where size > 0");
+        lock(&self.conn)
+            .run(PATIENCE, async |conn| sqlx::query_scalar(statement).fetch_optional(conn).await)
+            .map_err(std::io::Error::other)
     }
 }
 
@@ -120,14 +131,9 @@ fn unreadable(check: &Check<'_, '_>) -> impl Fn(sqlx::Error) -> ScanError {
 /// # Errors
 ///
 /// The first record that is not as it was written, and what is wrong, as far as the table alone can tell.
-pub fn verify_postgres(place: &PostgresLedger) -> Result<Report, VerifyError> {
+pub fn verify_postgres(place: &PostgresLedger, known: &Known) -> Result<Report, VerifyError> {
     let conn =
         Conn::new(place.options.clone(), None).map_err(|error| VerifyError::new(0, Fault::Unreadable(error.kind())))?;
     let rows = Rows { place: place.clone(), conn: Mutex::new(conn) };
-    let scanned = rows.check(false, MAX_TENANTS, &[], &mut |_, _, _| ()).map_err(|error| match error {
-        ScanError::Fault(error) => error,
-        ScanError::TooManyTenants => VerifyError::new(0, Fault::TooManyTenants),
-    })?;
-    let tenants = scanned.places.chains.keys().filter(|stream| **stream != Stream::Platform).count();
-    Ok(Report::new(Head::of(&scanned.places.tree), tenants, 0, None))
+    known.check(&rows, false).map(|(report, _)| report)
 }
