@@ -136,7 +136,7 @@ pub use record::{
 pub(crate) use record::{Actor, Change, Door, Refusal};
 pub(crate) use trail::Attempt;
 pub use trail::{Closer, RequestFacts, Trail, TrailError};
-pub use verify::{Fault, Known, Report, VerifyError, verify, verify_with};
+pub use verify::{Chain, Fault, Known, Report, VerifyError, verify, verify_chain, verify_with};
 
 #[cfg(test)]
 mod tests;

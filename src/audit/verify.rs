@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
-use super::ledger::{
-    Archive, FolderArchive, Head, is_written,
-    scan::{Agreement, ScanError, Scanned},
+use super::{
+    ledger::{
+        Archive, FolderArchive, Head, is_written,
+        scan::{Agreement, ScanError, Scanned},
+        tree,
+    },
+    record::Record,
 };
+use crate::id::TenantId;
 
 /// Tenants whose chain heads a verifier keeps in memory.
 pub(crate) const MAX_TENANTS: usize = 1_000_000;
@@ -154,6 +159,88 @@ impl Known {
         judge(&heads, &scanned.known, head.size())?;
         let tenants = scanned.places.chains.keys().filter(|stream| **stream != super::Stream::Platform).count();
         Ok((Report { head, tenants, segments: 0, torn: None, signed }, scanned))
+    }
+}
+
+/// Checks one clinic's records without those of any other: that there is each from its first on, as it was written.
+///
+/// `records` are the [canonical bytes](super::Record::to_bytes) of the clinic's records, in order. The errors' index is the
+/// number in the clinic's own chain. That these are *all* records of the clinic is shown by an inclusion proof of the last
+/// one, and by asking for the next.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tower_ward::{
+///     audit::{Action, Chain, Event, Fault, Ledger, LedgerOptions, RequestFacts, verify_chain},
+///     clock::SystemClock,
+///     id::{SubjectId, TenantId},
+/// };
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let options = LedgerOptions::new().with_segment_size(128 * 1024);
+/// # let ledger = Ledger::open(folder.path(), options, SystemClock::shared())?;
+/// let (harbour, patient) = (TenantId::new("harbour")?, SubjectId::generate(&SystemClock::new()));
+/// for clinic in ["harbour", "meadow", "harbour"] {
+///     let (trail, closer) = ledger.begin(RequestFacts::new());
+///     trail.record(Event::new(Action::Export).with_tenant(TenantId::new(clinic)?).add_subject(patient))?;
+///     trail.settled().await?;
+/// #   drop(closer);
+/// }
+/// let pack: Vec<_> = ledger.danger_timeline(&harbour, patient, None, 10)?.records.iter().map(|r| r.to_bytes()).collect();
+/// # ledger.shutdown().await;
+/// let records = || pack.iter().map(Vec::as_slice);
+/// // The ends of requests stand in the chain too, so two events alone are not all of it.
+/// let found = verify_chain(&harbour, records()).unwrap_err();
+/// assert_eq!((found.index(), found.kind()), (1, Fault::Deleted));
+/// let chain: Chain = verify_chain(&harbour, records().take(1))?;
+/// assert_eq!(chain.records(), 1);
+/// // Another clinic's are not its own.
+/// assert_eq!(verify_chain(&TenantId::new("meadow")?, records()).unwrap_err().kind(), Fault::Inserted);
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// The first record that is not the clinic's next one.
+pub fn verify_chain<'r>(tenant: &TenantId, records: impl IntoIterator<Item = &'r [u8]>) -> Result<Chain, VerifyError> {
+    let mut chain = Chain { records: 0, last: [0; 32] };
+    for bytes in records {
+        let fault = |kind| VerifyError::new(chain.records, kind);
+        let record = Record::from_bytes(bytes).map_err(|_| fault(Fault::Edited))?;
+        if record.tenant() != Some(tenant) || record.sequence < chain.records {
+            return Err(fault(Fault::Inserted));
+        }
+        if record.sequence > chain.records {
+            return Err(fault(Fault::Deleted));
+        }
+        if record.previous != chain.last {
+            // The one before is not what it was when this one was written.
+            return Err(VerifyError::new(chain.records.saturating_sub(1), Fault::Edited));
+        }
+        chain = Chain { records: chain.records + 1, last: tree::leaf(bytes) };
+    }
+    Ok(chain)
+}
+
+/// One clinic's records, as they were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain {
+    records: u64,
+    last: [u8; 32],
+}
+
+impl Chain {
+    /// How many.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// The hash of the last one: its leaf in the tree of the whole ledger.
+    #[must_use]
+    pub fn last(&self) -> &[u8; 32] {
+        &self.last
     }
 }
 

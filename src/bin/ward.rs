@@ -69,10 +69,16 @@ enum Keys {
 #[derive(Debug, Subcommand)]
 enum Audit {
     /// Check the records of a ledger, and name the first bad one.
-    Verify {
-        /// The ledger's folder.
-        #[arg(value_name = "DIR")]
-        dir: PathBuf,
+    Verify(audit::Verify),
+    /// Make a key that signs checkpoints, write it to a new file that only its owner may read, and print the key by which
+    /// others verify them.
+    Keygen {
+        /// The ledger's name, like a URL without scheme: `clinic.example/ledger`.
+        #[arg(long)]
+        name: String,
+        /// The file, which must not exist yet.
+        #[arg(long, value_name = "FILE", default_value = "ledger.key")]
+        out: PathBuf,
     },
 }
 
@@ -92,6 +98,7 @@ fn main() -> ExitCode {
         Command::Keys(Keys::Revoke { tenant, store }) => rotate::revoke(&tenant, &store),
         Command::Keys(Keys::Restore { tenant, store }) => rotate::restore(&tenant, &store),
         Command::Rotate(what) => rotate::rotate(&what),
-        Command::Audit(Audit::Verify { dir }) => audit::verify(&dir),
+        Command::Audit(Audit::Verify(what)) => audit::verify(&what),
+        Command::Audit(Audit::Keygen { name, out }) => audit::keygen(&name, &out),
     }
 }

@@ -195,20 +195,38 @@ struct Fault {
     lives: bool,
 }
 
-/// The first segment takes some 240 batches of one event and its end. Making a segment costs two `fsync`, one of the
-/// file and one of the folder, and one rename.
+/// What comes before the second segment is made: of the first one, and of the file of hashes where there is one, two `fsync`
+/// each, one of the file and one of the folder, and one rename. The first segment takes some 240 batches of one event and its
+/// end.
+const HASHES: bool = cfg!(feature = "checkpoint");
+
 const FAULTS: &[Fault] = &[
     Fault { name: "one sync fails", inject: &["fdatasync:error=EIO:when=3"], failed: 1..=2, lives: true },
     Fault { name: "many syncs fail", inject: &["fdatasync:error=EIO:when=3..8"], failed: 1..=2, lives: true },
     Fault { name: "one write fails", inject: &["pwrite64,write:error=ENOSPC:when=4"], failed: 1..=2, lives: true },
-    Fault { name: "a segment cannot be synced", inject: &["fsync:error=EIO:when=3"], failed: 1..=2, lives: true },
-    Fault { name: "its name cannot be synced", inject: &["fsync:error=EIO:when=4"], failed: 1..=2, lives: true },
-    Fault { name: "it cannot be named", inject: &["/^rename:error=EIO:when=2"], failed: 1..=2, lives: true },
+    Fault {
+        name: "a segment cannot be synced",
+        inject: &[if HASHES { "fsync:error=EIO:when=5" } else { "fsync:error=EIO:when=3" }],
+        failed: 1..=2,
+        lives: true,
+    },
+    Fault {
+        name: "its name cannot be synced",
+        inject: &[if HASHES { "fsync:error=EIO:when=6" } else { "fsync:error=EIO:when=4" }],
+        failed: 1..=2,
+        lives: true,
+    },
+    Fault {
+        name: "it cannot be named",
+        inject: &[if HASHES { "/^rename:error=EIO:when=3" } else { "/^rename:error=EIO:when=2" }],
+        failed: 1..=2,
+        lives: true,
+    },
     Fault { name: "killed in a sync", inject: &["fdatasync:signal=KILL:when=300"], failed: 0..=600, lives: false },
     Fault { name: "killed in a write", inject: &["write:signal=KILL:when=100"], failed: 0..=600, lives: false },
     Fault {
         name: "killed while a segment is named",
-        inject: &["/^rename:signal=KILL:when=2"],
+        inject: &[if HASHES { "/^rename:signal=KILL:when=3" } else { "/^rename:signal=KILL:when=2" }],
         failed: 0..=600,
         lives: false,
     },

@@ -20,6 +20,8 @@ mod db;
 mod docs;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod doors;
+#[cfg(all(feature = "axum", feature = "checkpoint", feature = "cli", feature = "sqlite"))]
+mod evidence;
 #[cfg(feature = "access")]
 mod field;
 #[cfg(all(feature = "axum", feature = "sqlite"))]

@@ -2,7 +2,12 @@
 
 pub(crate) mod server;
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use server::Postgres;
 use sqlx::{Executor as _, Row as _};
@@ -111,6 +116,132 @@ async fn a_connection_cut_at_any_moment_loses_and_doubles_nothing() {
     assert!(acknowledged.len() > 100, "only {} were acknowledged", acknowledged.len());
     assert!(acknowledged.iter().all(|n| found.contains_key(n)), "an acknowledged record is lost");
     assert!(found.values().all(|count| *count == 1), "a record stands twice");
+}
+
+const CHILD: &str = "TOWER_WARD_TEST_LEDGER_URL";
+
+/// As the ledger's own in a folder: children are killed at any moment, two at a time, and what they said was acknowledged is
+/// there, once.
+// proves CLA-18
+#[test]
+fn kill_nine_loses_no_acknowledged_record_in_postgres() {
+    if let Ok(url) = std::env::var(CHILD) {
+        return append_for_ever(&url);
+    }
+    let rounds = if std::env::var("TOWER_WARD_LONG").is_ok_and(|suite| suite == "kill") { 1_000 } else { 20 };
+    let server = Postgres::start();
+    let mut acknowledged = HashSet::new();
+    for round in 0..rounds {
+        let children = [child(&server, round * 2), child(&server, round * 2 + 1)];
+        let readers = children.map(|mut child| {
+            let mut out = BufReader::new(child.stdout.take().unwrap());
+            let mut line = String::new();
+            // Some are killed at work, the others while they start.
+            while round % 2 == 0 && !line.starts_with("ack ") {
+                line.clear();
+                assert!(out.read_line(&mut line).unwrap() > 0, "the child ended by itself");
+            }
+            (child, out, line)
+        });
+        let [a, b] = tower_ward::entropy::array();
+        std::thread::sleep(Duration::from_micros(u64::from(u16::from_be_bytes([a, b])) * 4));
+        for (mut child, out, first) in readers {
+            child.kill().unwrap();
+            for line in std::iter::once(Ok(first)).chain(out.lines()) {
+                if let ["ack", n, "."] = line.unwrap().split_whitespace().collect::<Vec<_>>()[..] {
+                    assert!(acknowledged.insert(n.parse::<u64>().unwrap()));
+                }
+            }
+            child.wait().unwrap();
+        }
+        if round % 10 == 9 || round + 1 == rounds {
+            check(&server).unwrap();
+            let found = found(&server);
+            let lost: Vec<_> = acknowledged.iter().filter(|n| !found.contains_key(n)).collect();
+            assert!(lost.is_empty(), "round {round} lost {lost:?}");
+            assert!(found.values().all(|count| *count == 1), "round {round}: a record stands twice");
+        }
+    }
+    println!("{rounds} rounds of two kills, {} acknowledged, none lost, none doubled", acknowledged.len());
+    assert!(acknowledged.len() > rounds, "the children were killed before they had written anything");
+}
+
+fn child(server: &Postgres, number: usize) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([
+            "postgres::kill_nine_loses_no_acknowledged_record_in_postgres",
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(CHILD, format!("{number} {}", server.url("writer")))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn append_for_ever(given: &str) {
+    let (number, url) = given.split_once(' ').unwrap();
+    let start = number.parse::<u64>().unwrap() << 32;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let ledger = open(&PostgresLedger::new(url).unwrap()).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..4_u64 {
+            let ledger = ledger.clone();
+            tasks.spawn(async move {
+                for n in (start + task..).step_by(4) {
+                    append(&ledger, n).await.unwrap();
+                    let mut out = std::io::stdout().lock();
+                    // Written in one piece: the process may be killed at any instant.
+                    out.write_all(format!("\nack {n} .\n").as_bytes()).unwrap();
+                    out.flush().unwrap();
+                }
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+    });
+}
+
+/// An attempt of a node that lives is that node's own: nobody else says how it ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_living_node_has_begun_is_not_settled_by_another() {
+    let server = Postgres::start();
+    let first = open(&server.place()).await.unwrap();
+    append(&first, 1).await.unwrap();
+    // What `db` writes before a change, which takes a whole clinic: as that node would have written it.
+    let attempt = r#"{"v":1,"index":2,"stream":"clinic-1","seq":2,"prev":"#;
+    let prev = server.owner(|mut conn| async move {
+        let row = conn.fetch_one("select encode(hash, 'hex') from ward_ledger.records where idx = 1").await.unwrap();
+        row.get::<String, _>(0)
+    });
+    let node = server.owner(|mut conn| async move {
+        conn.fetch_one("select node::text from ward_ledger.batches limit 1").await.unwrap().get::<String, _>(0)
+    });
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let record = format!(
+        r#"{attempt}"{prev}","at":"2026-01-02T03:04:05.000000000Z","mono":1,"trail":"{id}","kind":"attempt","action":"update","attempt":"{id}"}}"#
+    );
+    server.sql(&format!(
+        "insert into ward_ledger.batches select 2, 1, root, gen_random_uuid(), '{node}' from ward_ledger.batches limit 1;
+         update ward_ledger.batches set root = root where false;
+         insert into ward_ledger.records values (2, 'clinic-1', 2, sha256('\\x00' || convert_to('{record}', 'UTF8')), convert_to('{record}', 'UTF8'))"
+    ));
+    let root = first.head();
+    let root = tower_ward::audit::Head::to_string(&root).split_once(':').unwrap().1.to_owned();
+    server.forge(&format!("update ward_ledger.batches set root = decode('{root}', 'hex') where first = 2"));
+
+    let second = open(&server.place()).await.unwrap();
+    assert_eq!(second.unsettled().len(), 0, "the node that began it lives");
+    second.shutdown().await;
+    first.shutdown().await;
+    drop((first, second));
+    let third = open(&server.place()).await.unwrap();
+    assert_eq!(third.unsettled().len(), 1, "nobody else will say how it ended");
+    third.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,8 @@ use std::{
 use tempfile::TempDir;
 use tower_ward::{
     audit::{
-        Action, Batch, Event, FolderSink, Head, Kind, Known, Ledger, LedgerError, LedgerOptions, Record, RequestFacts, Sink,
-        SinkError, Sinks, TrailError, verify,
+        Action, Batch, Event, FolderSink, Head, Kind, Known, Ledger, LedgerError, LedgerOptions, Record, RequestFacts,
+        Sink, SinkError, Sinks, TrailError, verify,
     },
     clock::SystemClock,
     id::{SubjectId, TenantId},
@@ -74,7 +74,10 @@ impl Kept for Postgres {
     fn head(&self) -> Head {
         let place = self.place();
         std::thread::scope(|scope| {
-            scope.spawn(move || tower_ward::audit::verify_postgres(&place, &Known::new()).unwrap().head()).join().unwrap()
+            scope
+                .spawn(move || tower_ward::audit::verify_postgres(&place, &Known::new()).unwrap().head())
+                .join()
+                .unwrap()
         })
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
 use tower_ward::{
     access::Policy,
-    audit::{Ledger, LedgerOptions},
+    audit::{CheckpointSigner, FolderSink, Ledger, LedgerOptions, Sinks},
     clock::{SharedClock, SystemClock},
     db::{Db, SqliteRelations},
     headers::HeadersLayer,
@@ -31,7 +31,7 @@ use crate::{
     api::{self, App},
     args::Args,
     certs, demo_data,
-    folder::Folder,
+    folder::{Folder, LEDGER_KEY},
     model,
     seed::{self, DemoClinic, Seed},
     serve::{self, Ended, Limits, Listener},
@@ -210,7 +210,7 @@ async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &Share
     for clinic in demo_data::load()?.clinics {
         keyring.create_tenant(&TenantId::new(&clinic.tenant)?).await?;
     }
-    let ledger = Ledger::open(&folder.ledger(), LedgerOptions::new(), Arc::clone(clock))?;
+    let ledger = open_ledger(args, folder, clock)?;
     let identity =
         Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(clock), IdentityOptions::new("https://localhost"))
             .await?;
@@ -235,6 +235,35 @@ async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &Share
         .build()?;
     Ok(Opened { ward, identity, db, keyring, stores: Stores(stores) })
 }
+
+/// The ledger, with whoever signs its checkpoints, and its copy.
+fn open_ledger(args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Ledger, Error> {
+    let source = args.ledger_key.clone().transpose().map_err(|error| format!("--ledger-key: {error}"))?;
+    let source = match source {
+        Some(source) => source,
+        None => {
+            if !folder.ledger_key().exists() {
+                let signer = CheckpointSigner::generate(LEDGER_NAME)?;
+                folder.write_private(LEDGER_KEY, signer.encode().expose_secret().as_bytes())?;
+            }
+            KeySource::File(folder.ledger_key())
+        }
+    };
+    let signer = CheckpointSigner::decode(&source.read_secret(MAX_KEY)?)?;
+    // What an auditor needs to have, and nobody needs to hide.
+    folder.write_private("ledger.vkey", format!("{}\n", signer.verifier_key()).as_bytes())?;
+    let options = LedgerOptions::new().with_signer(signer);
+    let sinks = match &args.ledger_copy {
+        Some(copy) => Sinks::new().add_required("copy", FolderSink::open(copy, &options)?),
+        None => Sinks::new(),
+    };
+    Ok(Ledger::open_with(&folder.ledger(), sinks, options, Arc::clone(clock))?)
+}
+
+/// What the demo's ledger is called in its checkpoints.
+const LEDGER_NAME: &str = "clinic.localhost/ledger";
+/// No signing key's text is longer.
+const MAX_KEY: usize = 512;
 
 /// The keyring over the key store and its copy.
 async fn open_keys(root: RootKey, folder: &Folder, clock: &SharedClock) -> Result<(Keyring, Vec<SqliteStore>), Error> {

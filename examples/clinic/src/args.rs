@@ -31,6 +31,13 @@ pub struct Args {
     /// folder.
     #[arg(long, value_name = "PATH")]
     pub key_copy: Option<PathBuf>,
+    /// Where the key is that signs the ledger's checkpoints: env:NAME, file:PATH or credential:NAME, as `ward audit keygen`
+    /// makes it. Default: `ledger-signing.key` in the data folder, which gets one at random.
+    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    pub ledger_key: Option<Result<KeySource, KeySourceError>>,
+    /// A second folder for the ledger, on another disk: nothing is answered before its records are in both.
+    #[arg(long, value_name = "DIR")]
+    pub ledger_copy: Option<PathBuf>,
     /// Requests that one address may make in a minute.
     #[arg(long, value_name = "N", default_value = "1200")]
     pub peer_quota: NonZeroU32,

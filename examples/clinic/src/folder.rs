@@ -17,6 +17,9 @@ const MARK_TEXT: &str = "This folder holds the demo data of the clinic example. 
 /// The file that remembers where the copy of the key store is, if that is outside of the folder.
 const KEY_COPY: &str = "key-copy";
 
+/// The file of the key that signs the ledger's checkpoints.
+pub(crate) const LEDGER_KEY: &str = "ledger-signing.key";
+
 /// The folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -171,6 +174,12 @@ impl Folder {
     #[must_use]
     pub fn root_key(&self) -> PathBuf {
         self.path.join("root.key")
+    }
+
+    /// The key that signs the ledger's checkpoints, unless it comes from elsewhere.
+    #[must_use]
+    pub fn ledger_key(&self) -> PathBuf {
+        self.path.join(LEDGER_KEY)
     }
 
     /// The wrapped keys, in a database of their own: it is never part of a data backup.

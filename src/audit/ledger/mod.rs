@@ -36,8 +36,8 @@ pub use evidence::Checkpoint;
 pub(crate) use evidence::kept;
 use gate::Gate;
 pub(crate) use gate::{Wait, lock};
-pub(super) use home::{Archive, FolderArchive};
 pub use home::Batch;
+pub(super) use home::{Archive, FolderArchive};
 pub(crate) use open::is_written;
 pub use options::{LedgerError, LedgerOptions};
 #[cfg(feature = "postgres")]

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
+#[cfg(feature = "checkpoint")]
+use super::evidence::{Evidence, Rebuilt, kept};
 use super::{
     Erasures, Inner, Ledger, LedgerError, LedgerOptions, MAX_UNSETTLED, Order, Shared, Unsettled,
     gate::Gate,
@@ -24,8 +26,6 @@ use super::{
     tree::Head,
     writer::Writer,
 };
-#[cfg(feature = "checkpoint")]
-use super::evidence::{Evidence, Rebuilt, kept};
 #[cfg(feature = "checkpoint")]
 use crate::audit::{hashes::HashFile, verify::judge};
 use crate::{

@@ -106,9 +106,9 @@ impl std::str::FromStr for Head {
 
     /// Takes `SIZE:ROOT` in its one spelling.
     fn from_str(text: &str) -> Result<Self, HeadError> {
-        let head = text.split_once(':').and_then(|(size, root)| {
-            Some(Self { size: size.parse().ok()?, root: crate::codec::unhex(root)? })
-        });
+        let head = text
+            .split_once(':')
+            .and_then(|(size, root)| Some(Self { size: size.parse().ok()?, root: crate::codec::unhex(root)? }));
         head.filter(|head| head.to_string() == text).ok_or(HeadError(()))
     }
 }

@@ -99,6 +99,8 @@ impl Writer {
         // The lock on the folder goes before anybody hears that the writer has stopped.
         self.sign(true);
         drop(self.home);
+        #[cfg(feature = "checkpoint")]
+        drop(self.evidence);
         lock(&self.shared.lock).take();
         self.mirrors.stop();
         drop(farewell);

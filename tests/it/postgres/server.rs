@@ -83,7 +83,8 @@ impl Postgres {
         assert!(status.success(), "{program} failed: {log}");
     }
 
-    fn url(&self, role: &str) -> String {
+    /// How a role reaches it.
+    pub(crate) fn url(&self, role: &str) -> String {
         format!("postgres://{role}@localhost/postgres?host={}", self.folder.path().display())
     }
 
