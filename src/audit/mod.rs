@@ -99,8 +99,8 @@ mod trail;
 mod verify;
 
 pub use body::{Overdue, TrailBody, Unrecorded};
-#[doc(hidden)]
 #[cfg(feature = "checkpoint")]
+#[doc(hidden)]
 pub use checkpoint::fuzz_checkpoint;
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{
@@ -117,8 +117,8 @@ pub use ledger::fuzz_segment;
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
 pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
-#[doc(hidden)]
 #[cfg(feature = "checkpoint")]
+#[doc(hidden)]
 pub use proof::fuzz_proof;
 #[cfg(feature = "checkpoint")]
 pub use proof::{ConsistencyProof, InclusionProof, ProofError, leaf_hash};
