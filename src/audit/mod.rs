@@ -99,8 +99,8 @@ mod trail;
 mod verify;
 
 pub use body::{Overdue, TrailBody, Unrecorded};
-#[doc(hidden)]
 #[cfg(feature = "checkpoint")]
+#[doc(hidden)]
 pub use checkpoint::fuzz_checkpoint;
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{
@@ -124,8 +124,8 @@ pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
 pub use ledger::{Head, HeadError, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
 #[cfg(feature = "postgres")]
 pub use ledger::{PostgresLedger, PostgresSink, verify_postgres};
-#[doc(hidden)]
 #[cfg(feature = "checkpoint")]
+#[doc(hidden)]
 pub use proof::fuzz_proof;
 #[cfg(feature = "checkpoint")]
 pub use proof::{ConsistencyProof, InclusionProof, ProofError, leaf_hash};

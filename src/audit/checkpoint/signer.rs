@@ -32,7 +32,7 @@ const PRIVATE: &str = "PRIVATE+KEY+";
 ///
 /// // Whoever has the public key tells a head that the ledger signed.
 /// let verifier = CheckpointVerifier::new(signer.verifier_key().clone())?;
-/// let checkpoint: VerifiedCheckpoint = verifier.verify(&note).map_err(|e| panic!("{e}")).unwrap();
+/// let checkpoint: VerifiedCheckpoint = verifier.verify(&note)?;
 /// assert_eq!(checkpoint.head(), Head::new(3, [7; 32]));
 /// assert_eq!(verifier.verify(note.replace("\n3\n", "\n4\n")), Err(CheckpointError::BadSignature));
 ///
@@ -42,7 +42,7 @@ const PRIVATE: &str = "PRIVATE+KEY+";
 /// assert!(!format!("{signer:?}").contains(signer.encode().expose_secret()));
 /// let zeros = CheckpointSigner::from_seed("clinic.example/ledger", Secret::new(Box::new([0; 32])));
 /// assert!(matches!(zeros, Err(CheckpointKeyError::Weak)));
-/// # Ok::<(), CheckpointKeyError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Security

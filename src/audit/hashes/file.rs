@@ -36,9 +36,7 @@ const CHUNK: usize = 65_536;
 /// // A new head is held against the one before.
 /// file.append(&[leaf_hash(b"fourth")])?;
 /// assert_eq!(reader.consistency(3, 4)?.verify(&head, &reader.head_at(4)?), Ok(()));
-/// # Ok::<(), HashError>(())
-/// # .map_err(|e| panic!("{e}"))?;
-/// # Ok::<(), std::io::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct HashFile {

@@ -119,7 +119,7 @@ impl Shared {
 /// ```
 /// use tower_ward::audit::{HashError, HashFile, HashReader, Head, leaf_hash};
 ///
-/// # let folder = tempfile::tempdir().map_err(|source| HashError::Io { doing: "make", source })?;
+/// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("ledger.hashes");
 /// let mut file = HashFile::open(&path)?;
 /// file.append(&[leaf_hash(b"first"), leaf_hash(b"second")])?;
@@ -131,7 +131,7 @@ impl Shared {
 /// let forked = Head::new(2, leaf_hash(b"another"));
 /// assert!(matches!(reader.inclusion_in(0, &forked), Err(HashError::Damaged)));
 /// assert!(matches!(reader.head_at(3), Err(HashError::Beyond)));
-/// # Ok::<(), HashError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct HashReader {
