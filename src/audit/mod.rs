@@ -102,11 +102,12 @@ pub use ledger::fuzz_segment;
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
 pub use ledger::{Head, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
 pub use record::{
-    Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,
-    Purpose, PurposeError, Record, RecordError, Stream,
+    Action, AttemptId, ClassDiff, End, Event, FieldDiff, Kind, MAX_CLASSES, MAX_FIELDS, MAX_NAME, MAX_RECORD,
+    MAX_SEALED_VALUES, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome, Purpose, PurposeError, Record, RecordError,
+    Stated, Stream,
 };
 pub(crate) use record::{Actor, Change, Door, Refusal};
-pub(crate) use trail::Attempt;
+pub(crate) use trail::{Attempt, RowChange};
 pub use trail::{Closer, RequestFacts, Trail, TrailError};
 pub use verify::{Fault, Report, VerifyError, verify};
 
