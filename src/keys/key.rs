@@ -198,6 +198,16 @@ impl SubjectKey {
 }
 
 #[cfg(test)]
+impl SubjectKey {
+    /// The keys after the one of this epoch was replaced by that one, and retired.
+    pub(crate) fn retired_for_test(self, epoch: u32, root: [u8; 32]) -> Self {
+        let kept = (self.epoch(), self.ledger_key().into_bytes());
+        let keys = vec![(epoch, Secret::new(Box::new(root)))];
+        Self::new(self.subject, keys, vec![kept], 0, Cut::default(), Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
 impl TenantKey {
     pub(crate) fn for_test(tenant: TenantId, epoch: u32, root: [u8; 32]) -> Self {
         Self::new(tenant, epoch, Secret::new(Box::new(root)), Cut::default())

@@ -270,6 +270,11 @@ impl<P: Permission> RowDiff<P> {
         Some(CommitmentKey(place.commitment_key(key, C::Class::ID, C::NAME, side as u8)))
     }
 
+    #[cfg(test)]
+    pub(super) fn opened_classes(&self) -> Vec<&str> {
+        self.sections.iter().map(|(section, ..)| &*section.class).collect()
+    }
+
     fn section<C: Column>(&self) -> Option<&(ClassDiff, Plaintext, LedgerKey)> {
         if *self.table != *C::TABLE {
             return None;
