@@ -236,10 +236,11 @@ async fn no_change_is_committed_before_what_it_made_is_durable() {
     let (trail, mut closer) = bench.trail();
     let chart = bench.danger::<WriteNotes>(&trail, &bench.harbour).subject(scene.ada).await.unwrap();
     let mut tx = bench.db.change(&chart, Change::update("notes", scene.note)).await.unwrap();
-    // All that was recorded until now is durable: what the commit waits for is what it says itself.
-    trail.settled().await.unwrap();
-    assert!(run(tx.conn(), &scene, &chart, "update notes set text = :a").await);
+    let long = seal(&chart, scene.note, &"x".repeat(15_000));
+    sqlx::query("update notes set text = ?").bind(long).execute(tx.conn()).await.unwrap();
     let blocked = bench.block_ledger().await;
+    // All that was recorded until now is durable: what the commit waits for is what it says itself, which finds no room.
+    trail.settled().await.unwrap();
     assert!(matches!(tx.commit().await, Err(TxError::Trail(_))));
     let stored = raw(&bench.clinic_file(&bench.harbour), "select text from notes").await;
     blocked.unblock(bench.ward.ledger()).await;
@@ -287,11 +288,11 @@ async fn an_import_says_nothing_of_new_rows_and_everything_of_others() {
     let diffs: Vec<_> = diffs.into_iter().map(|edit| (told(edit.before), told(edit.after))).collect();
     let texts = [("100", "101"), ("-", "400")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(diffs, texts);
+    closer.finish(End::Completed);
     // Another clinic's door.
-    let away = bench.danger::<KeepStaff>(&trail, &bench.meadow).clinic().await;
-    if let Ok(away) = away {
-        assert!(matches!(away.open_diff(&said[0]), Err(DiffError::Elsewhere)));
-    }
+    let (trail, mut closer) = bench.trail();
+    let away = bench.danger::<KeepStaff>(&trail, &bench.meadow).clinic().await.unwrap();
+    assert!(matches!(away.open_diff(&said[0]), Err(DiffError::Elsewhere)));
     closer.finish(End::Completed);
 }
 

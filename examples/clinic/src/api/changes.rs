@@ -54,16 +54,12 @@ pub(crate) struct FieldView {
 
 /// A value, or why there is none.
 #[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ValueView {
-    /// There was none.
-    Nothing,
-    /// This.
-    Value(Value),
-    /// It was too long for the ledger, which can tell whether it was a certain text and does not hold it.
-    LeftOut,
-    /// It could not be read then.
-    Illegible,
+pub(crate) struct ValueView {
+    /// `nothing`; `value`, and then there is one; `left_out`: it was too long for the ledger, which can tell whether it was
+    /// a certain text and does not hold it; or `illegible`: nobody could read it then.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
 }
 
 /// A column's value as JSON.
@@ -93,11 +89,15 @@ where
 
 impl<T: Shown> From<Told<T>> for ValueView {
     fn from(told: Told<T>) -> Self {
+        let without = |state| Self { state, value: None };
         match told {
-            Told::Nothing => Self::Nothing,
-            Told::Value(value) => value.disclose().shown().map_or(Self::Illegible, Self::Value),
-            Told::LeftOut => Self::LeftOut,
-            _ => Self::Illegible,
+            Told::Nothing => without("nothing"),
+            Told::LeftOut => without("left_out"),
+            Told::Value(value) => match value.disclose().shown() {
+                Ok(value) => Self { state: "value", value: Some(value) },
+                Err(_) => without("illegible"),
+            },
+            _ => without("illegible"),
         }
     }
 }

@@ -25,11 +25,11 @@ fn newest(changes: &[Value]) -> (String, Value, Value) {
 }
 
 fn value(value: impl Into<Value>) -> Value {
-    json!({ "value": value.into() })
+    json!({ "state": "value", "value": value.into() })
 }
 
 fn nothing() -> Value {
-    json!("nothing")
+    json!({ "state": "nothing" })
 }
 
 async fn employee(site: &Site) -> Uuid {
@@ -145,7 +145,7 @@ async fn the_ledgers_files_hold_no_value_and_each_record_holds_the_rest() {
         }
     }
     let records = records(&ledger);
-    let changed = records.iter().find(|r| r["kind"] == "changed" && r["entity"] == "employees").unwrap();
+    let changed = records.iter().rfind(|r| r["kind"] == "changed" && r["entity"] == "employees").unwrap();
     let class = &changed["changes"][0];
     let fields: Vec<_> = class["fields"].as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap()).collect();
     assert_eq!((class["class"].as_str().unwrap(), fields), ("payroll", vec!["account_number", "sort_code"]));
