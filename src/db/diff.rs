@@ -50,7 +50,12 @@ pub(super) async fn changes(
         }
         let records = seal(&sealing, attempt, watched.table, id, cells)
             .expect("the values were sealed fields, and the room in a record is far below the bound of one");
-        changes.extend(records.into_iter().map(|changes| RowChange { action, entity: watched.table, row: id, changes }));
+        changes.extend(records.into_iter().map(|changes| RowChange {
+            action,
+            entity: watched.table,
+            row: id,
+            changes,
+        }));
     }
     Ok(changes)
 }

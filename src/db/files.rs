@@ -438,12 +438,11 @@ impl Inner {
 /// The column that is a table's whole primary key, a blob and never null: the row's identifier, as it is sealed into the
 /// values.
 async fn key_of(pool: &SqlitePool, table: &str) -> Result<Option<String>, DbError> {
-    let mut key: Vec<(String, bool)> = sqlx::query_as(
-        "select name, lower(type) = 'blob' and \"notnull\" = 1 from pragma_table_info(?) where pk > 0",
-    )
-    .bind(table)
-    .fetch_all(pool)
-    .await?;
+    let mut key: Vec<(String, bool)> =
+        sqlx::query_as("select name, lower(type) = 'blob' and \"notnull\" = 1 from pragma_table_info(?) where pk > 0")
+            .bind(table)
+            .fetch_all(pool)
+            .await?;
     Ok(if key.len() == 1 { key.pop().and_then(|(name, fits)| fits.then_some(name)) } else { None })
 }
 

@@ -163,7 +163,8 @@ impl Watched {
         conn: &mut SqliteConnection,
         key: &[u8; 16],
     ) -> Result<Option<Vec<Bytes>>, sqlx::Error> {
-        let cells: Vec<_> = self.columns.iter().map(|column| format!("cast({} as blob)", quoted(column.name()))).collect();
+        let cells: Vec<_> =
+            self.columns.iter().map(|column| format!("cast({} as blob)", quoted(column.name()))).collect();
         let sql =
             format!("select {} from main.{} where {} = ?", cells.join(", "), quoted(self.table), quoted(&self.key));
         let row = sqlx::query(AssertSqlSafe(sql)).bind(key.to_vec()).fetch_optional(conn).await?;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, Transaction};
 
 use super::{
-    Db, DbError,
-    diff,
+    Db, DbError, diff,
     latch::{self, Allowed, Latch},
     relations,
     touched::{MAX_CHANGED_ROWS, Watching},
@@ -58,7 +57,9 @@ pub enum TxError {
     #[error("the person was erased: nothing of theirs is changed any more")]
     Erased,
     /// More rows with sealed columns changed than one transaction states. The change was rolled back.
-    #[error("more than {MAX_CHANGED_ROWS} rows with sealed columns were changed at once, so none was: change fewer at a time")]
+    #[error(
+        "more than {MAX_CHANGED_ROWS} rows with sealed columns were changed at once, so none was: change fewer at a time"
+    )]
     TooManyRows,
     /// The key of the person or clinic was withdrawn since the door was opened.
     #[error("the key of this person or clinic was withdrawn: nothing of theirs is changed any more")]
@@ -203,8 +204,14 @@ impl Db {
     /// Begins the transaction of an erasure, which has ended what the library keeps of the person: their relations, and the
     /// blind indexes of their values.
     pub(crate) async fn erase(&self, by: &ErasureDoor) -> Result<TenantTx, TxError> {
-        let door =
-            Door { facts: &by.facts, subject: Some(by.subject), permission: by.permission, holds: by.holds, key: None, owner: None };
+        let door = Door {
+            facts: &by.facts,
+            subject: Some(by.subject),
+            permission: by.permission,
+            holds: by.holds,
+            key: None,
+            owner: None,
+        };
         let change = Change { watching: Watching::Nothing, ..Change::new(Action::Erase, PERSON, None) };
         let mut tx = self.begin(door, change).await?;
         let file = self.file(&by.facts.tenant).await?;

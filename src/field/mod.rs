@@ -78,9 +78,9 @@ pub use blind_index::{BlindIndex, IndexError};
 #[doc(hidden)]
 pub use column::assert_no_twins;
 pub use column::{Column, ColumnInfo, ColumnTwins, Indexed, check_columns};
-pub use diff::{CommitmentKey, DiffError, Edit, RowDiff, Side, Told};
 #[cfg(feature = "sqlite")]
 pub(crate) use diff::{Cell, ChangedCell, seal};
+pub use diff::{CommitmentKey, DiffError, Edit, RowDiff, Side, Told};
 pub use encrypted::{Encrypted, OpenError, SealError, SealErrorKind};
 pub use json::Json;
 pub use phi::Phi;

@@ -33,7 +33,35 @@ impl fmt::Debug for Stated {
     }
 }
 
-/// One field that a change changed. It names the field and holds no value.
+/// One field that a change changed.
+///
+/// ```
+/// use tower_ward::audit::{ClassDiff, FieldDiff, MAX_CLASSES, MAX_FIELDS, MAX_SEALED_VALUES, Record, Stated};
+///
+/// // As a ledger has it: a phone number that was there, and is gone.
+/// let line = format!(
+///     r#"{{"v":1,"index":0,"stream":"harbour","seq":0,"prev":"{}","at":"2026-11-30T10:00:00.000000000Z","mono":5,"#,
+///     "0".repeat(64),
+/// ) + r#""kind":"changed","action":"update","entity":"patients","changes":[{"class":"identity","sealed":"AQE","#
+///     + r#""fields":[{"name":"phone","before":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}]}]}"#;
+/// let record = Record::from_bytes(line.as_bytes())?;
+/// let class: &ClassDiff = &record.changes()[0];
+/// let field: &FieldDiff = &class.fields()[0];
+/// assert_eq!((class.class(), class.sealed().len(), field.name()), ("identity", 2, "phone"));
+/// assert!(matches!((field.before(), field.after()), (Stated::Commitment(_), Stated::Nothing)));
+/// // Without its key, a commitment is not to be compared with anything.
+/// assert_eq!(format!("{:?}", field.before()), "Commitment(..)");
+///
+/// // A record has its bounds, and one spelling.
+/// assert!(record.changes().len() <= MAX_CLASSES && class.fields().len() <= MAX_FIELDS);
+/// assert!(class.sealed().len() <= MAX_SEALED_VALUES);
+/// assert!(Record::from_bytes(line.replace("AQE", "AQF").as_bytes()).is_err());
+/// # Ok::<(), tower_ward::audit::RecordError>(())
+/// ```
+///
+/// # Security
+///
+/// It names the field and holds no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldDiff {
     pub(crate) name: Box<str>,

@@ -192,9 +192,10 @@ fn the_longest_record_fits() {
 
 /// As many classes and fields as there may be, with names as long, and sealed values that fill their room.
 fn longest_changes() -> Vec<ClassDiff> {
-    (0..MAX_CLASSES)
+    ('a'..)
+        .take(MAX_CLASSES)
         .map(|class| ClassDiff {
-            class: format!("{}{}", char::from(b'a' + class as u8), "\u{1}".repeat(62)).into(),
+            class: format!("{class}{}", "\u{1}".repeat(62)).into(),
             sealed: vec![7; MAX_SEALED_VALUES / MAX_CLASSES].into(),
             fields: (0..MAX_FIELDS / MAX_CLASSES)
                 .map(|n| FieldDiff {
@@ -210,7 +211,8 @@ fn longest_changes() -> Vec<ClassDiff> {
 #[test]
 fn changes_beyond_their_bounds_are_refused() {
     let mut record = Record::from_bytes(FULL.as_bytes()).unwrap();
-    let field = |n: usize| FieldDiff { name: format!("f{n:03}").into(), before: Stated::Illegible, after: Stated::Nothing };
+    let field =
+        |n: usize| FieldDiff { name: format!("f{n:03}").into(), before: Stated::Illegible, after: Stated::Nothing };
     let class = |n: usize, fields: usize, sealed: usize| ClassDiff {
         class: format!("c{n:03}").into(),
         sealed: vec![0; sealed].into(),

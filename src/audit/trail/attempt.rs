@@ -47,7 +47,7 @@ impl Attempt {
         let Some((_, attempt)) = &self.kept else { return Ok(()) };
         let clock = self.trail.0.ledger.clock();
         let records = rows.into_iter().map(|row| {
-            let mut record = attempt.clone();
+            let mut record = Record::clone(attempt);
             record.kind = Kind::Changed;
             record.action = Some(row.action);
             record.entity = Some(row.entity.into());

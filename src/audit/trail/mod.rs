@@ -401,12 +401,12 @@ impl Trail {
 
     /// Enqueues the records of a change that is about to be committed: all of them or none. Its attempt has seen to the
     /// place for the end.
-    fn enter_all(&self, records: Vec<Box<Record>>) -> Result<(), TrailError> {
+    fn enter_all(&self, records: Vec<Record>) -> Result<(), TrailError> {
         let _state = lock(&self.0.state);
         self.live()?;
         let slots = records.iter().map(|_| self.0.ledger.reserve()).collect::<Result<Vec<_>, _>>()?;
         for (slot, record) in slots.into_iter().zip(records) {
-            self.pass(slot, record);
+            self.pass(slot, Box::new(record));
         }
         Ok(())
     }

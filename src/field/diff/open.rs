@@ -161,8 +161,9 @@ fn open<P>(sealing: &Sealing<'_>, record: &Record, opens: &[&str]) -> Result<Row
     let place = Place { tenant: sealing.tenant, subject: sealing.subject, attempt, table, row };
     let mut sections = Vec::new();
     for section in record.changes().iter().filter(|section| contains(opens, &section.class)) {
-        let opened = form::open(&sealing.key, &place, &section.class, &section.fields, &section.sealed)
-            .and_then(|(values, key)| if is_whole(section, &values) { Ok((values, key)) } else { Err(Defect::NotCanonical) });
+        let opened = form::open(&sealing.key, &place, &section.class, &section.fields, &section.sealed).and_then(
+            |(values, key)| if is_whole(section, &values) { Ok((values, key)) } else { Err(Defect::NotCanonical) },
+        );
         let (values, key) = opened.map_err(|why| {
             trace::event!(warn, table = table, class = &*section.class, why = %why, "values of a record did not open");
             DiffError::NotOpened
@@ -246,6 +247,21 @@ impl<P: Permission> RowDiff<P> {
 
     /// The key of the commitment to a column's value, for who is to be shown that it was this value and no other: he needs the
     /// record and this key, and learns nothing of any other value. `None` if there is no such value.
+    ///
+    /// ```
+    /// use tower_ward::{access::ClinicGrant, audit::Record, field::{DiffError, Edit, RowDiff, Side}};
+    ///
+    /// tower_ward::classes! { pub Payroll = "payroll"; }
+    /// tower_ward::permissions! { pub KeepStaff = "staff.keep" changes Payroll; }
+    /// tower_ward::columns! { pub Salary: i64 = "staff"."salary" as Payroll; }
+    ///
+    /// /// What the salary was, and what its commitment is opened with.
+    /// fn salary(clinic: &ClinicGrant<KeepStaff>, record: &Record) -> Result<Option<(Edit<i64>, [u8; 32])>, DiffError> {
+    ///     let diff: RowDiff<KeepStaff> = clinic.open_diff(record)?;
+    ///     let key = diff.commitment_key::<Salary>(Side::Before);
+    ///     Ok(diff.get::<Salary>().zip(key.map(|key| *key.as_bytes())))
+    /// }
+    /// ```
     #[must_use]
     pub fn commitment_key<C: Column>(&self, side: Side) -> Option<CommitmentKey>
     where
@@ -288,7 +304,9 @@ fn told<T: FieldValue>((tag, value): (u8, &[u8])) -> Told<T> {
         NOTHING => Told::Nothing,
         LEFT_OUT => Told::LeftOut,
         // A value that another version of the type wrote may not be one of this type's.
-        VALUE => T::decode(Plaintext::new(value.to_vec())).map_or(Told::Illegible, |value| Told::Value(Phi::new(value))),
+        VALUE => {
+            T::decode(Plaintext::new(value.to_vec())).map_or(Told::Illegible, |value| Told::Value(Phi::new(value)))
+        }
         _ => Told::Illegible,
     }
 }

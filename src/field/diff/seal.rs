@@ -34,9 +34,8 @@ impl Cell {
             names: &Names::new(column.class(), column.table(), column.name()),
             row,
         };
-        let opened = Parts::parse(bytes).and_then(|parts| {
-            Cipher::opening(&sealing.key, column.class(), &parts)?.open(&place, &parts, Vec::new())
-        });
+        let opened = Parts::parse(bytes)
+            .and_then(|parts| Cipher::opening(&sealing.key, column.class(), &parts)?.open(&place, &parts, Vec::new()));
         opened.map_or(Self::Illegible, Self::Value)
     }
 

@@ -90,7 +90,9 @@ fn value<T: FieldValue>(told: Told<T>) -> Option<T> {
     }
 }
 
-fn both<C: Column, P: Opens<C::Class>>(diff: &RowDiff<P>) -> Option<(Option<C::Value>, Option<C::Value>)> {
+type Both<C> = (Option<<C as Column>::Value>, Option<<C as Column>::Value>);
+
+fn both<C: Column, P: Opens<C::Class>>(diff: &RowDiff<P>) -> Option<Both<C>> {
     diff.get::<C>().map(|edit| (value(edit.before), value(edit.after)))
 }
 

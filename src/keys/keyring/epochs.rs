@@ -110,9 +110,9 @@ impl Inner {
                 // The wrapping key was rotated since one of the two was read.
                 held = self.check(tenant, &held).await?;
             }
-            let keys = held.parent(set.parent_epoch).and_then(|parent| {
-                Some((parent.unwrap(owner, &set).ok()?, parent.unwrap_past(owner, &set).ok()?))
-            });
+            let keys = held
+                .parent(set.parent_epoch)
+                .and_then(|parent| Some((parent.unwrap(owner, &set).ok()?, parent.unwrap_past(owner, &set).ok()?)));
             // What is damaged stays as it is.
             let Some((mut keys, mut past)) = keys else { return Ok(false) };
             let mut made: Vec<_> = set.keys.iter().map(|key| key.made).collect();

@@ -267,7 +267,8 @@ fn a_ciphertext_made_to_open_under_two_keys_opens_under_one() {
 
     for by in [&first, &second] {
         let key = Wrapped { epoch: 1, made: 1_000, iv, ciphertext, tag };
-        let Record::Set(set) = by.authority.sign(owner, Record::Set(KeySet::new(true, 1, 0, vec![key], Vec::new()))) else {
+        let Record::Set(set) = by.authority.sign(owner, Record::Set(KeySet::new(true, 1, 0, vec![key], Vec::new())))
+        else {
             panic!("signing keeps the kind")
         };
         let opens = [&first, &second].map(|parent| parent.unwrap(owner, &set).is_ok());

@@ -51,7 +51,8 @@ impl Scene {
         self.bench
             .records_of(async {
                 let (trail, mut closer) = self.bench.trail();
-                let chart = self.bench.danger::<WriteNotes>(&trail, &self.bench.harbour).subject(self.ada).await.unwrap();
+                let chart =
+                    self.bench.danger::<WriteNotes>(&trail, &self.bench.harbour).subject(self.ada).await.unwrap();
                 let mut tx = self.bench.db.change(&chart, change).await.unwrap();
                 work(tx.conn(), &chart).await;
                 let done = tx.commit().await;
@@ -95,23 +96,21 @@ async fn run(conn: &mut sqlx::SqliteConnection, scene: &Scene, chart: &SubjectGr
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.is_ok()
 }
 
+/// Its name, its statements, and what the ledger then says: the action, before, and after.
+type Case = (&'static str, Vec<String>, &'static [(Action, &'static str, &'static str)]);
+
 // proves CCA-24, CLM-06
 #[tokio::test]
 async fn each_statement_is_told_as_what_it_did() {
     const INSERT: &str = "insert into notes (id, patient, text) values";
-    // Its name, its statements, and what the ledger then says: the action, before, and after.
-    let rows: Vec<(&str, Vec<String>, &[(Action, &str, &str)])> = vec![
+    let rows: Vec<Case> = vec![
         ("an update", vec!["update notes set text = :a".into()], &[(Action::Update, "first", "a")]),
         (
             "two updates of one cell",
             vec!["update notes set text = :a".into(), "update notes set text = :b".into()],
             &[(Action::Update, "first", "b")],
         ),
-        (
-            "there and back",
-            vec!["update notes set text = :a".into(), "update notes set text = :same".into()],
-            &[],
-        ),
+        ("there and back", vec!["update notes set text = :a".into(), "update notes set text = :same".into()], &[]),
         ("the same value sealed anew", vec!["update notes set text = :same".into()], &[]),
         ("the very same bytes", vec!["update notes set text = text".into()], &[]),
         ("a column that is not sealed", vec!["update notes set author = 'x'".into()], &[]),
@@ -168,7 +167,11 @@ async fn each_statement_is_told_as_what_it_did() {
             vec!["savepoint s; delete from notes; rollback to s; release s".into()],
             &[],
         ),
-        ("plain text in a sealed column", vec!["update notes set text = x'68656c6c6f'".into()], &[(Action::Update, "first", "?")]),
+        (
+            "plain text in a sealed column",
+            vec!["update notes set text = x'68656c6c6f'".into()],
+            &[(Action::Update, "first", "?")],
+        ),
         ("a value of another row", vec!["update notes set text = :1".into()], &[(Action::Update, "first", "?")]),
     ];
     for (name, statements, expected) in rows {
@@ -215,7 +218,8 @@ async fn of_a_change_that_is_not_committed_nothing_is_said() {
         .bench
         .records_of(async {
             let (trail, mut closer) = scene.bench.trail();
-            let chart = scene.bench.danger::<WriteNotes>(&trail, &scene.bench.harbour).subject(scene.ada).await.unwrap();
+            let chart =
+                scene.bench.danger::<WriteNotes>(&trail, &scene.bench.harbour).subject(scene.ada).await.unwrap();
             let mut tx = scene.bench.db.change(&chart, Change::delete("notes", scene.note)).await.unwrap();
             assert!(run(tx.conn(), &scene, &chart, "delete from notes").await);
             drop(tx);
@@ -254,12 +258,14 @@ async fn no_change_is_committed_before_what_it_made_is_durable() {
 async fn an_import_says_nothing_of_new_rows_and_everything_of_others() {
     let bench = Bench::with(small_segments()).await;
     let insert = async |conn: &mut sqlx::SqliteConnection, door: &ClinicGrant<KeepStaff>, n: u8, salary: &str| {
-        sqlx::query("insert into staff (id, salary) values (?, ?) on conflict (id) do update set salary = excluded.salary")
-            .bind(row(n))
-            .bind(Encrypted::<Salary>::seal(&salary.to_owned(), door, row(n)).unwrap())
-            .execute(conn)
-            .await
-            .unwrap();
+        sqlx::query(
+            "insert into staff (id, salary) values (?, ?) on conflict (id) do update set salary = excluded.salary",
+        )
+        .bind(row(n))
+        .bind(Encrypted::<Salary>::seal(&salary.to_owned(), door, row(n)).unwrap())
+        .execute(conn)
+        .await
+        .unwrap();
     };
     let change = async |change: Change, rows: &[(u8, &str)]| {
         let ((), records) = bench
@@ -385,10 +391,7 @@ async fn what_the_ledger_says_of_an_erased_person_opens_for_nobody() {
     assert!(matches!(open.open_diff(record), Err(DiffError::Closed(_))));
     let again = bench.danger::<ReadNotes>(&trail, &bench.harbour).subject(scene.ada).await;
     assert!(again.is_err());
-    assert!(matches!(
-        bench.keyring.subject(&bench.harbour, scene.ada).await,
-        Err(tower_ward::keys::KeyError::Erased)
-    ));
+    assert!(matches!(bench.keyring.subject(&bench.harbour, scene.ada).await, Err(tower_ward::keys::KeyError::Erased)));
     closer.finish(End::Completed);
     let report = verify(&bench.ledger_dir()).expect("it verifies");
     assert!(report.head().size() > record.index(), "and the record is still there");

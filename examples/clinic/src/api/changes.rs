@@ -18,10 +18,11 @@ use uuid::Uuid;
 
 use super::{Page, patients::must_be_patient, people::must_be_employee, timeline::Older};
 use crate::model::{
-    Clinical, Identity, Payroll, ReadChartChanges, ReadPatientChanges, ReadPayrollChanges, ReadScheduleChanges, Schedule,
+    Clinical, Identity, Payroll, ReadChartChanges, ReadPatientChanges, ReadPayrollChanges, ReadScheduleChanges,
+    Schedule,
     patients::{
-        Address, Allergies, AppointmentReason, BirthDate, Conditions, Dose, Drug, Email, EncounterReason, Family, Given,
-        Instructions, NhsNumber, NoteText, Phone, ResultBody, Sex,
+        Address, Allergies, AppointmentReason, BirthDate, Conditions, Dose, Drug, Email, EncounterReason, Family,
+        Given, Instructions, NhsNumber, NoteText, Phone, ResultBody, Sex,
     },
     staff::{AccountNumber, NiNumber, Salary, SortCode},
 };
@@ -59,6 +60,7 @@ pub(crate) struct ValueView {
     /// a certain text and does not hold it; or `illegible`: nobody could read it then.
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("type" = ["string", "integer", "array", "object"]))]
     value: Option<Value>,
 }
 
@@ -133,7 +135,8 @@ async fn page<P: Permission>(
     let part = door.timeline(before, limit).await?;
     let mut items = Vec::new();
     for record in part.records.iter().rev().filter(|record| !record.changes().is_empty()) {
-        let diff = door.open_diff(record).map_err(|_| Problem::internal().with_reason("a record that does not open"))?;
+        let diff =
+            door.open_diff(record).map_err(|_| Problem::internal().with_reason("a record that does not open"))?;
         let fields = fields(&diff);
         if !fields.is_empty() {
             items.push(view(record, &diff, fields));

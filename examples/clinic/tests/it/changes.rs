@@ -147,7 +147,8 @@ async fn the_ledgers_files_hold_no_value_and_each_record_holds_the_rest() {
     let records = records(&ledger);
     let changed = records.iter().rfind(|r| r["kind"] == "changed" && r["entity"] == "employees").unwrap();
     let class = &changed["changes"][0];
-    let fields: Vec<_> = class["fields"].as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap()).collect();
+    let fields: Vec<_> =
+        class["fields"].as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap()).collect();
     assert_eq!((class["class"].as_str().unwrap(), fields), ("payroll", vec!["account_number", "sort_code"]));
     let of_it: Vec<_> = records.iter().filter(|r| r["attempt"] == changed["attempt"]).collect();
     assert_eq!(of_it.iter().map(|r| &r["kind"]).collect::<Vec<_>>(), ["attempt", "changed", "outcome"]);
@@ -195,7 +196,8 @@ async fn an_erased_patients_changes_are_gone_and_the_ledger_verifies() {
     let dir = site.stop().await;
     let ledger = dir.path().join("ledger");
     verify(&ledger).unwrap();
-    let sealed = records(&ledger).into_iter().filter(|r| r["kind"] == "changed" && r["subjects"] == json!([id])).count();
+    let sealed =
+        records(&ledger).into_iter().filter(|r| r["kind"] == "changed" && r["subjects"] == json!([id])).count();
     assert!(sealed > 0, "what was sealed stays where it is");
 }
 
@@ -259,5 +261,8 @@ async fn payroll_and_appointments_take_what_they_should_and_no_more() {
     let body = json!({ "id": entry["id"], "version": 1, "status": "cancelled" });
     owner.send(Method::PATCH, &path(two), Some(&body)).await.expect_problem(404, &[]);
     let done = owner.send(Method::PATCH, &path(one), Some(&body)).await.expect(200).json();
-    assert_eq!((&done["version"], &done["status"], &done["reason"]), (&json!(2), &json!("cancelled"), &entry["reason"]));
+    assert_eq!(
+        (&done["version"], &done["status"], &done["reason"]),
+        (&json!(2), &json!("cancelled"), &entry["reason"])
+    );
 }

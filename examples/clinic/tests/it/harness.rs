@@ -70,7 +70,8 @@ pub(crate) async fn appointment(owner: &Client, patient: Uuid) -> Value {
     let today = SystemClock::new().now().to_zoned(jiff::tz::TimeZone::UTC).date();
     for month in -3..3 {
         let from = today.saturating_add(jiff::Span::new().days(month * 30));
-        let path = format!("/api/appointments?from={from}&to={}&limit=100", from.saturating_add(jiff::Span::new().days(29)));
+        let path =
+            format!("/api/appointments?from={from}&to={}&limit=100", from.saturating_add(jiff::Span::new().days(29)));
         let mut next = Some(String::new());
         while let Some(cursor) = next {
             let page = owner.get(&format!("{path}{cursor}")).await.expect(200).json();

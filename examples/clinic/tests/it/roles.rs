@@ -103,7 +103,19 @@ async fn the_front_desk_sees_the_diary_and_nothing_clinical() {
     let entries = diary.json();
     let entries = entries["items"].as_array().unwrap();
     assert!(!entries.is_empty());
-    let keys = ["clinician", "family", "given", "id", "minutes", "patient", "reason", "starts_at", "status", "test", "version"];
+    let keys = [
+        "clinician",
+        "family",
+        "given",
+        "id",
+        "minutes",
+        "patient",
+        "reason",
+        "starts_at",
+        "status",
+        "test",
+        "version",
+    ];
     for entry in entries {
         assert_eq!(entry.as_object().unwrap().keys().collect::<Vec<_>>(), keys);
     }
