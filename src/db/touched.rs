@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt::Write as _,
+    fmt::{self, Write as _},
 };
 
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
@@ -47,7 +47,6 @@ pub(super) enum Watching {
 pub(super) type Bytes = Option<Vec<u8>>;
 
 /// A row as the transaction found it.
-#[derive(Debug)]
 pub(super) struct TouchedRow {
     /// The place of its table among those that are watched.
     pub(super) table: usize,
@@ -59,12 +58,19 @@ pub(super) struct TouchedRow {
 }
 
 /// What was told of a transaction.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Touched {
     rows: BTreeMap<(usize, [u8; 16]), TouchedRow>,
     /// Of an import: those of which nothing is to be said.
     imported: HashSet<(usize, [u8; 16])>,
     too_many: bool,
+}
+
+/// Without the cells: a statement may have written something unsealed.
+impl fmt::Debug for Touched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Touched").field("rows", &self.rows.len()).finish_non_exhaustive()
+    }
 }
 
 impl Touched {
