@@ -7,7 +7,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 
 pub(crate) use erase::ErasureDoor;
 pub use opener::{Authority, ChangeDoor, Indexer, OpenDoor, Opener};
-pub(crate) use opener::{SealKey, Sealing};
+pub(crate) use opener::{Owner, SealKey, Sealing};
 
 use super::{Cohort, CohortQuery, DoorError, Permission, RelationSource, Relations, Scope};
 use crate::{

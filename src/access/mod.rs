@@ -90,7 +90,7 @@ pub use cohort::{Cohort, CohortQuery, Scope};
 pub use danger::danger_grant;
 pub use error::{DoorError, MAX_COHORT};
 pub use grant::{Authority, ChangeDoor, ClinicGrant, Closed, Grant, Indexer, OpenDoor, Opener, SubjectGrant};
-pub(crate) use grant::{Doors, ErasureDoor, Facts, SealKey, Sealing, Who};
+pub(crate) use grant::{Doors, ErasureDoor, Facts, Owner, SealKey, Sealing, Who};
 pub(crate) use job::Issuers;
 #[doc(hidden)]
 pub use job::fuzz_envelope;

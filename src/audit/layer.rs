@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -21,7 +21,8 @@ use super::{
 /// it is durable.
 ///
 /// What is known of the request, its peer, id and route, is taken from the [`RequestFacts`] that an outer layer put into
-/// the extensions, if one did; the method is the request's own.
+/// the extensions, if one did; the method and the user agent are the
+/// request's own.
 ///
 /// # Security
 ///
@@ -83,7 +84,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
-        let facts = request.extensions().get::<RequestFacts>().cloned().unwrap_or_default();
+        let mut facts = request.extensions().get::<RequestFacts>().cloned().unwrap_or_default();
+        if let Some(agent) = request.headers().get(header::USER_AGENT) {
+            facts = facts.with_agent(agent);
+        }
         let (trail, closer) = self.ledger.begin(facts.with_method(request.method()));
         request.extensions_mut().insert(trail);
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {

@@ -130,11 +130,12 @@ pub use proof::fuzz_proof;
 #[cfg(feature = "checkpoint")]
 pub use proof::{ConsistencyProof, InclusionProof, ProofError, leaf_hash};
 pub use record::{
-    Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,
-    Purpose, PurposeError, Record, RecordError, Stream,
+    Action, AttemptId, ClassDiff, End, Event, FieldDiff, Kind, MAX_CLASSES, MAX_FIELDS, MAX_NAME, MAX_RECORD,
+    MAX_SEALED_VALUES, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome, Purpose, PurposeError, Record, RecordError,
+    Stated, Stream,
 };
 pub(crate) use record::{Actor, Change, Door, Refusal};
-pub(crate) use trail::Attempt;
+pub(crate) use trail::{Attempt, RowChange};
 pub use trail::{Closer, RequestFacts, Trail, TrailError};
 pub use verify::{Chain, Fault, Known, Report, VerifyError, verify, verify_chain, verify_with};
 

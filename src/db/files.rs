@@ -15,7 +15,10 @@ use sqlx::{
 };
 use tokio::sync::OnceCell;
 
-use super::latch::{self, Latch, Rows, Tables, quoted};
+use super::{
+    latch::{self, Latch, Rows, Tables, quoted},
+    touched::Watched,
+};
 use crate::{
     audit::{Ledger, Outcome},
     field::{ColumnInfo, check_columns},
@@ -319,7 +322,7 @@ impl Inner {
         }
         self.schema.migrations.run(&setup).await.map_err(|e| DbError::Migrate(tenant.clone(), e))?;
         self.check_schema(&setup).await?;
-        let latch = Latch::new(self.tables(&setup).await?);
+        let latch = Latch::new(self.tables(&setup).await?, self.watched(&setup).await?);
         let (indexes, sealed) = (self.indexes(&setup).await?, self.sealed(&setup).await?);
         setup.close().await;
         let writer = latch.guard(pool(1)).connect_with(latch.asked_by(options.clone())).await?;
@@ -392,15 +395,22 @@ impl Inner {
             if columns.is_empty() {
                 continue;
             }
-            let mut key: Vec<(String, bool)> = sqlx::query_as(
-                "select name, lower(type) = 'blob' and \"notnull\" = 1 from pragma_table_info(?) where pk > 0",
-            )
-            .bind(table)
-            .fetch_all(pool)
-            .await?;
-            // One column that is a blob and never null: the row's identifier, as it is sealed into the values.
-            let key = if key.len() == 1 { key.pop().and_then(|(name, fits)| fits.then_some(name)) } else { None };
+            let key = key_of(pool, table).await?;
             found.push(Sealed { table, person, key, columns });
+        }
+        Ok(found)
+    }
+
+    /// The tables with sealed columns whose rows a value can be sealed into.
+    async fn watched(&self, pool: &SqlitePool) -> Result<Vec<Watched>, DbError> {
+        let mut found = Vec::<Watched>::new();
+        for column in self.schema.columns.iter().flat_map(|group| group.iter()) {
+            let table = column.table();
+            if let Some(watched) = found.iter_mut().find(|watched| watched.table == table) {
+                watched.columns.push(column);
+            } else if let Some(key) = key_of(pool, table).await? {
+                found.push(Watched { table, key, columns: vec![column] });
+            }
         }
         Ok(found)
     }
@@ -423,6 +433,17 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The column that is a table's whole primary key, a blob and never null: the row's identifier, as it is sealed into the
+/// values.
+async fn key_of(pool: &SqlitePool, table: &str) -> Result<Option<String>, DbError> {
+    let mut key: Vec<(String, bool)> =
+        sqlx::query_as("select name, lower(type) = 'blob' and \"notnull\" = 1 from pragma_table_info(?) where pk > 0")
+            .bind(table)
+            .fetch_all(pool)
+            .await?;
+    Ok(if key.len() == 1 { key.pop().and_then(|(name, fits)| fits.then_some(name)) } else { None })
 }
 
 /// Whether a column may be null; `None` if there is no such column.

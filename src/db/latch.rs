@@ -12,6 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
+use super::touched::{TOLD, Touched, TouchedRow, Watched, Watching};
 use crate::{audit::AttemptId, id::SubjectId};
 
 /// The library's own tables.
@@ -65,6 +66,8 @@ pub(super) enum Allowed {
 struct State {
     lifted: bool,
     allowed: Allowed,
+    watching: Watching,
+    touched: Touched,
     /// The table of the first row that was changed and may not have been.
     stray: Option<String>,
 }
@@ -81,6 +84,7 @@ pub(super) struct Latch(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     tables: Tables,
+    watched: Vec<Watched>,
     state: Mutex<State>,
     /// What the first connection was when it was opened; all are opened alike.
     fresh: OnceLock<String>,
@@ -96,17 +100,37 @@ impl Drop for ByLibrary<'_> {
 }
 
 impl Latch {
-    pub(super) fn new(tables: Tables) -> Self {
-        Self(Arc::new(Inner { tables, ..Inner::default() }))
+    pub(super) fn new(tables: Tables, watched: Vec<Watched>) -> Self {
+        Self(Arc::new(Inner { tables, watched, ..Inner::default() }))
+    }
+
+    /// The tables whose sealed cells are watched.
+    pub(super) fn watched(&self) -> &[Watched] {
+        &self.0.watched
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A transaction begins that may change these rows.
-    pub(super) fn begin(&self, allowed: Allowed) {
-        *self.state() = State { allowed, ..State::default() };
+    /// A transaction begins that may change these rows, and of which so much is to be told.
+    pub(super) fn begin(&self, allowed: Allowed, watching: Watching) {
+        *self.state() = State { allowed, watching, ..State::default() };
+    }
+
+    /// The rows of which it was told, or `None` if they are too many.
+    pub(super) fn take_touched(&self) -> Option<Vec<TouchedRow>> {
+        std::mem::take(&mut self.state().touched).into_rows()
+    }
+
+    /// Takes what is told of a row of this table.
+    fn tell(&self, table: &str, message: &str) {
+        let found = self.0.watched.iter().enumerate().find(|(_, watched)| watched.table.eq_ignore_ascii_case(table));
+        if let Some((n, watched)) = found {
+            let mut state = self.state();
+            let watching = state.watching;
+            state.touched.take(watching, n, watched.columns.len(), message);
+        }
     }
 
     pub(super) fn by_library(&self) -> ByLibrary<'_> {
@@ -158,7 +182,14 @@ impl Latch {
             let (table, whose) = match (a.strip_prefix(TABLE), b.strip_prefix(TABLE)) {
                 (Some(table), None) => (table, b),
                 (None, Some(table)) => (table, a),
-                _ => return a.cmp(b),
+                _ => {
+                    match (a.strip_prefix(TOLD), b.strip_prefix(TOLD)) {
+                        (Some(table), None) => latch.tell(table, b),
+                        (None, Some(table)) => latch.tell(table, a),
+                        _ => return a.cmp(b),
+                    }
+                    return Ordering::Equal;
+                }
             };
             if latch.may_change(table, whose) { Ordering::Equal } else { Ordering::Less }
         };
@@ -169,6 +200,7 @@ impl Latch {
     /// The triggers that ask. They belong to the connection, not to the file, which tools without the function open too.
     fn triggers(&self) -> String {
         let mut sql = String::new();
+        self.0.watched.iter().for_each(|watched| watched.triggers(ASK, &mut sql));
         for (table, rows) in &self.0.tables {
             if *rows == Rows::Shared {
                 continue;

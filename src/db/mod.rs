@@ -75,10 +75,12 @@
 //! single statement, and what forgot its `where`. A text that runs many statements and was written against this library
 //! could take the triggers down and put them up again: bind values, and never build SQL from them.
 
+mod diff;
 mod files;
 mod latch;
 mod relations;
 mod rotation;
+mod touched;
 mod tx;
 
 pub use files::{Db, DbError, MAX_OPEN_FILES, Schema};
@@ -86,4 +88,5 @@ pub use relations::{SqliteRelations, filter};
 pub use rotation::{
     Rotation, RotationError, RotationLog, RotationMode, RotationOptions, RotationProgress, RotationStage, RotationStep,
 };
+pub use touched::MAX_CHANGED_ROWS;
 pub use tx::{Change, ReadTx, TenantTx, TxError};

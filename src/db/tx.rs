@@ -5,15 +5,16 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, Transaction};
 
 use super::{
-    Db, DbError,
+    Db, DbError, diff,
     latch::{self, Allowed, Latch},
     relations,
+    touched::{MAX_CHANGED_ROWS, Watching},
 };
 use crate::{
-    access::{Authority, ChangeDoor, ErasureDoor, Facts, Relations},
+    access::{Authority, ChangeDoor, ErasureDoor, Facts, Owner, Relations},
     audit::{self, Action, Attempt, AttemptId, Trail, TrailError},
     clock::Timestamp,
-    id::{RowId, SubjectId, UserId},
+    id::{RowId, SubjectId, TenantId, UserId},
     keys::TenantKey,
 };
 
@@ -55,6 +56,14 @@ pub enum TxError {
     /// The person of the door was erased since it was opened.
     #[error("the person was erased: nothing of theirs is changed any more")]
     Erased,
+    /// More rows with sealed columns changed than one transaction states. The change was rolled back.
+    #[error(
+        "more than {MAX_CHANGED_ROWS} rows with sealed columns were changed at once, so none was: change fewer at a time"
+    )]
+    TooManyRows,
+    /// The key of the person or clinic was withdrawn since the door was opened.
+    #[error("the key of this person or clinic was withdrawn: nothing of theirs is changed any more")]
+    Withdrawn,
     /// The commit was refused by the database; the change was rolled back.
     #[error("the database refused the commit; nothing was changed")]
     RolledBack,
@@ -77,44 +86,50 @@ pub struct Change {
     entity: &'static str,
     row: Option<RowId>,
     relation: Option<(UserId, Relations)>,
+    watching: Watching,
 }
 
 impl Change {
+    const fn new(action: Action, entity: &'static str, row: Option<RowId>) -> Self {
+        Self { action, entity, row, relation: None, watching: Watching::All }
+    }
+
     /// A new row of this table.
     #[must_use]
     pub const fn create(entity: &'static str, row: RowId) -> Self {
-        Self { action: Action::Create, entity, row: Some(row), relation: None }
+        Self::new(Action::Create, entity, Some(row))
     }
 
     /// An existing row of this table.
     #[must_use]
     pub const fn update(entity: &'static str, row: RowId) -> Self {
-        Self { action: Action::Update, entity, row: Some(row), relation: None }
+        Self::new(Action::Update, entity, Some(row))
     }
 
     /// A row of this table that will be gone.
     #[must_use]
     pub const fn delete(entity: &'static str, row: RowId) -> Self {
-        Self { action: Action::Delete, entity, row: Some(row), relation: None }
+        Self::new(Action::Delete, entity, Some(row))
     }
 
-    /// Many new rows of this table at once, such as an import.
+    /// Many new rows of this table at once, such as an import. The ledger says nothing of their values: they are new, so
+    /// what was imported is what stands there until the next change. What else it changes is stated like any change.
     #[must_use]
     pub const fn import(entity: &'static str) -> Self {
-        Self { action: Action::Create, entity, row: None, relation: None }
+        Self { watching: Watching::Import, ..Self::new(Action::Create, entity, None) }
     }
 
     /// The person of the door will stand in this relation to a user: [`Relations::ASSIGNED`] or [`Relations::CIRCLE`].
     /// The record names the user. [`TenantTx::relate`] does it.
     #[must_use]
     pub const fn assign(user: UserId, relation: Relations) -> Self {
-        Self { action: Action::Create, entity: RELATIONS, row: None, relation: Some((user, relation)) }
+        Self { relation: Some((user, relation)), ..Self::new(Action::Create, RELATIONS, None) }
     }
 
     /// The person of the door will stand in this relation no more. [`TenantTx::unrelate`] does it.
     #[must_use]
     pub const fn unassign(user: UserId, relation: Relations) -> Self {
-        Self { action: Action::Delete, entity: RELATIONS, row: None, relation: Some((user, relation)) }
+        Self { relation: Some((user, relation)), ..Self::new(Action::Delete, RELATIONS, None) }
     }
 }
 
@@ -149,6 +164,9 @@ pub struct TenantTx {
     key: Option<Arc<TenantKey>>,
     /// Whose relation this transaction was begun to change, to whom.
     relation: Option<(SubjectId, UserId, Relations)>,
+    tenant: TenantId,
+    /// An erasure has none: it states nothing.
+    owner: Option<Owner>,
 }
 
 impl Db {
@@ -178,6 +196,7 @@ impl Db {
             permission: by.permission(),
             holds: by.holds(),
             key: Some(Arc::clone(by.tenant_key())),
+            owner: Some(by.owner()),
         };
         self.begin(door, change).await
     }
@@ -185,9 +204,15 @@ impl Db {
     /// Begins the transaction of an erasure, which has ended what the library keeps of the person: their relations, and the
     /// blind indexes of their values.
     pub(crate) async fn erase(&self, by: &ErasureDoor) -> Result<TenantTx, TxError> {
-        let door =
-            Door { facts: &by.facts, subject: Some(by.subject), permission: by.permission, holds: by.holds, key: None };
-        let change = Change { action: Action::Erase, entity: PERSON, row: None, relation: None };
+        let door = Door {
+            facts: &by.facts,
+            subject: Some(by.subject),
+            permission: by.permission,
+            holds: by.holds,
+            key: None,
+            owner: None,
+        };
+        let change = Change { watching: Watching::Nothing, ..Change::new(Action::Erase, PERSON, None) };
         let mut tx = self.begin(door, change).await?;
         let file = self.file(&by.facts.tenant).await?;
         for index in &file.indexes {
@@ -205,11 +230,11 @@ impl Db {
 
     /// Begins the transaction in which a person's values are sealed anew.
     pub(super) async fn reseal(&self, by: &impl ChangeDoor) -> Result<TenantTx, TxError> {
-        self.change(by, Change { action: Action::Update, entity: EPOCH, row: None, relation: None }).await
+        self.change(by, Change { watching: Watching::Nothing, ..Change::new(Action::Update, EPOCH, None) }).await
     }
 
     async fn begin(&self, by: Door<'_>, change: Change) -> Result<TenantTx, TxError> {
-        let Door { facts, subject, permission, holds, key } = by;
+        let Door { facts, subject, permission, holds, key, owner } = by;
         facts.trail.may_open()?;
         let file = self.file(&facts.tenant).await?;
         let mut tx = file.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -221,7 +246,7 @@ impl Db {
         if erased && change.action != Action::Erase {
             return Err(TxError::Erased);
         }
-        file.latch.begin(subject.map_or(Allowed::Nobody, Allowed::Person));
+        file.latch.begin(subject.map_or(Allowed::Nobody, Allowed::Person), change.watching);
         let relation = match (change.relation, subject) {
             (Some((user, relation)), Some(subject)) => Some((subject, user, relation)),
             (Some(_), None) => return Err(TxError::NoSubject),
@@ -245,7 +270,8 @@ impl Db {
         drop(by_library);
         let tables = latch::tables(&mut tx).await?;
         let (trail, readers, latch) = (facts.trail.clone(), file.readers.clone(), file.latch.clone());
-        Ok(TenantTx { tx, attempt, trail, readers, latch, tables, key, relation })
+        let tenant = facts.tenant.clone();
+        Ok(TenantTx { tx, attempt, trail, readers, latch, tables, key, relation, tenant, owner })
     }
 }
 
@@ -256,6 +282,7 @@ struct Door<'a> {
     permission: &'static str,
     holds: Relations,
     key: Option<Arc<TenantKey>>,
+    owner: Option<Owner>,
 }
 
 /// What sealing values anew is recorded as.
@@ -299,14 +326,21 @@ impl TenantTx {
         Ok(relations::remove(&mut self.tx, user, subject, kind(relation)?).await?)
     }
 
-    /// Waits until every record of the request so far is durable, then commits.
+    /// Says in the ledger what the transaction made of each row with sealed columns, waits until every record of the
+    /// request so far is durable, then commits.
     ///
     /// # Errors
     ///
     /// [`TxError::Trail`] if the request has ended or the records cannot be made durable: nothing was changed then.
+    /// [`TxError::TooManyRows`] and [`TxError::Withdrawn`] if it cannot be said.
     /// [`TxError::RolledBack`] and [`TxError::Unknown`] if the database failed.
-    pub async fn commit(self) -> Result<(), TxError> {
+    pub async fn commit(mut self) -> Result<(), TxError> {
         self.trail.may_open()?;
+        // A change that strayed is not committed: nothing is said of it.
+        if let (Some(owner), None) = (&self.owner, self.latch.stray()) {
+            let changes = diff::changes(&mut self.tx, &self.latch, &self.tenant, owner, self.attempt.id()).await?;
+            self.attempt.changes(changes)?;
+        }
         self.trail.settled().await?;
         let Self { mut tx, mut attempt, trail, readers, latch, tables, .. } = self;
         // In a task of its own: whoever drops the request's future must not stop a commit half-way.

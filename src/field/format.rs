@@ -22,7 +22,7 @@ pub(super) const TAG: usize = 16;
 pub(super) const MAX_SEALED: usize = HEADER + Suite::Tenant.iv() + MAX_PLAINTEXT + TAG;
 
 const VERSION: u8 = 1;
-const HEADER: usize = 6;
+pub(super) const HEADER: usize = 6;
 const IV_MAX: usize = 24;
 const NAMES_MAX: usize = 3 * (1 + MAX_NAME);
 /// The header, the tenant, the names, two identifiers, and a length byte for each.
@@ -77,7 +77,7 @@ pub(super) enum Suite {
 }
 
 impl Suite {
-    const fn iv(self) -> usize {
+    pub(super) const fn iv(self) -> usize {
         match self {
             Self::Subject => 12,
             Self::Tenant => 24,
@@ -128,6 +128,18 @@ impl<'a> Parts<'a> {
     fn print(&self) -> Vec<u8> {
         [&self.suite.header(self.epoch)[..], self.iv, self.ciphertext, self.tag].concat()
     }
+}
+
+/// The first bytes of what is sealed for the ledger, which are those of a sealed field.
+pub(super) fn header(suite: Suite, epoch: u32) -> [u8; HEADER] {
+    suite.header(epoch)
+}
+
+/// The parts of what is sealed for the ledger, which has the layout of a sealed field: suite, epoch, IV, ciphertext, tag.
+#[expect(clippy::type_complexity, reason = "the parts of the layout")]
+pub(super) fn parts(bytes: &[u8]) -> Result<(Suite, u32, &[u8], &[u8], &[u8; TAG]), Defect> {
+    let Parts { suite, epoch, iv, ciphertext, tag } = Parts::parse(bytes)?;
+    Ok((suite, epoch, iv, ciphertext, tag))
 }
 
 /// Parses a sealed field and prints what it read: `None`, or the same bytes. For fuzzing.

@@ -63,6 +63,7 @@
 
 mod blind_index;
 mod column;
+mod diff;
 mod encrypted;
 pub mod format;
 mod json;
@@ -77,6 +78,9 @@ pub use blind_index::{BlindIndex, IndexError};
 #[doc(hidden)]
 pub use column::assert_no_twins;
 pub use column::{Column, ColumnInfo, ColumnTwins, Indexed, check_columns};
+#[cfg(feature = "sqlite")]
+pub(crate) use diff::{Cell, ChangedCell, seal};
+pub use diff::{CommitmentKey, DiffError, Edit, RowDiff, Side, Told};
 pub use encrypted::{Encrypted, OpenError, SealError, SealErrorKind};
 pub use json::Json;
 pub use phi::Phi;

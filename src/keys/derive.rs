@@ -30,9 +30,14 @@ pub(super) mod label {
     pub(crate) const SUBJECT_FIELD: &str = "tower-ward/v1/subject-field";
     pub(crate) const TENANT_FIELD: &str = "tower-ward/v1/tenant-field";
     pub(crate) const BLIND_INDEX: &str = "tower-ward/v1/blind-index";
+    pub(crate) const SUBJECT_LEDGER: &str = "tower-ward/v1/subject-ledger";
+    pub(crate) const TENANT_LEDGER: &str = "tower-ward/v1/tenant-ledger";
+    pub(crate) const LEDGER_DIFF: &str = "tower-ward/v1/ledger-diff";
+    pub(crate) const LEDGER_COMMITMENT: &str = "tower-ward/v1/ledger-commitment";
+    pub(crate) const WRAPPED_LEDGER_KEY: &str = "tower-ward/v1/wrapped-ledger-key";
 
     #[cfg(test)]
-    pub(crate) const ALL: [&str; 10] = [
+    pub(crate) const ALL: [&str; 15] = [
         ROOT_FINGERPRINT,
         PLATFORM_USE,
         WRAP,
@@ -43,6 +48,11 @@ pub(super) mod label {
         SUBJECT_FIELD,
         TENANT_FIELD,
         BLIND_INDEX,
+        SUBJECT_LEDGER,
+        TENANT_LEDGER,
+        LEDGER_DIFF,
+        LEDGER_COMMITMENT,
+        WRAPPED_LEDGER_KEY,
     ];
 }
 

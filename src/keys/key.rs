@@ -13,6 +13,8 @@ use std::{
 use super::{
     derive::{Aead, WideAead, aead, derive, label, wide_aead},
     index_mac::IndexMac,
+    ledger_key::LedgerKey,
+    provider::KeyBytes,
 };
 use crate::{
     id::{SubjectId, TenantId},
@@ -30,6 +32,8 @@ pub struct SubjectKey {
     subject: SubjectId,
     /// By rising epoch: the one that seals, and perhaps one that is coming or going.
     keys: Box<[EpochKey]>,
+    /// By epoch: what is kept of retired keys, to open the ledger with.
+    past: Box<[(u32, KeyBytes)]>,
     current: usize,
     cut: Cut,
     /// Bytes were met that were sealed under a newer epoch than is known here.
@@ -56,12 +60,13 @@ impl SubjectKey {
     pub(super) fn new(
         subject: SubjectId,
         keys: Vec<(u32, Secret<[u8; 32]>)>,
+        past: Vec<(u32, KeyBytes)>,
         current: usize,
         cut: Cut,
         loaded: Duration,
     ) -> Self {
         let keys = keys.into_iter().map(|(epoch, root)| EpochKey { epoch, root, ciphers: Slots::default() }).collect();
-        Self { subject, keys, current, cut, outdated: AtomicBool::new(false), loaded }
+        Self { subject, keys, past: past.into(), current, cut, outdated: AtomicBool::new(false), loaded }
     }
 
     /// Whose keys they are.
@@ -85,6 +90,27 @@ impl SubjectKey {
     pub(crate) fn cipher_of(&self, epoch: u32, class: &'static str) -> Result<Held<'_, Aead>, NoEpoch> {
         if let Some(key) = self.keys.iter().find(|key| key.epoch == epoch) {
             return Ok(key.cipher(class));
+        }
+        if self.keys.iter().all(|key| key.epoch < epoch) {
+            self.outdated.store(true, Ordering::Relaxed);
+            return Err(NoEpoch::NotYetKnown);
+        }
+        Err(NoEpoch::Gone)
+    }
+
+    /// The key for what the ledger says now, of the epoch that seals.
+    pub(crate) fn ledger_key(&self) -> LedgerKey {
+        let key = &self.keys[self.current];
+        LedgerKey::of_subject(key.root.expose_secret(), key.epoch)
+    }
+
+    /// The same for opening what says that it was sealed in `epoch`, which may be retired.
+    pub(crate) fn ledger_key_of(&self, epoch: u32) -> Result<LedgerKey, NoEpoch> {
+        if let Some(key) = self.keys.iter().find(|key| key.epoch == epoch) {
+            return Ok(LedgerKey::of_subject(key.root.expose_secret(), epoch));
+        }
+        if let Some((_, kept)) = self.past.iter().find(|(kept, _)| *kept == epoch) {
+            return Ok(LedgerKey::kept(kept));
         }
         if self.keys.iter().all(|key| key.epoch < epoch) {
             self.outdated.store(true, Ordering::Relaxed);
@@ -167,7 +193,17 @@ impl SubjectKey {
 
     pub(crate) fn for_test_with(subject: SubjectId, keys: &[(u32, [u8; 32])], current: usize) -> Self {
         let keys = keys.iter().map(|(epoch, root)| (*epoch, Secret::new(Box::new(*root)))).collect();
-        Self::new(subject, keys, current, Cut::default(), Duration::ZERO)
+        Self::new(subject, keys, Vec::new(), current, Cut::default(), Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+impl SubjectKey {
+    /// The keys after the one of this epoch was replaced by that one, and retired.
+    pub(crate) fn retired_for_test(self, epoch: u32, root: [u8; 32]) -> Self {
+        let kept = (self.epoch(), self.ledger_key().into_bytes());
+        let keys = vec![(epoch, Secret::new(Box::new(root)))];
+        Self::new(self.subject, keys, vec![kept], 0, Cut::default(), Duration::ZERO)
     }
 }
 
@@ -217,6 +253,11 @@ impl TenantKey {
             let parts = [class.as_bytes(), &self.epoch.to_be_bytes()];
             wide_aead(&derive(self.root.expose_secret(), label::TENANT_FIELD, &parts))
         })
+    }
+
+    /// The key for what the ledger says of rows that belong to no person.
+    pub(crate) fn ledger_key(&self) -> LedgerKey {
+        LedgerKey::of_tenant(self.root.expose_secret(), self.epoch)
     }
 
     /// The keyed state of a column's blind index.

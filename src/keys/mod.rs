@@ -79,6 +79,7 @@ mod index_mac;
 mod kek;
 mod key;
 mod keyring;
+mod ledger_key;
 mod provider;
 mod record;
 mod root;
@@ -101,6 +102,7 @@ pub(crate) use key::{Held, NoEpoch};
 pub use key::{SubjectKey, TenantKey};
 pub use keyring::{CopyReport, Erasure, KekReport, KeyError, KeyReport, Keyring, KeyringOptions};
 pub(crate) use keyring::{EpochStep, Epochs, SEEN};
+pub(crate) use ledger_key::{LedgerKey, commit};
 #[cfg(feature = "aws-kms")]
 pub use provider::aws_kms::{AwsKmsError, AwsKmsProvider};
 #[cfg(feature = "pkcs11")]

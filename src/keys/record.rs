@@ -28,9 +28,13 @@ const KIND_CLINIC: u8 = 3;
 const KIND_ERASED: u8 = 4;
 // 5 is that of the notices.
 const KIND_SHRED: u8 = 6;
+/// A subject whose keys were replaced: as a subject's, with what is kept of the old ones.
+const KIND_SUBJECT_PAST: u8 = 7;
 
 /// The most keys that one owner has at a time: the one in use, and one that is coming or going.
 pub(super) const MAX_KEYS: usize = 2;
+/// The most retired keys of one owner of which something is kept.
+pub(super) const MAX_PAST: usize = 255;
 const MAC: usize = 32;
 
 /// The bytes are no record, or not one that its authority wrote for this owner.
@@ -115,6 +119,8 @@ pub(super) struct KeySet {
     pub(super) current: u8,
     /// By rising epoch.
     pub(super) keys: Vec<Wrapped>,
+    /// By rising epoch: of retired keys, what opens the ledger.
+    pub(super) past: Vec<Wrapped>,
     mac: [u8; MAC],
 }
 
@@ -169,7 +175,7 @@ impl Record {
         }
         match kind {
             KIND_PLATFORM | KIND_TENANT => Guarded::parse(bytes).map(Self::Guarded),
-            KIND_SUBJECT => KeySet::parse(bytes, KIND_SUBJECT).map(Self::Set),
+            KIND_SUBJECT | KIND_SUBJECT_PAST => KeySet::parse(bytes, kind).map(Self::Set),
             KIND_ERASED => Tombstone::parse(bytes).map(Self::Erased),
             KIND_SHRED => Shred::parse(bytes).map(Self::Shred),
             // A clinic's keys stand within the tenant's record and nowhere else.
@@ -249,9 +255,19 @@ impl Guarded {
 
 impl KeySet {
     /// Keys of a subject, or of a clinic, the last of them in use, still without their MAC.
-    pub(super) const fn new(subject: bool, parent_epoch: u32, current: u8, keys: Vec<Wrapped>) -> Self {
-        let kind = if subject { KIND_SUBJECT } else { KIND_CLINIC };
-        Self { kind, parent_epoch, current, keys, mac: [0; MAC] }
+    pub(super) const fn new(
+        subject: bool,
+        parent_epoch: u32,
+        current: u8,
+        keys: Vec<Wrapped>,
+        past: Vec<Wrapped>,
+    ) -> Self {
+        let kind = match (subject, past.is_empty()) {
+            (true, true) => KIND_SUBJECT,
+            (true, false) => KIND_SUBJECT_PAST,
+            (false, _) => KIND_CLINIC,
+        };
+        Self { kind, parent_epoch, current, keys, past, mac: [0; MAC] }
     }
 
     /// The newest epoch that there is.
@@ -273,33 +289,55 @@ impl KeySet {
         }
         let mut keys = Vec::with_capacity(MAX_KEYS);
         for _ in 0..count {
-            keys.push(Wrapped {
-                epoch: take_epoch(&mut rest)?,
-                made: take_time(&mut rest)?,
-                iv: take(&mut rest)?,
-                ciphertext: take(&mut rest)?,
-                tag: take(&mut rest)?,
-            });
+            keys.push(Wrapped::take(&mut rest)?);
         }
-        rising(keys.iter().map(|key| key.epoch))?;
+        let mut past = Vec::new();
+        if kind == KIND_SUBJECT_PAST {
+            let [count] = take(&mut rest)?;
+            if count == 0 {
+                return Err(Corrupt);
+            }
+            for _ in 0..count {
+                past.push(Wrapped::take(&mut rest)?);
+            }
+        }
+        rising(past.iter().chain(&keys).map(|key| key.epoch))?;
         let mac = take(&mut rest)?;
-        if rest.is_empty() { Ok(Self { kind, parent_epoch, current, keys, mac }) } else { Err(Corrupt) }
+        if rest.is_empty() { Ok(Self { kind, parent_epoch, current, keys, past, mac }) } else { Err(Corrupt) }
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(8 + self.keys.len() * 72 + MAC);
+        let mut out = Vec::with_capacity(9 + (self.keys.len() + self.past.len()) * 72 + MAC);
         out.extend_from_slice(&[VERSION, self.kind]);
         out.extend_from_slice(&self.parent_epoch.to_be_bytes());
         out.extend_from_slice(&[self.current, short(self.keys.len())]);
-        for key in &self.keys {
-            out.extend_from_slice(&key.epoch.to_be_bytes());
-            out.extend_from_slice(&key.made.to_be_bytes());
-            out.extend_from_slice(&key.iv);
-            out.extend_from_slice(&key.ciphertext);
-            out.extend_from_slice(&key.tag);
+        self.keys.iter().for_each(|key| key.push(&mut out));
+        if self.kind == KIND_SUBJECT_PAST {
+            out.push(short(self.past.len()));
+            self.past.iter().for_each(|key| key.push(&mut out));
         }
         out.extend_from_slice(&self.mac);
         out
+    }
+}
+
+impl Wrapped {
+    fn take(rest: &mut &[u8]) -> Result<Self, Corrupt> {
+        Ok(Self {
+            epoch: take_epoch(rest)?,
+            made: take_time(rest)?,
+            iv: take(rest)?,
+            ciphertext: take(rest)?,
+            tag: take(rest)?,
+        })
+    }
+
+    fn push(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.epoch.to_be_bytes());
+        out.extend_from_slice(&self.made.to_be_bytes());
+        out.extend_from_slice(&self.iv);
+        out.extend_from_slice(&self.ciphertext);
+        out.extend_from_slice(&self.tag);
     }
 }
 
@@ -397,7 +435,7 @@ fn rising(epochs: impl Iterator<Item = u32>) -> Result<(), Corrupt> {
 }
 
 fn short(length: usize) -> u8 {
-    u8::try_from(length).expect("a record has at most two keys, and a name at most 63 bytes")
+    u8::try_from(length).expect("a record has at most two keys and 255 retired ones, and a name at most 63 bytes")
 }
 
 /// What vouches for a record: a MAC under a key that is derived from the platform's secret, or from a tenant's wrapping key.
@@ -473,9 +511,9 @@ impl Parent {
     }
 
     /// What one wrapped key is bound to. Nothing of it is read from the record but epochs and time, which its MAC covers.
-    fn binding(&self, owner: Owner<'_>, epoch: u32, made: i64) -> Vec<u8> {
+    fn binding(&self, label: &str, owner: Owner<'_>, epoch: u32, made: i64) -> Vec<u8> {
         let mut out = Vec::with_capacity(160);
-        push_part(&mut out, label::WRAPPED_KEY.as_bytes());
+        push_part(&mut out, label.as_bytes());
         out.push(VERSION);
         out.extend_from_slice(&epoch.to_be_bytes());
         out.extend_from_slice(&self.epoch.to_be_bytes());
@@ -491,20 +529,30 @@ impl Parent {
         current: u8,
         keys: impl IntoIterator<Item = (u32, i64, &'k KeyBytes)>,
     ) -> KeySet {
-        let keys = keys
-            .into_iter()
-            .map(|(epoch, made, key)| {
-                let mut iv = [0; 12];
-                entropy::fill(&mut iv);
-                let mut ciphertext = *key.expose_secret();
-                let tag = self
-                    .aead
-                    .seal(&iv, &self.binding(owner, epoch, made), &mut ciphertext)
-                    .expect("32 bytes are within AES-GCM's limits");
-                Wrapped { epoch, made, iv, ciphertext, tag }
-            })
-            .collect();
-        let set = KeySet::new(owner.subject.is_some(), self.epoch, current, keys);
+        self.wrap_with_past(owner, current, keys, [])
+    }
+
+    /// The same for a person whose keys were replaced, with what is kept of the old ones.
+    pub(super) fn wrap_with_past<'k>(
+        &self,
+        owner: Owner<'_>,
+        current: u8,
+        keys: impl IntoIterator<Item = (u32, i64, &'k KeyBytes)>,
+        past: impl IntoIterator<Item = (u32, i64, &'k KeyBytes)>,
+    ) -> KeySet {
+        let seal = |label: &str, (epoch, made, key): (u32, i64, &KeyBytes)| {
+            let mut iv = [0; 12];
+            entropy::fill(&mut iv);
+            let mut ciphertext = *key.expose_secret();
+            let tag = self
+                .aead
+                .seal(&iv, &self.binding(label, owner, epoch, made), &mut ciphertext)
+                .expect("32 bytes are within AES-GCM's limits");
+            Wrapped { epoch, made, iv, ciphertext, tag }
+        };
+        let keys = keys.into_iter().map(|key| seal(label::WRAPPED_KEY, key)).collect();
+        let past = past.into_iter().map(|key| seal(label::WRAPPED_LEDGER_KEY, key)).collect();
+        let set = KeySet::new(owner.subject.is_some(), self.epoch, current, keys, past);
         match self.authority.sign(owner, Record::Set(set)) {
             Record::Set(set) => set,
             Record::Guarded(_) | Record::Erased(_) | Record::Shred(_) => unreachable!("signing keeps the kind"),
@@ -513,17 +561,30 @@ impl Parent {
 
     /// The keys with their epochs, if this parent wrapped them for this owner.
     pub(super) fn unwrap(&self, owner: Owner<'_>, set: &KeySet) -> Result<Vec<(u32, KeyBytes)>, Corrupt> {
-        let kind = if owner.subject.is_some() { KIND_SUBJECT } else { KIND_CLINIC };
-        if set.kind != kind || set.parent_epoch != self.epoch {
+        self.check(owner, set)?;
+        set.keys.iter().map(|key| Ok((key.epoch, self.open(label::WRAPPED_KEY, owner, key)?))).collect()
+    }
+
+    /// What is kept of the retired keys, with their epochs.
+    pub(super) fn unwrap_past(&self, owner: Owner<'_>, set: &KeySet) -> Result<Vec<(u32, KeyBytes)>, Corrupt> {
+        if set.past.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.check(owner, set)?;
+        set.past.iter().map(|key| Ok((key.epoch, self.open(label::WRAPPED_LEDGER_KEY, owner, key)?))).collect()
+    }
+
+    fn check(&self, owner: Owner<'_>, set: &KeySet) -> Result<(), Corrupt> {
+        let of_subject = matches!(set.kind, KIND_SUBJECT | KIND_SUBJECT_PAST);
+        if of_subject != owner.subject.is_some() || set.parent_epoch != self.epoch {
             return Err(Corrupt);
         }
         // Before anything is opened: it also commits to this parent.
-        self.authority.check(owner, &Record::Set(set.clone()))?;
-        set.keys.iter().map(|key| Ok((key.epoch, self.open(owner, key)?))).collect()
+        self.authority.check(owner, &Record::Set(set.clone()))
     }
 
-    fn open(&self, owner: Owner<'_>, wrapped: &Wrapped) -> Result<KeyBytes, Corrupt> {
-        let binding = self.binding(owner, wrapped.epoch, wrapped.made);
+    fn open(&self, label: &str, owner: Owner<'_>, wrapped: &Wrapped) -> Result<KeyBytes, Corrupt> {
+        let binding = self.binding(label, owner, wrapped.epoch, wrapped.made);
         let mut opened = Ok(());
         let key = Secret::init_with_mut(|key: &mut [u8; 32]| {
             key.copy_from_slice(&wrapped.ciphertext);

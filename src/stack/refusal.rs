@@ -109,6 +109,8 @@ impl From<crate::db::TxError> for Problem {
             TxError::Trail(error) => error.into(),
             TxError::Db(_) => Self::unavailable().with_reason("the clinic's file"),
             TxError::Erased => Self::not_found().with_reason("the person was erased"),
+            TxError::Withdrawn => Self::not_found().with_reason("the key was withdrawn"),
+            TxError::TooManyRows => Self::internal().with_reason("too many rows in one change"),
             TxError::RolledBack => Self::unavailable().with_reason("the commit was rolled back"),
             TxError::NoSubject | TxError::NoRelation => Self::internal().with_reason("a relation outside its change"),
             TxError::OtherRow { .. } => Self::internal().with_reason("a row that its door is not for"),

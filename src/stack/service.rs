@@ -121,6 +121,9 @@ impl Ward {
         if let Some(PeerDecision { peer, .. }) = peer {
             facts = facts.with_peer(peer.ip());
         }
+        if let Some(agent) = request.headers().get(header::USER_AGENT) {
+            facts = facts.with_agent(agent);
+        }
         // Monotonic times of two clocks are not to be compared.
         let (trail, closer) = if ward.one_clock { ward.ledger.begin_at(facts, now) } else { ward.ledger.begin(facts) };
         (trail, closer, Limits { now, peer, principal: None })

@@ -20,7 +20,7 @@ use tower_ward::{
     axum::Path,
     clock::Clock,
     db::{Change, RotationLog},
-    field::{BlindIndex, Encrypted, Json},
+    field::{BlindIndex, Encrypted, Json, Side, Told},
     id::{RowId, SubjectId},
     identity::{NewAccount, PasswordHashing, generate_password},
     keys::{KeySource, RootKey},
@@ -253,6 +253,16 @@ async fn no_canary_comes_out_of_any_type() {
         insert_note(&bench.db, &write, RowId::from_bytes([5; 16]), CANARY).await.unwrap();
         let twice = insert_note(&bench.db, &write, RowId::from_bytes([5; 16]), CANARY).await.unwrap_err();
         walk.debug("Problem", &twice);
+        let said = chart.timeline(None, 10).await.unwrap().records;
+        let said = said.iter().rfind(|record| !record.changes().is_empty()).unwrap();
+        let diff = chart.open_diff(said).unwrap();
+        let edit = diff.get::<crate::support::model::NoteText>().unwrap();
+        assert!(matches!(edit.after, Told::Value(_)), "the walk looks at a value that is there");
+        walk.debug("RowDiff", &diff);
+        walk.debug("Told", &edit.after);
+        walk.debug("Edit", &edit);
+        walk.debug("CommitmentKey", &diff.commitment_key::<crate::support::model::NoteText>(Side::After));
+        walk.error("DiffError", &chart.open_diff(&bench.records().await[0]).unwrap_err());
         walk.debug("Trail", &trail);
         walk.debug("Closer", &closer);
         let event = Event::new(tower_ward::audit::Action::Read).add_subject(patient);
@@ -325,8 +335,8 @@ async fn no_canary_comes_out_of_any_type() {
     for (_, test) in INSIDE {
         assert!(tests.contains(*test), "there is no test `{test}`");
     }
-    // Printed within others: `Jobs` prints `Doors` and its own `Inner`.
-    let within = BTreeSet::from(["Doors", "Inner"]);
+    // Printed within others: `Jobs` prints `Doors` and its own `Inner`, `TenantTx` the other two.
+    let within = BTreeSet::from(["Doors", "Inner", "Owner", "Touched"]);
     for (file, name, prints) in HOLDERS.iter().chain(OTHERS) {
         let shown = walked.contains(name) || inside.contains(name) || within.contains(name);
         assert!(*prints == Prints::Nothing || shown, "{name} of {file} is not shown");

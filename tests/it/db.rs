@@ -2,6 +2,7 @@
 
 mod changes;
 mod connections;
+mod diffs;
 mod files;
 mod relations;
 mod rows;

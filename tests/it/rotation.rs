@@ -19,7 +19,7 @@ use tower_ward::{
         Change, Db, Rotation, RotationError, RotationLog, RotationMode, RotationOptions, RotationProgress,
         RotationStage, RotationStep, SqliteRelations, TxError,
     },
-    field::Encrypted,
+    field::{Encrypted, Told},
     id::{RowId, SubjectId, TenantId, UserId},
     identity::{Identity, IdentityOptions},
     keys::{Keyring, KeyringOptions, RootKey},
@@ -317,6 +317,29 @@ async fn a_backup_from_before_opens_until_the_old_keys_are_retired() {
         })
         .await;
     assert!(chart, "and now it does not open any more");
+
+    // What the ledger says was sealed under the old key too, and is never sealed anew. It opens, also after the wrapping
+    // key above it was replaced, and in a process that read all of it from the store.
+    let said = async |site: &Site| {
+        site.with::<ReadNotes, _>(async |grant| {
+            let chart = grant.subject(ada).await.unwrap();
+            let records = chart.timeline(None, 1_000).await.unwrap().records;
+            let diffs = records.iter().filter(|record| !record.changes().is_empty());
+            let texts = diffs.filter_map(|record| Some(chart.open_diff(record).unwrap().get::<NoteText>()?.after));
+            texts.map(|text| if let Told::Value(text) = text { text.disclose() } else { panic!("no text") }).collect()
+        })
+        .await
+    };
+    let texts: Vec<String> = said(&site).await;
+    assert_eq!(texts, ["a note"]);
+    site.keyring.rotate_tenant(&site.tenant).await.unwrap();
+    site.ledger.shutdown().await;
+    let again = Site::open(folder.path(), &root, clock.shared()).await;
+    let texts: Vec<String> = said(&again).await;
+    assert_eq!(texts, ["a note"], "after a start");
+    // And not after an erasure.
+    assert!(again.keyring.erase_subject(&again.tenant, ada).await.unwrap().is_complete());
+    assert!(matches!(again.read(ada).await, Err(DoorError::NotFound)));
 }
 
 /// attack on oneself: rows that the rotation does not see would lose their key, with a signed word that all is well.

@@ -48,14 +48,26 @@ permissions! {
     pub ReadEncounters = "encounters.read" opens Clinical;
     /// See who opened a patient's record, when, and why they might.
     pub ReadTimeline = "timeline.read";
+    /// See what a patient's master data were before they were changed.
+    pub ReadPatientChanges = "patients.changes" opens Identity;
+    /// See what was written about a patient before it was changed.
+    pub ReadChartChanges = "chart.changes" opens Clinical;
+    /// See what the reasons of a patient's appointments were before they were changed.
+    pub ReadScheduleChanges = "schedule.changes" opens Schedule;
     /// See the diary.
     pub ReadSchedule = "schedule.read" opens Schedule, Identity;
+    /// Change a patient's appointment.
+    pub WriteSchedule = "schedule.write" changes Schedule;
     /// Assign a patient to somebody, and end it.
     pub Assign = "assignments.write" changes;
     /// See who works here.
     pub ReadStaff = "staff.read" opens Directory;
     /// See what payroll knows of an employee.
     pub ReadPayroll = "payroll.read" opens Payroll;
+    /// Change what payroll knows of an employee.
+    pub WritePayroll = "payroll.write" changes Payroll;
+    /// See what payroll knew of an employee before it was changed.
+    pub ReadPayrollChanges = "payroll.changes" opens Payroll;
     /// See one's own account.
     pub ReadAccount = "account.read";
     /// End one's own session.

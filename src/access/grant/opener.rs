@@ -145,10 +145,33 @@ impl<P: Permission> OpenDoor for ClinicGrant<P> {
     label = "this changes nothing",
     note = "open a door of a permission that `changes` data: `grant.subject(id).await?` for one person, `grant.clinic().await?` for rows of no person"
 )]
-pub trait ChangeDoor: OpenDoor {}
+pub trait ChangeDoor: OpenDoor {
+    /// Under whose key what is changed is sealed.
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "the trait is sealed; only the transactions call this")]
+    fn owner(&self) -> Owner;
+}
 
-impl<P: Changes> ChangeDoor for SubjectGrant<P> {}
-impl<P: Changes> ChangeDoor for ClinicGrant<P> {}
+/// Whose rows a door changes, and the key that they are sealed under.
+#[derive(Debug)]
+pub(crate) enum Owner {
+    Subject(SubjectId, Arc<SubjectKey>),
+    Clinic(Arc<TenantKey>),
+}
+
+impl<P: Changes> ChangeDoor for SubjectGrant<P> {
+    #[expect(private_interfaces, reason = "the trait is sealed; only the transactions call this")]
+    fn owner(&self) -> Owner {
+        Owner::Subject(self.subject, Arc::clone(&self.key))
+    }
+}
+
+impl<P: Changes> ChangeDoor for ClinicGrant<P> {
+    #[expect(private_interfaces, reason = "the trait is sealed; only the transactions call this")]
+    fn owner(&self) -> Owner {
+        Owner::Clinic(Arc::clone(&self.key))
+    }
+}
 
 /// What seals and opens columns of class `K`: a [`SubjectGrant`] or a [`ClinicGrant`] of a permission that opens `K`.
 ///
@@ -215,12 +238,21 @@ impl<K: DataClass, P: Opens<K>> Opener<K> for SubjectGrant<P> {
 
 impl<P: Permission> SubjectGrant<P> {
     /// What the seal is made of, for who looks at the classes himself.
-    #[cfg(feature = "sqlite")]
     pub(crate) fn sealing_any(&self) -> Result<Sealing<'_>, Closed> {
         if self.facts.trail.may_use().is_err() || self.key.is_cut() {
             return Err(Closed);
         }
         Ok(Sealing { tenant: &self.facts.tenant, subject: Some(self.subject), key: SealKey::Subject(&self.key) })
+    }
+}
+
+impl<P: Permission> ClinicGrant<P> {
+    /// What the seal is made of, for who looks at the classes himself.
+    pub(crate) fn sealing_any(&self) -> Result<Sealing<'_>, Closed> {
+        if self.facts.trail.may_use().is_err() || self.key.is_cut() {
+            return Err(Closed);
+        }
+        Ok(Sealing { tenant: &self.facts.tenant, subject: None, key: SealKey::Tenant(&self.key) })
     }
 }
 

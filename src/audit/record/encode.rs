@@ -3,7 +3,11 @@
 use jiff::fmt::temporal::DateTimePrinter;
 use uuid::fmt::Hyphenated;
 
-use super::{Record, names::Kind};
+use super::{
+    Record,
+    changes::{ClassDiff, Stated},
+    names::Kind,
+};
 
 /// Nine digits of seconds always: the wall time has one spelling.
 pub(super) const TIME: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
@@ -57,6 +61,9 @@ pub(super) fn encode(record: &Record, out: &mut String) {
     if let Some(attempt) = &record.attempt {
         id(out, "attempt", attempt.as_bytes());
     }
+    if !record.changes.is_empty() {
+        changes(out, &record.changes);
+    }
     if let Some(purpose) = &record.purpose {
         word(out, "purpose", purpose.as_str());
     }
@@ -79,6 +86,7 @@ pub(super) fn encode(record: &Record, out: &mut String) {
         // `IpAddr` prints in the one form of RFC 5952.
         let _ = write!(out, r#","peer":"{peer}""#);
     }
+    text(out, "agent", record.agent.as_deref());
     text(out, "request", record.request.as_deref());
     if let Some(method) = record.method {
         word(out, "method", method.as_str());
@@ -86,6 +94,40 @@ pub(super) fn encode(record: &Record, out: &mut String) {
     text(out, "route", record.route.as_deref());
     out.push('}');
 }
+
+fn changes(out: &mut String, changes: &[ClassDiff]) {
+    key(out, "changes");
+    for (n, section) in changes.iter().enumerate() {
+        out.push_str(if n == 0 { "[{\"class\":" } else { ",{\"class\":" });
+        quoted(out, &section.class);
+        out.push_str(",\"sealed\":\"");
+        data_encoding::BASE64URL_NOPAD.encode_append(&section.sealed, out);
+        out.push_str("\",\"fields\":");
+        for (n, field) in section.fields.iter().enumerate() {
+            out.push_str(if n == 0 { "[{\"name\":\"" } else { ",{\"name\":\"" });
+            out.push_str(&field.name);
+            out.push('"');
+            for (name, stated) in [("before", &field.before), ("after", &field.after)] {
+                match stated {
+                    Stated::Nothing => {}
+                    Stated::Commitment(commitment) => {
+                        key(out, name);
+                        out.push('"');
+                        data_encoding::BASE64URL_NOPAD.encode_append(commitment, out);
+                        out.push('"');
+                    }
+                    Stated::Illegible => word(out, name, ILLEGIBLE),
+                }
+            }
+            out.push('}');
+        }
+        out.push_str("]}");
+    }
+    out.push(']');
+}
+
+/// What stands in the place of the commitment to something that did not open. No commitment is as short.
+pub(super) const ILLEGIBLE: &str = "illegible";
 
 fn key(out: &mut String, name: &str) {
     out.push_str(",\"");
@@ -131,6 +173,10 @@ fn uuid(out: &mut String, bytes: &[u8; 16]) {
 fn text(out: &mut String, name: &str, value: Option<&str>) {
     let Some(value) = value else { return };
     key(out, name);
+    quoted(out, value);
+}
+
+fn quoted(out: &mut String, value: &str) {
     out.push('"');
     let mut plain = 0;
     for (at, byte) in value.bytes().enumerate() {

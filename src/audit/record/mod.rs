@@ -4,6 +4,7 @@
 //! fields are left out. [`Record::from_bytes`] takes exactly what [`Record::to_bytes`] writes and nothing else, so one
 //! record has one spelling and one hash. `docs/ledger.md` gives the bytes.
 
+mod changes;
 mod encode;
 mod event;
 mod names;
@@ -11,6 +12,7 @@ mod parse;
 
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
+pub use changes::{ClassDiff, FieldDiff, MAX_CLASSES, MAX_FIELDS, MAX_SEALED_VALUES, Stated};
 pub(crate) use event::{Actor, Change, Door, Refusal};
 pub use event::{Event, Purpose, PurposeError};
 pub use names::{Action, End, Kind, Method, Outcome};
@@ -38,7 +40,7 @@ pub const MAX_NAME: usize = 64;
 /// assert!(every.len() == 4 && every.join(" ").len() <= MAX_WHY);
 /// ```
 pub const MAX_WHY: usize = 128;
-/// The longest reason or route template.
+/// The longest reason, route template or user agent.
 pub const MAX_TEXT: usize = 256;
 
 /// SHA-256.
@@ -134,6 +136,7 @@ pub struct Record {
     pub(crate) subjects: Vec<SubjectId>,
     pub(crate) row: Option<RowId>,
     pub(crate) attempt: Option<AttemptId>,
+    pub(crate) changes: Vec<ClassDiff>,
     pub(crate) purpose: Option<Purpose>,
     pub(crate) reason: Option<Cow<'static, str>>,
     pub(crate) why: Option<Arc<str>>,
@@ -143,6 +146,7 @@ pub struct Record {
     pub(crate) bytes: Option<u64>,
     pub(crate) count: Option<u64>,
     pub(crate) peer: Option<IpAddr>,
+    pub(crate) agent: Option<Arc<str>>,
     pub(crate) request: Option<Arc<str>>,
     pub(crate) method: Option<Method>,
     pub(crate) route: Option<Arc<str>>,
@@ -170,6 +174,7 @@ impl Record {
             subjects: Vec::new(),
             row: None,
             attempt: None,
+            changes: Vec::new(),
             purpose: None,
             reason: None,
             why: None,
@@ -179,6 +184,7 @@ impl Record {
             bytes: None,
             count: None,
             peer: None,
+            agent: None,
             request: None,
             method: None,
             route: None,
@@ -332,6 +338,14 @@ impl Record {
         self.attempt
     }
 
+    /// What a change makes of its row, by classes of data: in records of [`Kind::Changed`] alone.
+    ///
+    /// The values open through `SubjectGrant::open_diff` or `ClinicGrant::open_diff`.
+    #[must_use]
+    pub fn changes(&self) -> &[ClassDiff] {
+        &self.changes
+    }
+
     /// The declared purpose.
     #[must_use]
     pub fn purpose(&self) -> Option<&str> {
@@ -384,6 +398,12 @@ impl Record {
     #[must_use]
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
+    }
+
+    /// What the client calls itself: its own words, in visible ASCII. Nobody has checked them.
+    #[must_use]
+    pub fn agent(&self) -> Option<&str> {
+        self.agent.as_deref()
     }
 
     /// The request's id.

@@ -38,6 +38,8 @@ words! {
         Opened = "opened",
         /// A change is about to be made.
         Attempt = "attempt",
+        /// What that change makes of one row, field by field. It holds if the outcome is that it was committed.
+        Changed = "changed",
         /// How that change ended.
         Outcome = "outcome",
         /// The request ended.
@@ -80,6 +82,12 @@ words! {
         Logout = "logout",
         /// Nothing: it was denied.
         Denied = "denied",
+        /// Access that the policy does not grant, taken in an emergency.
+        BreakGlass = "break_glass",
+        /// Access of somebody who is not of the clinic, on its behalf.
+        Support = "support",
+        /// Data given to somebody outside the clinic.
+        Disclose = "disclose",
         /// Background work.
         Job = "job",
         /// A change of settings, accounts or roles.

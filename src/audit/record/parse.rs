@@ -3,7 +3,9 @@
 use std::{borrow::Cow, fmt::Write as _, net::IpAddr, str::FromStr};
 
 use super::{
-    MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Purpose, Record, Stream, encode,
+    MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Purpose, Record, Stream,
+    changes::{ClassDiff, FieldDiff, MAX_CLASSES, MAX_FIELD_NAME, MAX_FIELDS, MAX_SEALED_VALUES, Stated},
+    encode,
     names::{Action, End, Kind, Method, Outcome},
 };
 use crate::{clock::Timestamp, codec, id::TenantId};
@@ -83,6 +85,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
     let subjects = c.optional("subjects", Cursor::subjects)?.unwrap_or_default();
     let row = c.optional("row", Cursor::parsed)?;
     let attempt = c.optional("attempt", Cursor::parsed)?;
+    let changes = c.optional("changes", Cursor::changes)?.unwrap_or_default();
     let purpose = c.optional("purpose", |c, field| Purpose::new(c.word(field)?).map_err(|_| RecordError { field }))?;
     let reason = c.optional("reason", |c, field| c.text(field, MAX_TEXT))?.map(owned);
     let why = c.optional("why", |c, field| c.text(field, MAX_WHY))?.map(|text| text.as_ref().into());
@@ -92,6 +95,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
     let sent = c.optional("bytes", Cursor::number)?;
     let count = c.optional("count", Cursor::number)?;
     let peer = c.optional("peer", Cursor::address)?;
+    let agent = c.optional("agent", |c, field| c.text(field, MAX_TEXT))?.map(|text| text.as_ref().into());
     let request = c.optional("request", |c, field| c.text(field, MAX_NAME))?.map(|text| text.as_ref().into());
     let method = c.optional("method", |c, field| Method::parse(c.word(field)?).ok_or(RecordError { field }))?;
     let route = c.optional("route", |c, field| c.text(field, MAX_TEXT))?.map(|text| text.as_ref().into());
@@ -118,6 +122,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
         subjects,
         row,
         attempt,
+        changes,
         purpose,
         reason,
         why,
@@ -127,6 +132,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
         bytes: sent,
         count,
         peer,
+        agent,
         request,
         method,
         route,
@@ -227,6 +233,92 @@ impl<'a> Cursor<'a> {
             } else {
                 self.literal("]", field)?;
                 return Ok(subjects);
+            }
+        }
+    }
+
+    /// Steps over a comma that another item follows, or over the end of the list; says which it was.
+    fn goes_on(&mut self, field: &'static str) -> Result<bool, RecordError> {
+        if let Some(rest) = self.rest.strip_prefix(',') {
+            self.rest = rest;
+            return Ok(true);
+        }
+        self.literal("]", field)?;
+        Ok(false)
+    }
+
+    /// The sections of a record of a change, by rising classes.
+    fn changes(&mut self, field: &'static str) -> Result<Vec<ClassDiff>, RecordError> {
+        let bad = RecordError { field };
+        let (mut sections, mut fields, mut sealed) = (Vec::<ClassDiff>::new(), 0, 0);
+        self.literal("[", field)?;
+        loop {
+            self.literal("{\"class\":", field)?;
+            let class: Box<str> = self.text(field, MAX_FIELD_NAME)?.into();
+            if class.is_empty() || sections.last().is_some_and(|last| last.class >= class) {
+                return Err(bad);
+            }
+            self.literal(",\"sealed\":\"", field)?;
+            let (text, rest) = self.rest.split_once('"').ok_or(bad)?;
+            // Before any memory is taken.
+            if text.len() > MAX_SEALED_VALUES.div_ceil(3) * 4 {
+                return Err(bad);
+            }
+            let section = ClassDiff {
+                class,
+                sealed: codec::unbase64url(text).ok_or(bad)?.into(),
+                fields: {
+                    self.rest = rest;
+                    self.literal(",\"fields\":[", field)?;
+                    self.fields(field, MAX_FIELDS - fields)?
+                },
+            };
+            self.literal("}", field)?;
+            fields += section.fields.len();
+            sealed += section.sealed.len();
+            sections.push(section);
+            if sealed > MAX_SEALED_VALUES || sections.len() > MAX_CLASSES {
+                return Err(bad);
+            }
+            if !self.goes_on(field)? {
+                return Ok(sections);
+            }
+        }
+    }
+
+    /// The fields of a section, by rising names.
+    fn fields(&mut self, field: &'static str, most: usize) -> Result<Vec<FieldDiff>, RecordError> {
+        let bad = RecordError { field };
+        let mut fields = Vec::<FieldDiff>::new();
+        loop {
+            self.literal("{\"name\":", field)?;
+            let name = self.word(field)?;
+            let good = (1..=MAX_FIELD_NAME).contains(&name.len())
+                && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+            if !good || fields.len() == most || fields.last().is_some_and(|last| *last.name >= *name) {
+                return Err(bad);
+            }
+            let (before, after) = (self.stated("before", field)?, self.stated("after", field)?);
+            if (before, after) == (Stated::Nothing, Stated::Nothing) {
+                return Err(bad);
+            }
+            fields.push(FieldDiff { name: name.into(), before, after });
+            self.literal("}", field)?;
+            if !self.goes_on(field)? {
+                return Ok(fields);
+            }
+        }
+    }
+
+    fn stated(&mut self, name: &str, field: &'static str) -> Result<Stated, RecordError> {
+        if !self.key(name) {
+            return Ok(Stated::Nothing);
+        }
+        match self.word(field)? {
+            encode::ILLEGIBLE => Ok(Stated::Illegible),
+            text => {
+                let bytes = codec::unbase64url(text).and_then(|bytes| bytes.try_into().ok());
+                bytes.map(Stated::Commitment).ok_or(RecordError { field })
             }
         }
     }

@@ -20,10 +20,22 @@ const FULL: &str = concat!(
     r#""session":"018f4e3a-7b1c-7def-8abc-000000000003","permission":"notes.read","entity":"note","#,
     r#""subjects":["018f4e3a-7b1c-7def-8abc-000000000004","018f4e3a-7b1c-7def-8abc-000000000005"],"#,
     r#""row":"018f4e3a-7b1c-7def-8abc-000000000006","attempt":"018f4e3a-7b1c-7def-8abc-000000000007","#,
+    r#""changes":[{"class":"clinical","sealed":"AQE","fields":[{"name":"text","before":"illegible","#,
+    r#""after":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}]},{"class":"identity","sealed":"","fields":["#,
+    r#"{"name":"given","before":"CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg"},{"name":"sex","after":"illegible"}]}],"#,
     r#""purpose":"treatment","reason":"é \"\\\b\t\n\f\r\u0000\u001f/","why":"assigned","outcome":"committed","#,
-    r#""end":"completed","status":200,"bytes":12,"count":3,"peer":"2001:db8::1","request":"req-1","method":"GET","#,
+    r#""end":"completed","status":200,"bytes":12,"count":3,"peer":"2001:db8::1","agent":"curl/8","request":"req-1","method":"GET","#,
     r#""route":"/patients/{id}"}"#,
 );
+
+/// The value of `changes` in [`FULL`].
+const CHANGES: &str = concat!(
+    r#"[{"class":"clinical","sealed":"AQE","fields":[{"name":"text","before":"illegible","#,
+    r#""after":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}]},{"class":"identity","sealed":"","fields":["#,
+    r#"{"name":"given","before":"CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg"},{"name":"sex","after":"illegible"}]}]"#,
+);
+/// A commitment of as many letters, with bits behind its last byte.
+const LOOSE: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwd";
 
 #[test]
 fn the_fields_stand_in_the_documented_order() {
@@ -76,6 +88,24 @@ fn a_record_has_one_spelling() {
             "subjects",
         ),
         ("open list", FULL, r#"005"],"row""#, r#"005",],"row""#, "subjects"),
+        ("empty list of changes", FULL, CHANGES, "[]", "changes"),
+        ("class without fields", FULL, r#""fields":[{"name":"text""#, r#""fields":[],"x":[{"name":"text""#, "changes"),
+        ("class of no name", FULL, r#""class":"clinical""#, r#""class":"""#, "changes"),
+        ("classes that fall", FULL, r#""class":"clinical""#, r#""class":"zoo""#, "changes"),
+        ("a class twice", FULL, r#""class":"clinical""#, r#""class":"identity""#, "changes"),
+        ("sealed with padding", FULL, r#""AQE""#, r#""AQE=""#, "changes"),
+        ("sealed with loose bits", FULL, r#""AQE""#, r#""AQF""#, "changes"),
+        ("sealed in another alphabet", FULL, r#""AQE""#, r#""A/E""#, "changes"),
+        ("a short commitment", FULL, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc", "BwcH", "changes"),
+        ("a commitment with loose bits", FULL, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc", LOOSE, "changes"),
+        ("illegible otherwise", FULL, r#""before":"illegible""#, r#""before":"Illegible""#, "changes"),
+        ("no value before or after", FULL, r#""name":"sex","after":"illegible""#, r#""name":"sex""#, "changes"),
+        ("fields that fall", FULL, r#""name":"given""#, r#""name":"zip""#, "changes"),
+        ("a field twice", FULL, r#""name":"given""#, r#""name":"sex""#, "changes"),
+        ("a field of no name", FULL, r#""name":"sex""#, r#""name":"""#, "changes"),
+        ("a field's name in capitals", FULL, r#""name":"sex""#, r#""name":"Sex""#, "changes"),
+        ("after before before", FULL, r#""before":"illegible","after""#, r#""after":"illegible","before""#, "changes"),
+        ("a field's white space", FULL, r#"{"name":"sex""#, r#"{ "name":"sex""#, "changes"),
         ("null", FULL, r#""status":200"#, r#""status":null"#, "status"),
         ("status beyond its type", FULL, r#""status":200"#, r#""status":65536"#, "status"),
         ("long address", FULL, "2001:db8::1", "2001:0db8::1", "peer"),
@@ -105,13 +135,14 @@ fn a_record_has_one_spelling() {
 #[test]
 fn what_is_too_long_is_refused_on_both_sides_of_the_edge() {
     let mut record = Record::from_bytes(FULL.as_bytes()).unwrap();
-    let rows: [(&str, usize, fn(&mut Record, String)); 6] = [
+    let rows: [(&str, usize, fn(&mut Record, String)); 7] = [
         ("role", MAX_NAME, |r, t| r.role = Some(t.into())),
         ("permission", MAX_NAME, |r, t| r.permission = Some(t.into())),
         ("request", MAX_NAME, |r, t| r.request = Some(t.into())),
         ("why", MAX_WHY, |r, t| r.why = Some(t.into())),
         ("reason", MAX_TEXT, |r, t| r.reason = Some(t.into())),
         ("route", MAX_TEXT, |r, t| r.route = Some(t.into())),
+        ("agent", MAX_TEXT, |r, t| r.agent = Some(t.into())),
     ];
     for (field, most, set) in rows {
         for text in ["x", "\u{1}", "é"] {
@@ -123,6 +154,7 @@ fn what_is_too_long_is_refused_on_both_sides_of_the_edge() {
             set(&mut record, text.repeat(fits));
         }
     }
+    record.changes.clear();
     record.subjects = vec![SubjectId::from_bytes([7; 16]); MAX_SUBJECTS];
     assert_eq!(Record::from_bytes(&record.to_bytes()).as_ref(), Ok(&record));
     record.subjects.push(SubjectId::from_bytes([8; 16]));
@@ -141,10 +173,76 @@ fn the_longest_record_fits() {
     record.why = Some(long(MAX_WHY).into());
     record.request = Some(long(MAX_NAME).into());
     record.route = Some(long(MAX_TEXT).into());
+    // Visible ASCII: what a client sends is made that.
+    record.agent = Some("\"".repeat(MAX_TEXT).into());
+    record.changes.clear();
     record.subjects = vec![SubjectId::from_bytes([7; 16]); MAX_SUBJECTS];
     let bytes = record.to_bytes();
     assert!(bytes.len() <= MAX_RECORD, "{}", bytes.len());
+    assert_eq!(Record::from_bytes(&bytes).as_ref(), Ok(&record));
+
+    // A change is of one person's row, and has no reason.
+    record.subjects.truncate(1);
+    record.reason = None;
+    record.changes = longest_changes();
+    let bytes = record.to_bytes();
+    assert!(bytes.len() <= MAX_RECORD, "{}", bytes.len());
     assert_eq!(Record::from_bytes(&bytes), Ok(record));
+}
+
+/// As many classes and fields as there may be, with names as long, and sealed values that fill their room.
+fn longest_changes() -> Vec<ClassDiff> {
+    ('a'..)
+        .take(MAX_CLASSES)
+        .map(|class| ClassDiff {
+            class: format!("{class}{}", "\u{1}".repeat(62)).into(),
+            sealed: vec![7; MAX_SEALED_VALUES / MAX_CLASSES].into(),
+            fields: (0..MAX_FIELDS / MAX_CLASSES)
+                .map(|n| FieldDiff {
+                    name: format!("{}{n}", "f".repeat(62)).into(),
+                    before: Stated::Commitment([7; 32]),
+                    after: Stated::Commitment([8; 32]),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+#[test]
+fn changes_beyond_their_bounds_are_refused() {
+    let mut record = Record::from_bytes(FULL.as_bytes()).unwrap();
+    let field =
+        |n: usize| FieldDiff { name: format!("f{n:03}").into(), before: Stated::Illegible, after: Stated::Nothing };
+    let class = |n: usize, fields: usize, sealed: usize| ClassDiff {
+        class: format!("c{n:03}").into(),
+        sealed: vec![0; sealed].into(),
+        fields: (0..fields).map(field).collect(),
+    };
+    let rows = [
+        ("fields", vec![class(0, MAX_FIELDS, 0)], vec![class(0, MAX_FIELDS + 1, 0)]),
+        (
+            "fields of two classes",
+            vec![class(0, 8, 0), class(1, MAX_FIELDS - 8, 0)],
+            vec![class(0, 8, 0), class(1, MAX_FIELDS - 7, 0)],
+        ),
+        (
+            "classes",
+            (0..MAX_CLASSES).map(|n| class(n, 1, 0)).collect(),
+            (0..=MAX_CLASSES).map(|n| class(n, 1, 0)).collect(),
+        ),
+        ("sealed", vec![class(0, 1, MAX_SEALED_VALUES)], vec![class(0, 1, MAX_SEALED_VALUES + 1)]),
+        (
+            "sealed of two classes",
+            vec![class(0, 1, MAX_SEALED_VALUES - 9), class(1, 1, 9)],
+            vec![class(0, 1, MAX_SEALED_VALUES - 9), class(1, 1, 10)],
+        ),
+    ];
+    for (name, fits, beyond) in rows {
+        record.changes = fits;
+        assert_eq!(Record::from_bytes(&record.to_bytes()).as_ref(), Ok(&record), "{name}");
+        record.changes = beyond;
+        assert_eq!(Record::from_bytes(&record.to_bytes()).map_err(|e| e.field()), Err("changes"), "{name}");
+    }
 }
 
 #[test]
@@ -178,6 +276,25 @@ fn id() -> impl Strategy<Value = Option<[u8; 16]>> {
     proptest::option::of(any::<[u8; 16]>())
 }
 
+fn stated() -> impl Strategy<Value = Stated> {
+    prop_oneof![Just(Stated::Nothing), any::<[u8; 32]>().prop_map(Stated::Commitment), Just(Stated::Illegible)]
+}
+
+fn changes() -> impl Strategy<Value = Vec<ClassDiff>> {
+    let value = || (stated(), stated()).prop_filter("a value", |both| *both != (Stated::Nothing, Stated::Nothing));
+    let fields = proptest::collection::btree_map("[a-z0-9_]{1,63}", value(), 1..3);
+    let section = (proptest::collection::vec(any::<u8>(), 0..80), fields);
+    proptest::collection::btree_map("\\PC{1,10}", section, 0..3).prop_map(|sections| {
+        let field = |(name, (before, after)): (String, _)| FieldDiff { name: name.into(), before, after };
+        let section = |(class, (sealed, fields)): (String, (Vec<u8>, std::collections::BTreeMap<_, _>))| ClassDiff {
+            class: class.into(),
+            sealed: sealed.into(),
+            fields: fields.into_iter().map(field).collect(),
+        };
+        sections.into_iter().map(section).collect()
+    })
+}
+
 prop_compose! {
     fn record()(
         numbers in any::<(u64, u64, u64)>(),
@@ -187,7 +304,8 @@ prop_compose! {
         ids in (id(), id(), id(), id(), id(), id()),
         subjects in proptest::collection::vec(any::<[u8; 16]>(), 0..4),
         words in (proptest::sample::select(Kind::ALL), word(Action::ALL), word(Outcome::ALL), word(End::ALL), word(Method::ALL)),
-        texts in (text(MAX_NAME), text(MAX_NAME), text(MAX_NAME), text(MAX_TEXT), text(MAX_WHY), text(MAX_NAME), text(MAX_TEXT)),
+        texts in (text(MAX_NAME), text(MAX_NAME), text(MAX_NAME), text(MAX_TEXT), text(MAX_WHY), text(MAX_NAME), text(MAX_TEXT), text(MAX_TEXT)),
+        changes in changes(),
         purpose in proptest::option::of("[a-z][a-z0-9-]{0,10}"),
         counts in any::<(Option<u16>, Option<u64>, Option<u64>)>(),
         peer in proptest::option::of(prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]),
@@ -211,6 +329,7 @@ prop_compose! {
             subjects: subjects.into_iter().map(SubjectId::from_bytes).collect(),
             row: ids.3.map(RowId::from_bytes),
             attempt: ids.4.map(AttemptId::from_bytes),
+            changes,
             purpose: purpose.map(|p| Purpose::new(&p).unwrap()),
             reason: texts.3.map(Into::into),
             why: texts.4.map(Into::into),
@@ -222,6 +341,7 @@ prop_compose! {
             peer,
             request: texts.5.map(Into::into),
             method: words.4,
+            agent: texts.7.map(Into::into),
             route: texts.6.map(Into::into),
         }
     }

@@ -5,8 +5,19 @@ use std::fmt;
 use super::Trail;
 use crate::audit::{
     ledger::{Slot, Unsettled},
-    record::{AttemptId, Kind, Outcome, Record},
+    record::{Action, AttemptId, ClassDiff, Kind, Outcome, Record},
+    trail::TrailError,
 };
+use crate::id::RowId;
+
+/// What a change makes of one row.
+#[derive(Debug)]
+pub(crate) struct RowChange {
+    pub(crate) action: Action,
+    pub(crate) entity: &'static str,
+    pub(crate) row: RowId,
+    pub(crate) changes: Vec<ClassDiff>,
+}
 
 /// A change that was announced. Dropped before its commit was [sent](Self::sent), it was rolled back.
 #[must_use = "dropping it records that the change was rolled back"]
@@ -29,6 +40,24 @@ impl Attempt {
     /// The id to write in the change's own transaction.
     pub(crate) fn id(&self) -> AttemptId {
         self.id
+    }
+
+    /// Says what the change makes of its rows, before it does: the commit waits for these records as for the attempt's.
+    pub(crate) fn changes(&self, rows: Vec<RowChange>) -> Result<(), TrailError> {
+        let Some((_, attempt)) = &self.kept else { return Ok(()) };
+        let clock = self.trail.0.ledger.clock();
+        let records = rows.into_iter().map(|row| {
+            let mut record = Record::clone(attempt);
+            record.kind = Kind::Changed;
+            record.action = Some(row.action);
+            record.entity = Some(row.entity.into());
+            record.row = Some(row.row);
+            record.changes = row.changes;
+            record.at = clock.now();
+            record.monotonic_ns = u64::try_from(clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
+            record
+        });
+        self.trail.enter_all(records.collect())
     }
 
     /// The commit is about to be sent. Dropped without a word after this, its outcome is unknown.

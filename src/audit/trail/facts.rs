@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use super::agent::Agent;
 use crate::audit::record::{MAX_NAME, MAX_TEXT, Method};
 
 /// What is known of a request before anything is decided.
@@ -13,6 +14,7 @@ use crate::audit::record::{MAX_NAME, MAX_TEXT, Method};
 pub struct RequestFacts {
     pub(super) peer: Option<IpAddr>,
     pub(super) request_id: Option<RequestId>,
+    pub(super) agent: Option<Agent>,
     pub(super) method: Option<Method>,
     pub(super) route: Option<Arc<str>>,
 }
@@ -59,6 +61,37 @@ impl RequestFacts {
     #[cfg(feature = "stack")]
     pub(crate) fn with_own_request_id(mut self, id: [u8; 16]) -> Self {
         self.request_id = Some(RequestId::Own(id, OnceLock::new()));
+        self
+    }
+
+    /// What the client calls itself, from the request's `user-agent`. At most 256 bytes of visible ASCII and spaces are
+    /// kept: every other byte becomes a `?`, and what is longer is cut and ends with `...`.
+    ///
+    /// ```
+    /// use tower_ward::audit::{Action, End, Event, Ledger, LedgerOptions, RequestFacts};
+    /// # use tower_ward::{clock::SystemClock, id::{SubjectId, TenantId}};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let options = LedgerOptions::new().with_segment_size(128 * 1024);
+    /// # let ledger = Ledger::open(folder.path(), options, SystemClock::shared())?;
+    /// # let (clinic, ada) = (TenantId::new("harbour")?, SubjectId::generate(&SystemClock::new()));
+    /// let sent = "curl/8.5 \u{202e}txt.exe".parse()?; // turns the letters after it around
+    /// let (trail, mut closer) = ledger.begin(RequestFacts::new().with_agent(&sent));
+    /// trail.record(Event::new(Action::Disclose).with_tenant(clinic.clone()).add_subject(ada))?;
+    /// trail.settled().await?;
+    /// # closer.finish(End::Completed);
+    /// # ledger.shutdown().await;
+    /// assert_eq!(ledger.danger_timeline(&clinic, ada, None, 1)?.records[0].agent(), Some("curl/8.5 ???txt.exe"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Security
+    ///
+    /// A client can call itself anything. It is there to be compared, not to be believed.
+    pub fn with_agent(mut self, agent: &http::HeaderValue) -> Self {
+        self.agent = Agent::new(agent);
         self
     }
 

@@ -1,5 +1,6 @@
 //! The trail of one request: the doors it opened, and its end.
 
+mod agent;
 mod attempt;
 mod error;
 mod facts;
@@ -17,7 +18,8 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use attempt::Attempt;
+use agent::Agent;
+pub(crate) use attempt::{Attempt, RowChange};
 pub use error::TrailError;
 pub use facts::RequestFacts;
 use facts::RequestId;
@@ -47,6 +49,7 @@ struct Inner {
     deadline: Duration,
     peer: Option<IpAddr>,
     request_id: Option<RequestId>,
+    agent: Option<Agent>,
     method: Option<Method>,
     closed: AtomicBool,
     /// The ticket of the last door.
@@ -79,6 +82,7 @@ impl Trail {
             deadline: now.saturating_add(ledger.options().trail_deadline),
             peer: facts.peer,
             request_id: facts.request_id,
+            agent: facts.agent,
             method: facts.method,
             closed: AtomicBool::new(false),
             last: AtomicU64::new(0),
@@ -375,6 +379,7 @@ impl Trail {
         }
         record.peer = self.0.peer;
         record.request = self.0.request_id.as_ref().map(RequestId::text);
+        record.agent = self.0.agent.as_ref().map(Agent::text);
         record.method = self.0.method;
         record.route = state.route.clone();
         record
@@ -391,6 +396,18 @@ impl Trail {
             state.close = Some((self.0.ledger.reserve()?, seat));
         }
         self.pass(slot, record);
+        Ok(())
+    }
+
+    /// Enqueues the records of a change that is about to be committed: all of them or none. Its attempt has seen to the
+    /// place for the end.
+    fn enter_all(&self, records: Vec<Record>) -> Result<(), TrailError> {
+        let _state = lock(&self.0.state);
+        self.live()?;
+        let slots = records.iter().map(|_| self.0.ledger.reserve()).collect::<Result<Vec<_>, _>>()?;
+        for (slot, record) in slots.into_iter().zip(records) {
+            self.pass(slot, Box::new(record));
+        }
         Ok(())
     }
 

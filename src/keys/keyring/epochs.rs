@@ -2,7 +2,8 @@
 //!
 //! 1. *Prepared*: the new key is there and seals nothing, so that every process can open what it will seal.
 //! 2. *Switched*: it seals. The old one opens what it sealed.
-//! 3. *Retired*: the old one is gone.
+//! 3. *Retired*: the old one is gone. What was derived from it for the ledger, and opens no value, is kept: the ledger's
+//!    records are never sealed anew.
 //!
 //! Each step is one compare-and-swap of the subject's record. Between them whoever rotates waits until every process has
 //! seen the step, and between the last two until no door is open that was opened before.
@@ -10,13 +11,17 @@
 use std::time::Duration;
 
 use super::{
-    super::record::{Owner, Record},
+    super::{
+        ledger_key::LedgerKey,
+        record::{MAX_PAST, Owner, Record},
+    },
     Inner, KIND, KeyError, Keyring, SUBJECT, SWAP_TRIES,
     notice::What,
     random_key, subject_name, watch,
 };
 use crate::{
     id::{SubjectId, TenantId},
+    secret::ExposeSecret as _,
     store::{Prefix, StoreError},
 };
 
@@ -105,28 +110,37 @@ impl Inner {
                 // The wrapping key was rotated since one of the two was read.
                 held = self.check(tenant, &held).await?;
             }
-            let keys = held.parent(set.parent_epoch).and_then(|parent| parent.unwrap(owner, &set).ok());
+            let keys = held
+                .parent(set.parent_epoch)
+                .and_then(|parent| Some((parent.unwrap(owner, &set).ok()?, parent.unwrap_past(owner, &set).ok()?)));
             // What is damaged stays as it is.
-            let Some(mut keys) = keys else { return Ok(false) };
+            let Some((mut keys, mut past)) = keys else { return Ok(false) };
             let mut made: Vec<_> = set.keys.iter().map(|key| key.made).collect();
+            let mut past_made: Vec<_> = set.past.iter().map(|key| key.made).collect();
             let (two, switched) = (keys.len() > 1, usize::from(set.current) + 1 == keys.len());
             let current = match step {
                 EpochStep::Prepare if !two => {
                     let epoch = set.newest().checked_add(1).ok_or(KeyError::Corrupt)?;
+                    if past.len() == MAX_PAST {
+                        // It could not be retired.
+                        return Err(KeyError::Corrupt);
+                    }
                     keys.push((epoch, random_key()));
                     made.push(self.wall());
                     0
                 }
                 EpochStep::Switch if two && !switched => 1,
                 EpochStep::Retire if two && switched => {
-                    keys.remove(0);
-                    made.remove(0);
+                    let (epoch, root) = keys.remove(0);
+                    past.push((epoch, LedgerKey::of_subject(root.expose_secret(), epoch).into_bytes()));
+                    past_made.push(made.remove(0));
                     0
                 }
                 _ => return Ok(false),
             };
             let keys = keys.iter().zip(made).map(|((epoch, key), made)| (*epoch, made, key));
-            let record = Record::Set(held.current().wrap(owner, current, keys)).to_bytes();
+            let past = past.iter().zip(past_made).map(|((epoch, key), made)| (*epoch, made, key));
+            let record = Record::Set(held.current().wrap_with_past(owner, current, keys, past)).to_bytes();
             if self.store.compare_and_swap(&name, entry.version, &record, None).await? {
                 return Ok(true);
             }

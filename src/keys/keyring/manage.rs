@@ -328,10 +328,12 @@ impl Inner {
                 Record::Guarded(_) | Record::Shred(_) => return Err(KeyError::Corrupt),
             };
             let from = held.parent(set.parent_epoch).ok_or(KeyError::Corrupt)?;
-            let keys = from.unwrap(owner, &set)?;
+            let (keys, past) = (from.unwrap(owner, &set)?, from.unwrap_past(owner, &set)?);
             let made = set.keys.iter().map(|key| key.made);
             let keys = keys.iter().zip(made).map(|((epoch, key), made)| (*epoch, made, key));
-            let record = Record::Set(to.wrap(owner, set.current, keys)).to_bytes();
+            let made = set.past.iter().map(|key| key.made);
+            let past = past.iter().zip(made).map(|((epoch, key), made)| (*epoch, made, key));
+            let record = Record::Set(to.wrap_with_past(owner, set.current, keys, past)).to_bytes();
             if self.store.compare_and_swap(&name, entry.version, &record, None).await? {
                 return Ok(true);
             }

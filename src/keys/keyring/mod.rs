@@ -353,7 +353,8 @@ impl Inner {
             };
             if let Some(parent) = held.parent(set.parent_epoch) {
                 let keys = parent.unwrap(owner, &set)?;
-                let key = SubjectKey::new(subject, keys, usize::from(set.current), held.cut.below(), loaded);
+                let past = parent.unwrap_past(owner, &set)?;
+                let key = SubjectKey::new(subject, keys, past, usize::from(set.current), held.cut.below(), loaded);
                 return Ok(Arc::new(key));
             }
             if again {

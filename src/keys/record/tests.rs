@@ -24,6 +24,12 @@ fn set(parent: &Parent, owner: Owner<'_>) -> KeySet {
     parent.wrap(owner, 0, [(3, 1_000, &secret(9)), (5, 2_000, &secret(8))])
 }
 
+/// The same of a person whose keys were replaced twice.
+fn set_with_past(parent: &Parent, owner: Owner<'_>) -> KeySet {
+    let past = [(1, 500, &secret(7)), (2, 700, &secret(6))];
+    parent.wrap_with_past(owner, 0, [(3, 1_000, &secret(9)), (5, 2_000, &secret(8))], past)
+}
+
 fn parent(key: u8, epoch: u32) -> Parent {
     Parent::new(&[key; 32], epoch)
 }
@@ -48,6 +54,7 @@ fn one_of_each(authority: &Authority, tenant: &TenantId) -> Vec<Record> {
         Record::Guarded(guarded(None)),
         Record::Guarded(guarded(Some(clinic))),
         Record::Set(set(&parent, owner)),
+        Record::Set(set_with_past(&parent, owner)),
         Record::Erased(Tombstone::new(5, 3_000, [4; 16])),
         Record::Shred(Shred::begun(3_000, [4; 16])),
         Record::Shred(Shred::begun(3_000, [4; 16]).done(2)),
@@ -81,6 +88,29 @@ fn a_key_comes_back_under_its_parent_and_owner_alone() {
     let mut other = set;
     other.current = 1;
     assert!(parent(1, 1).unwrap(owner, &other).is_err(), "another key in use");
+}
+
+/// What is kept of a retired key opens the ledger and seals no value: it must not come back as a key.
+#[test]
+fn what_is_kept_of_a_key_is_no_key() {
+    let north = tenant("northgate");
+    let owner = Owner::subject(&north, subject(7));
+    let (parent, set) = (parent(1, 1), set_with_past(&parent(1, 1), owner));
+    let kept = parent.unwrap_past(owner, &set).unwrap();
+    let kept: Vec<_> = kept.iter().map(|(epoch, key)| (*epoch, *key.expose_secret())).collect();
+    assert_eq!(kept, [(1, [7; 32]), (2, [6; 32])]);
+    assert_eq!(parent.unwrap(owner, &set).unwrap().iter().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [3, 5]);
+    assert!(parent.unwrap_past(Owner::subject(&north, subject(8)), &set).is_err(), "another subject's");
+
+    // Who could sign, but wrapped nothing, moves what is wrapped from the one list to the other.
+    let sign = |keys: &[Wrapped], past: &[Wrapped]| {
+        let set = KeySet::new(true, 1, 0, keys.to_vec(), past.to_vec());
+        let Record::Set(set) = parent.authority.sign(owner, Record::Set(set)) else { panic!("signing keeps the kind") };
+        set
+    };
+    assert!(parent.unwrap(owner, &sign(&set.keys, &set.past)).is_ok());
+    assert!(parent.unwrap(owner, &sign(&set.past, &[])).is_err(), "kept, as a key");
+    assert!(parent.unwrap_past(owner, &sign(&set.keys[1..], &set.keys[..1])).is_err(), "a key, as kept");
 }
 
 #[test]
@@ -121,6 +151,7 @@ fn a_non_canonical_record_is_refused() {
     let north = tenant("northgate");
     let parent = parent(1, 1);
     let good = Record::Set(set(&parent, Owner::subject(&north, subject(7)))).to_bytes();
+    let past = Record::Set(set_with_past(&parent, Owner::subject(&north, subject(7)))).to_bytes();
     let platform = Record::Guarded(guarded(None)).to_bytes();
     let clinic = parent.wrap(Owner::tenant(&north), 0, [(1, 1_000, &secret(9))]);
     let tenants = Record::Guarded(guarded(Some(clinic.clone()))).to_bytes();
@@ -141,7 +172,16 @@ fn a_non_canonical_record_is_refused() {
         ("a platform's of these bytes", with(&good, 1, 0)),
         ("a clinic's keys by themselves", Record::Set(clinic).to_bytes()),
         ("the notices' kind", with(&good, 1, 5)),
-        ("an unknown kind", with(&good, 1, 7)),
+        ("an unknown kind", with(&good, 1, 8)),
+        ("of a person whose keys were replaced, without the old ones", with(&good, 1, 7)),
+        ("nothing kept", with(&past, 8 + 2 * 72, 0)),
+        ("one kept of two", with(&past, 8 + 2 * 72, 1)),
+        ("three kept of two", with(&past, 8 + 2 * 72, 3)),
+        ("kept epoch zero", with(&past, 12 + 2 * 72, 0)),
+        ("kept epochs that fall", with(&past, 12 + 3 * 72, 1)),
+        ("kept of a key that is there", with(&past, 12 + 3 * 72, 3)),
+        ("what is kept without its kind", with(&past, 1, 2)),
+        ("what is kept of a clinic's", with(&past, 1, 3)),
         ("a tombstone of this length", with(&good, 1, 4)),
         ("parent epoch zero", with(&good, 5, 0)),
         ("in use: a key that is not there", with(&good, 6, 2)),
@@ -214,7 +254,7 @@ fn a_ciphertext_made_to_open_under_two_keys_opens_under_one() {
     let wrapping = |key: u8| derive(&[key; 32], label::WRAP, &[]);
     let (wrap_1, wrap_2) = (wrapping(11), wrapping(22));
     let iv = [5; 12];
-    let binding = first.binding(owner, 1, 1_000);
+    let binding = first.binding(label::WRAPPED_KEY, owner, 1, 1_000);
 
     let (ciphertext, tag) = opens_under_both([&wrap_1, &wrap_2], &iv, &binding);
     let mut opened = Vec::new();
@@ -227,7 +267,8 @@ fn a_ciphertext_made_to_open_under_two_keys_opens_under_one() {
 
     for by in [&first, &second] {
         let key = Wrapped { epoch: 1, made: 1_000, iv, ciphertext, tag };
-        let Record::Set(set) = by.authority.sign(owner, Record::Set(KeySet::new(true, 1, 0, vec![key]))) else {
+        let Record::Set(set) = by.authority.sign(owner, Record::Set(KeySet::new(true, 1, 0, vec![key], Vec::new())))
+        else {
             panic!("signing keeps the kind")
         };
         let opens = [&first, &second].map(|parent| parent.unwrap(owner, &set).is_ok());

@@ -7,17 +7,22 @@ use serde::{Deserialize, Serialize};
 use sqlx::{QueryBuilder, Sqlite};
 use tower_ward::{
     access::{CohortQuery, Grant, Scope},
-    axum::{Json, Query},
-    db::{Db, filter},
+    axum::{Json, Path, Query},
+    db::{Change, Db, filter},
     field::Encrypted,
     id::{RowId, SubjectId, UserId},
     problem::Problem,
 };
 use uuid::Uuid;
 
-use super::{App, Page, end_page, patients::row_of, time};
+use super::{
+    App, Page, end_page, failed, line,
+    patch::{stated, without_defaults},
+    patients::{must_be_patient, row_of},
+    time,
+};
 use crate::model::{
-    ReadSchedule,
+    ReadSchedule, WriteSchedule,
     patients::{AppointmentReason, Family, Given},
 };
 
@@ -46,6 +51,7 @@ pub(crate) struct AppointmentView {
     minutes: i64,
     reason: String,
     status: String,
+    version: i64,
     test: bool,
 }
 
@@ -60,6 +66,7 @@ struct Row {
     minutes: i64,
     reason: Encrypted<AppointmentReason>,
     status: String,
+    version: i64,
     test: bool,
 }
 
@@ -83,7 +90,8 @@ impl CohortQuery<ReadSchedule> for Diary<'_> {
 
     async fn rows(self, scope: &Scope<ReadSchedule>) -> Result<Vec<Row>, Box<dyn std::error::Error + Send + Sync>> {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
-            "select a.id, a.patient, p.given, p.family, a.clinician, a.starts_at, a.minutes, a.reason, a.status, a.test
+            "select a.id, a.patient, p.given, p.family, a.clinician, a.starts_at, a.minutes, a.reason, a.status,
+                    a.version, a.test
              from appointments a join patients p on p.id = a.patient where ",
         );
         filter(&mut query, scope, "a.patient", self.now);
@@ -140,8 +148,89 @@ pub(super) async fn list(
             minutes: row.minutes,
             reason: row.reason.open(chart, row.id)?.disclose(),
             status: row.status.clone(),
+            version: row.version,
             test: row.test,
         });
     }
     Ok(Json(Page { items, next }))
+}
+
+/// A change of one of a patient's appointments: what is absent stays.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = without_defaults)]
+pub(crate) struct AppointmentPatch {
+    /// Which of the patient's.
+    id: Uuid,
+    /// The version that was read, 1 before any change; another one by now is a 409.
+    version: i64,
+    /// 1 to 300 bytes: what the front desk may know.
+    #[serde(default, deserialize_with = "stated")]
+    #[schemars(with = "String")]
+    reason: Option<String>,
+    /// `booked`, `cancelled`, `attended` or `did_not_attend`.
+    #[serde(default, deserialize_with = "stated")]
+    #[schemars(with = "String")]
+    status: Option<String>,
+}
+
+/// An appointment after its change.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ChangedView {
+    id: Uuid,
+    version: i64,
+    reason: String,
+    status: String,
+}
+
+impl AppointmentPatch {
+    fn check(&self) -> Result<(), Problem> {
+        self.reason.as_deref().map_or(Ok(()), |reason| line("reason", reason, 300))?;
+        let known = |status: &str| ["booked", "cancelled", "attended", "did_not_attend"].contains(&status);
+        if self.status.as_deref().is_some_and(|status| !known(status)) {
+            return Err(Problem::bad_request("status"));
+        }
+        if self.reason.is_none() && self.status.is_none() {
+            return Err(Problem::bad_request("body").with_reason("a patch of nothing"));
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn update(
+    grant: Grant<WriteSchedule>,
+    Path(patient): Path<SubjectId>,
+    State(db): State<Db>,
+    Json(patch): Json<AppointmentPatch>,
+) -> Result<Json<ChangedView>, Problem> {
+    patch.check()?;
+    let chart = grant.subject(patient).await?;
+    let id = RowId::from(patch.id);
+    let mut tx = db.change(&chart, Change::update("appointments", id)).await?;
+    must_be_patient(tx.conn(), patient).await?;
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("update appointments set version = version + 1");
+    if let Some(reason) = &patch.reason {
+        query.push(", reason = ").push_bind(Encrypted::<AppointmentReason>::seal(reason, &chart, id)?);
+    }
+    if let Some(status) = &patch.status {
+        query.push(", status = ").push_bind(status);
+    }
+    query.push(" where id = ").push_bind(id).push(" and patient = ").push_bind(patient);
+    query.push(" and version = ").push_bind(patch.version);
+    let done = query.build().execute(tx.conn()).await.map_err(failed)?;
+    let row: Option<(i64, Encrypted<AppointmentReason>, String)> =
+        sqlx::query_as("select version, reason, status from appointments where id = ? and patient = ?")
+            .bind(id)
+            .bind(patient)
+            .fetch_optional(tx.conn())
+            .await
+            .map_err(failed)?;
+    let (version, reason, status) =
+        row.ok_or_else(|| Problem::not_found().with_reason("no such appointment of this patient"))?;
+    if done.rows_affected() == 0 {
+        return Err(Problem::conflict().with_reason("another version by now"));
+    }
+    let view = ChangedView { id: patch.id, version, reason: reason.open(&chart, id)?.disclose(), status };
+    tx.commit().await?;
+    Ok(Json(view))
 }

@@ -2,6 +2,7 @@
 
 mod appointments;
 mod assignments;
+mod changes;
 mod chart;
 mod patch;
 mod patients;
@@ -146,6 +147,18 @@ pub fn routes(ward: &Ward, app: App) -> Router {
             paged("Who opened or changed this patient's record, newest first. A page may be empty and not the last.")
                 .with_response(200, schema::<Page<timeline::Entry>>()),
         )
+        .get("/api/patients/{id}/changes", changes::of_patient)
+        .about(changed("What a patient's master data were before they were changed, newest first."))
+        .get("/api/patients/{id}/chart/changes", changes::of_chart)
+        .about(changed("What was written about a patient, before and after it was changed, newest first."))
+        .get("/api/patients/{id}/appointments/changes", changes::of_appointments)
+        .about(changed("What the reasons of a patient's appointments were before they were changed, newest first."))
+        .patch("/api/patients/{id}/appointments", appointments::update)
+        .about(
+            one("Change one of a patient's appointments.")
+                .with_request(schema::<appointments::AppointmentPatch>())
+                .with_response(200, schema::<appointments::ChangedView>()),
+        )
         .put("/api/patients/{id}/assignments/{user}", assignments::assign)
         .about(one("Assign a patient to somebody.").with_response(204, serde_json::json!({})))
         .delete("/api/patients/{id}/assignments/{user}", assignments::unassign)
@@ -161,6 +174,14 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         .about(paged("Who works here.").with_response(200, schema::<Page<people::StaffView>>()))
         .get("/api/employees/{id}/payroll", people::payroll)
         .about(one("What payroll knows of an employee.").with_response(200, schema::<people::PayrollView>()))
+        .patch("/api/employees/{id}/payroll", people::change_payroll)
+        .about(
+            one("Change what payroll knows of an employee.")
+                .with_request(schema::<people::PayrollPatch>())
+                .with_response(200, schema::<people::PayrollView>()),
+        )
+        .get("/api/employees/{id}/payroll/changes", changes::of_payroll)
+        .about(changed("What payroll knew of an employee before it was changed, newest first."))
         .openapi_at("/api/openapi.json", "Clinic", env!("CARGO_PKG_VERSION"))
         .with_state(app)
 }
@@ -187,6 +208,11 @@ fn limit(asked: Option<usize>) -> Result<usize, Problem> {
 fn paged(summary: &'static str) -> Operation {
     let limit = serde_json::json!({ "type": "integer", "minimum": 1, "maximum": PAGE.1, "default": PAGE.0 });
     Operation::new(summary).add_query("limit", limit).add_query("cursor", schema::<String>())
+}
+
+/// A route that answers with a page of changes.
+fn changed(summary: &'static str) -> Operation {
+    paged(summary).with_response(200, schema::<Page<changes::ChangeView>>())
 }
 
 /// What a search takes.

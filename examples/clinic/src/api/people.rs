@@ -3,20 +3,26 @@
 use axum::extract::State;
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use tower_ward::{
-    access::Grant,
+    access::{Grant, Opener},
     axum::{Json, Path, Query},
-    db::Db,
+    db::{Change, Db},
     field::Encrypted,
     id::{RowId, SubjectId, UserId},
     problem::Problem,
 };
 use uuid::Uuid;
 
-use super::{Page, failed, time};
+use super::{
+    Page, failed,
+    patch::{stated, without_defaults},
+    patients::row_of,
+    time,
+};
 use crate::model::{
-    ReadPayroll, ReadStaff,
+    Payroll, ReadPayroll, ReadStaff, WritePayroll,
     staff::{AccountNumber, JobTitle, NiNumber, Salary, SortCode, StaffEmail, StaffName},
 };
 
@@ -44,7 +50,49 @@ pub(crate) struct PayrollView {
     /// Pounds a year.
     salary_gbp: i64,
     started: Timestamp,
+    version: i64,
     test: bool,
+}
+
+/// A change of what payroll knows: what is absent stays.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = without_defaults)]
+pub(crate) struct PayrollPatch {
+    /// The version that was read; another one by now is a 409.
+    version: i64,
+    /// Six digits.
+    #[serde(default, deserialize_with = "stated")]
+    #[schemars(with = "String")]
+    sort_code: Option<String>,
+    /// Eight digits.
+    #[serde(default, deserialize_with = "stated")]
+    #[schemars(with = "String")]
+    account_number: Option<String>,
+    /// Pounds a year, from 0 to ten million.
+    #[serde(default, deserialize_with = "stated")]
+    #[schemars(with = "i64")]
+    salary_gbp: Option<i64>,
+}
+
+impl PayrollPatch {
+    fn check(&self) -> Result<(), Problem> {
+        let digits = |field, text: &Option<String>, length| match text {
+            Some(text) if text.len() != length || !text.bytes().all(|b| b.is_ascii_digit()) => {
+                Err(Problem::bad_request(field))
+            }
+            _ => Ok(()),
+        };
+        digits("sort_code", &self.sort_code, 6)?;
+        digits("account_number", &self.account_number, 8)?;
+        if self.salary_gbp.is_some_and(|salary| !(0..=10_000_000).contains(&salary)) {
+            return Err(Problem::bad_request("salary_gbp"));
+        }
+        if self.sort_code.is_none() && self.account_number.is_none() && self.salary_gbp.is_none() {
+            return Err(Problem::bad_request("body").with_reason("a patch of nothing"));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -66,6 +114,7 @@ struct PayrollRow {
     account_number: Encrypted<AccountNumber>,
     salary_gbp: Encrypted<Salary>,
     started: i64,
+    version: i64,
     test: bool,
 }
 
@@ -119,22 +168,71 @@ pub(super) async fn payroll(
 ) -> Result<Json<PayrollView>, Problem> {
     let file = grant.subject(employee).await?;
     let mut tx = db.read(&file).await?;
+    fetch(tx.conn(), &file, employee).await.map(Json)
+}
+
+pub(super) async fn change_payroll(
+    grant: Grant<WritePayroll>,
+    Path(employee): Path<SubjectId>,
+    State(db): State<Db>,
+    Json(patch): Json<PayrollPatch>,
+) -> Result<Json<PayrollView>, Problem> {
+    patch.check()?;
+    let file = grant.subject(employee).await?;
+    let id = row_of(employee);
+    let mut tx = db.change(&file, Change::update("employees", id)).await?;
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("update employees set version = version + 1");
+    if let Some(sort_code) = &patch.sort_code {
+        query.push(", sort_code = ").push_bind(Encrypted::<SortCode>::seal(sort_code, &file, id)?);
+    }
+    if let Some(account_number) = &patch.account_number {
+        query.push(", account_number = ").push_bind(Encrypted::<AccountNumber>::seal(account_number, &file, id)?);
+    }
+    if let Some(salary) = &patch.salary_gbp {
+        query.push(", salary_gbp = ").push_bind(Encrypted::<Salary>::seal(salary, &file, id)?);
+    }
+    query.push(" where id = ").push_bind(employee).push(" and version = ").push_bind(patch.version);
+    let done = query.build().execute(tx.conn()).await.map_err(failed)?;
+    let view = fetch(tx.conn(), &file, employee).await?;
+    if done.rows_affected() == 0 {
+        return Err(Problem::conflict().with_reason("another version by now"));
+    }
+    tx.commit().await?;
+    Ok(Json(view))
+}
+
+async fn fetch(
+    conn: &mut SqliteConnection,
+    file: &(impl Opener<Payroll> + Sync),
+    employee: SubjectId,
+) -> Result<PayrollView, Problem> {
     let row: PayrollRow = sqlx::query_as(
-        "select ni_number, sort_code, account_number, salary_gbp, started, test from employees where id = ?",
+        "select ni_number, sort_code, account_number, salary_gbp, started, version, test from employees where id = ?",
     )
     .bind(employee)
-    .fetch_optional(tx.conn())
+    .fetch_optional(conn)
     .await
     .map_err(failed)?
-    .ok_or_else(|| Problem::not_found().with_reason("a person without an employee's row"))?;
-    let id = super::patients::row_of(employee);
-    Ok(Json(PayrollView {
+    .ok_or_else(not_an_employee)?;
+    let id = row_of(employee);
+    Ok(PayrollView {
         id: employee.into(),
-        ni_number: row.ni_number.open(&file, id)?.disclose(),
-        sort_code: row.sort_code.open(&file, id)?.disclose(),
-        account_number: row.account_number.open(&file, id)?.disclose(),
-        salary_gbp: row.salary_gbp.open(&file, id)?.disclose(),
+        ni_number: row.ni_number.open(file, id)?.disclose(),
+        sort_code: row.sort_code.open(file, id)?.disclose(),
+        account_number: row.account_number.open(file, id)?.disclose(),
+        salary_gbp: row.salary_gbp.open(file, id)?.disclose(),
         started: time(row.started),
+        version: row.version,
         test: row.test,
-    }))
+    })
+}
+
+fn not_an_employee() -> Problem {
+    Problem::not_found().with_reason("a person without an employee's row")
+}
+
+/// Refuses a person who is known to the clinic but does not work there.
+pub(super) async fn must_be_employee(conn: &mut SqliteConnection, person: SubjectId) -> Result<(), Problem> {
+    let found = sqlx::query("select 1 from employees where id = ?").bind(person).fetch_optional(conn).await;
+    found.map_err(failed)?.map(|_| ()).ok_or_else(not_an_employee)
 }

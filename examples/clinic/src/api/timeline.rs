@@ -38,11 +38,27 @@ pub(crate) struct Entry {
     permission: Option<String>,
     entity: Option<String>,
     row: Option<Uuid>,
+    /// The change, in the records of its attempt, of what it made of each row, and of its outcome.
+    attempt: Option<Uuid>,
+    /// The fields that a change made new in its row. What they were and became is at `…/changes`, for who may open it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fields: Vec<String>,
     outcome: Option<&'static str>,
     /// The relation that allowed it.
     why: Option<String>,
     /// The rule that refused it.
     reason: Option<String>,
+}
+
+impl Older {
+    /// Where the part ends, and how many records it has.
+    pub(super) fn part(&self) -> Result<(Option<u64>, usize), Problem> {
+        let limit = super::limit(self.limit)?;
+        // One place has one spelling.
+        let place = |cursor: &String| cursor.parse().ok().filter(|place: &u64| place.to_string() == *cursor);
+        let before = self.cursor.as_ref().map(|cursor| place(cursor).ok_or_else(|| Problem::bad_request("cursor")));
+        Ok((before.transpose()?, limit))
+    }
 }
 
 impl From<&Record> for Entry {
@@ -57,6 +73,8 @@ impl From<&Record> for Entry {
             permission: record.permission().map(str::to_owned),
             entity: record.entity().map(str::to_owned),
             row: record.row().map(Uuid::from),
+            attempt: record.attempt().map(|attempt| Uuid::from_bytes(*attempt.as_bytes())),
+            fields: record.changes().iter().flat_map(|class| class.fields()).map(|f| f.name().to_owned()).collect(),
             outcome: record.outcome().map(|o| o.as_str()),
             why: record.why().map(str::to_owned),
             reason: record.reason().map(str::to_owned),
@@ -70,10 +88,7 @@ pub(super) async fn timeline(
     Query(older): Query<Older>,
     State(db): State<Db>,
 ) -> Result<Json<Page<Entry>>, Problem> {
-    let limit = super::limit(older.limit)?;
-    // One place has one spelling.
-    let place = |cursor: String| cursor.parse().ok().filter(|place: &u64| place.to_string() == cursor);
-    let before = older.cursor.map(|cursor| place(cursor).ok_or_else(|| Problem::bad_request("cursor"))).transpose()?;
+    let (before, limit) = older.part()?;
     // Reading it is recorded like any other door, and shows in the next reading.
     let chart = grant.subject(patient).await?;
     must_be_patient(db.read(&chart).await?.conn(), patient).await?;

@@ -17,6 +17,7 @@ use clinic::{
 };
 use http::Method;
 use serde_json::Value;
+use tower_ward::clock::{Clock as _, SystemClock};
 use uuid::Uuid;
 
 pub(crate) use client::{Client, Reply};
@@ -51,6 +52,10 @@ pub(crate) fn absent(near: Uuid) -> Uuid {
 pub(crate) fn valid_body(method: &Method, path: &str) -> Option<Value> {
     match (method.as_str(), path.rsplit('/').next().unwrap()) {
         ("PATCH", "summary") => Some(serde_json::json!({ "version": 1, "allergies": ["Penicillin"] })),
+        ("PATCH", "payroll") => Some(serde_json::json!({ "version": 1, "sort_code": "000001" })),
+        ("PATCH", "appointments") => {
+            Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "status": "cancelled" }))
+        }
         ("PATCH", _) => Some(serde_json::json!({ "version": 1, "phone": "07700 900001" })),
         ("POST", "notes") => Some(serde_json::json!({ "text": "A note." })),
         ("POST", "prescriptions") => {
@@ -58,6 +63,26 @@ pub(crate) fn valid_body(method: &Method, path: &str) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+/// An entry of this patient in the diary of whoever sees all of it.
+pub(crate) async fn appointment(owner: &Client, patient: Uuid) -> Value {
+    let today = SystemClock::new().now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    for month in -3..3 {
+        let from = today.saturating_add(jiff::Span::new().days(month * 30));
+        let path =
+            format!("/api/appointments?from={from}&to={}&limit=100", from.saturating_add(jiff::Span::new().days(29)));
+        let mut next = Some(String::new());
+        while let Some(cursor) = next {
+            let page = owner.get(&format!("{path}{cursor}")).await.expect(200).json();
+            let found = page["items"].as_array().unwrap().iter().find(|a| a["patient"] == patient.to_string());
+            if let Some(found) = found {
+                return found.clone();
+            }
+            next = page["next"].as_str().map(|cursor| format!("&cursor={cursor}"));
+        }
+    }
+    panic!("{patient} has no appointment in these months");
 }
 
 /// A route's path with its parameters filled in.

@@ -4,6 +4,7 @@
 mod attacks;
 mod canary;
 mod certs;
+mod changes;
 mod chart;
 mod contract;
 mod crash;

@@ -22,6 +22,14 @@ async fn body_for(method: &Method, path: &str, id: Uuid, owner: &Client) -> Opti
             let version = owner.get(&format!("/api/patients/{id}/summary")).await.json()["version"].clone();
             Some(json!({ "version": version, "conditions": [] }))
         }
+        (&Method::PATCH, "/api/employees/{id}/payroll") => {
+            let version = owner.get(&format!("/api/employees/{id}/payroll")).await.json()["version"].clone();
+            Some(json!({ "version": version, "account_number": "00000002" }))
+        }
+        (&Method::PATCH, "/api/patients/{id}/appointments") => {
+            let entry = appointment(owner, id).await;
+            Some(json!({ "id": entry["id"], "version": entry["version"], "reason": "Check-up." }))
+        }
         _ => valid_body(method, path),
     }
 }
@@ -95,7 +103,19 @@ async fn the_front_desk_sees_the_diary_and_nothing_clinical() {
     let entries = diary.json();
     let entries = entries["items"].as_array().unwrap();
     assert!(!entries.is_empty());
-    let keys = ["clinician", "family", "given", "id", "minutes", "patient", "reason", "starts_at", "status", "test"];
+    let keys = [
+        "clinician",
+        "family",
+        "given",
+        "id",
+        "minutes",
+        "patient",
+        "reason",
+        "starts_at",
+        "status",
+        "test",
+        "version",
+    ];
     for entry in entries {
         assert_eq!(entry.as_object().unwrap().keys().collect::<Vec<_>>(), keys);
     }
