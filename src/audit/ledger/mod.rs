@@ -1,13 +1,18 @@
 //! The ledger: a folder of segment files, the thread that writes them, and the handle that everybody holds.
 
+mod archive;
+mod folder;
 mod gate;
 mod open;
 mod options;
+mod page;
+mod query;
 mod reader;
 mod refusals;
 pub(super) mod scan;
 mod seats;
 pub(super) mod segment;
+mod skim;
 mod timeline;
 pub(super) mod tree;
 pub(super) mod writer;
@@ -24,10 +29,14 @@ use std::{
     thread::Thread,
 };
 
+pub use folder::LedgerFolder;
 use gate::Gate;
 pub(crate) use gate::{Wait, lock};
 pub(crate) use open::is_written;
 pub use options::{LedgerError, LedgerOptions};
+pub(crate) use page::Found;
+pub use query::{LedgerPage, LedgerQuery, MAX_PAGE};
+pub(crate) use query::{Place, cursor_bytes};
 use refusals::Refusals;
 pub(crate) use seats::Seat;
 use seats::Seats;

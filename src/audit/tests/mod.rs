@@ -2,6 +2,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
 mod long;
+mod reading;
 mod response;
 mod tamper;
 mod torn;
