@@ -349,6 +349,10 @@ impl<P: Permission> ClinicGrant<P> {
     pub fn tenant(&self) -> &TenantId {
         &self.facts.tenant
     }
+
+    pub(super) fn key(&self) -> &TenantKey {
+        &self.key
+    }
 }
 
 impl<P: Permission> fmt::Debug for Grant<P> {

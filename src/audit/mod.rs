@@ -100,9 +100,10 @@ pub use layer::{Audit, AuditLayer};
 pub use ledger::fuzz_segment;
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
+pub(crate) use ledger::{Found, Place, cursor_bytes};
 pub use ledger::{
-    Head, Ledger, LedgerError, LedgerFolder, LedgerOptions, LedgerPage, LedgerQuery, MAX_PAGE, Timeline, TimelineError,
-    Unsettled,
+    Head, Ledger, LedgerError, LedgerFolder, LedgerOptions, LedgerPage, LedgerQuery, MAX_PAGE, MAX_TENANTS_READ,
+    OperatorLedger, Timeline, TimelineError, Unsettled,
 };
 pub use record::{
     Action, AttemptId, End, Event, Kind, MAX_NAME, MAX_RECORD, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome,

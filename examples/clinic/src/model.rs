@@ -4,7 +4,12 @@
 //! (`migrations/`) holds identifiers, times and states. A handler that has not the permission for a class does not
 //! compile.
 
-use tower_ward::{access::ManagesAccounts, classes, columns, field::Json, permissions};
+use tower_ward::{
+    access::{ManagesAccounts, ReadsLedger},
+    classes, columns,
+    field::Json,
+    permissions,
+};
 
 classes! {
     /// Who somebody is and how to reach them.
@@ -48,6 +53,8 @@ permissions! {
     pub ReadEncounters = "encounters.read" opens Clinical;
     /// See who opened a patient's record, when, and why they might.
     pub ReadTimeline = "timeline.read";
+    /// See who did what in the clinic, when, from where, and why they might.
+    pub ReadLedger = "ledger.read";
     /// See the diary.
     pub ReadSchedule = "schedule.read" opens Schedule, Identity;
     /// Assign a patient to somebody, and end it.
@@ -63,6 +70,9 @@ permissions! {
     /// Fill a new clinic with demo data. No role has it: a job does, once.
     pub SeedDemo = "demo.seed" changes Identity, Clinical, Schedule, Directory, Payroll;
 }
+
+/// Who answers for the clinic sees what is done in it.
+impl ReadsLedger for ReadLedger {}
 
 /// The demo's accounts are made with its records.
 impl ManagesAccounts for SeedDemo {}

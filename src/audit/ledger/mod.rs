@@ -4,6 +4,7 @@ mod archive;
 mod folder;
 mod gate;
 mod open;
+mod operator;
 mod options;
 mod page;
 mod query;
@@ -33,6 +34,7 @@ pub use folder::LedgerFolder;
 use gate::Gate;
 pub(crate) use gate::{Wait, lock};
 pub(crate) use open::is_written;
+pub use operator::{MAX_TENANTS_READ, OperatorLedger};
 pub use options::{LedgerError, LedgerOptions};
 pub(crate) use page::Found;
 pub use query::{LedgerPage, LedgerQuery, MAX_PAGE};
@@ -63,6 +65,8 @@ const MAX_UNSETTLED: usize = 65_536;
 pub(crate) struct Message {
     ticket: u64,
     record: Box<Record>,
+    /// What is written with it, in the same batch: the record of an operator's act in a clinic.
+    mirror: Option<Box<Record>>,
 }
 
 /// A place in the queue, kept until it is used or dropped.
@@ -352,12 +356,22 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether anything was ever recorded of this tenant.
+    fn knows(&self, tenant: &TenantId) -> bool {
+        lock(&self.inner.shared.order).streams.contains(&Stream::Tenant(tenant.clone()))
+    }
+
     /// Puts the record into its place in the queue. Tickets are given under the lock, so they grow as the queue does.
     pub(crate) fn submit(&self, slot: Slot, record: Box<Record>) -> u64 {
+        self.submit_both(slot, record, None)
+    }
+
+    /// The same for two records of one act. Both are in one batch, so that no crash leaves one without the other.
+    pub(crate) fn submit_both(&self, slot: Slot, record: Box<Record>, mirror: Option<Box<Record>>) -> u64 {
         let mut order = lock(&self.inner.shared.order);
         order.ticket += 1;
         let ticket = order.ticket;
-        slot.send(Message { ticket, record });
+        slot.send(Message { ticket, record, mirror });
         ticket
     }
 

@@ -196,6 +196,11 @@ impl LedgerQuery {
         self
     }
 
+    /// Where to go on.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
     /// Whether it can match anything.
     ///
     /// # Errors

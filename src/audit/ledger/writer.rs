@@ -34,6 +34,10 @@ const GRACE_STEPS: u32 = 50;
 /// Counts of refusals taken at a time: fewer bytes than the longest record, for which a batch keeps room.
 const REFUSALS: usize = 16;
 
+/// Bytes kept free in a batch for the second record of an operator's act, which names no subjects: so its texts are all
+/// that it may hold, at six bytes for a character that is escaped.
+const MIRROR: usize = 8 * 1024;
+
 /// The end of one chain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Link {
@@ -125,7 +129,7 @@ impl Writer {
         batch.bytes.resize(BATCH, 0);
         batch.count = 0;
         batch.before = *lock(&self.shared.head);
-        let limit = segment::batch_limit(self.shared.options.segment_size);
+        let limit = segment::batch_limit(self.shared.options.segment_size) - MIRROR;
         let most = u32::try_from(self.shared.options.batch).unwrap_or(u32::MAX);
         let mut context = Context::from_waker(waker);
         loop {
@@ -133,6 +137,9 @@ impl Writer {
                 match self.queue.poll_recv(&mut context) {
                     Poll::Ready(Some(message)) => {
                         self.add(batch, *message.record);
+                        if let Some(mirror) = message.mirror {
+                            self.add(batch, *mirror);
+                        }
                         batch.ticket = message.ticket;
                     }
                     Poll::Ready(None) => return self.last(batch, limit),
