@@ -1,4 +1,4 @@
-//! `ward`: make keys, check keys, look after a key store, verify a ledger.
+//! `ward`: make keys, check keys, look after a key store, verify and read a ledger.
 //!
 //! Exit codes: 0, all is well; 1, something is wrong and was said; 2, the command was not understood.
 
@@ -13,7 +13,7 @@ mod keys;
 #[path = "ward/rotate.rs"]
 mod rotate;
 
-/// Make keys, check keys, look after a key store, verify a ledger.
+/// Make keys, check keys, look after a key store, verify and read a ledger.
 #[derive(Debug, Parser)]
 #[command(name = "ward", version, propagate_version = true, arg_required_else_help = true)]
 struct Ward {
@@ -74,6 +74,8 @@ enum Audit {
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
+    /// Print records of a ledger, the newest first. The folder is only read, also while a server writes it.
+    List(Box<audit::List>),
 }
 
 fn main() -> ExitCode {
@@ -93,5 +95,6 @@ fn main() -> ExitCode {
         Command::Keys(Keys::Restore { tenant, store }) => rotate::restore(&tenant, &store),
         Command::Rotate(what) => rotate::rotate(&what),
         Command::Audit(Audit::Verify { dir }) => audit::verify(&dir),
+        Command::Audit(Audit::List(list)) => audit::list(&list),
     }
 }

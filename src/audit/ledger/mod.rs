@@ -1,19 +1,19 @@
 //! The ledger: a folder of segment files, the thread that writes them, and the handle that everybody holds.
 
-mod archive;
+pub(super) mod archive;
 mod folder;
 mod gate;
 mod open;
 mod operator;
 mod options;
-mod page;
+pub(super) mod page;
 mod query;
 mod reader;
 mod refusals;
 pub(super) mod scan;
 mod seats;
 pub(super) mod segment;
-mod skim;
+pub(super) mod skim;
 mod timeline;
 pub(super) mod tree;
 pub(super) mod writer;

@@ -1,22 +1,16 @@
 //! Pages: which records, in which order, in how much memory, and what is noticed between two of them.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    num::NonZeroUsize,
-};
-
-use proptest::prelude::*;
+use std::{collections::HashSet, num::NonZeroUsize};
 
 use super::*;
 use crate::{
     audit::{
         ledger::{LedgerFolder, LedgerPage, LedgerQuery, TimelineError},
-        record::{AttemptId, End, Event, Kind, Outcome, Stream},
+        record::{End, Event, Kind, Outcome, Stream},
         trail::Closer,
-        verify::Fault,
     },
     clock::Timestamp,
-    id::{SessionId, TrailId},
+    id::SessionId,
 };
 
 fn chain(name: &str) -> Stream {
