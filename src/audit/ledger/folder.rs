@@ -6,8 +6,9 @@ use super::{
     Ledger, LedgerError,
     archive::{Folder, Index, measure},
     open::io as io_error,
-    page::{Chains, Found, Pager},
+    page::Pager,
     query::{LedgerPage, LedgerQuery, Place},
+    sheet::{Chains, Found},
     skim::Summaries,
     timeline::TimelineError,
 };

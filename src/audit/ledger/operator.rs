@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{
     folder::place,
-    page::{Chains, Found},
+    page::Pager,
     query::{LedgerPage, LedgerQuery},
+    sheet::{Chains, Found},
     timeline::TimelineError,
 };
 use crate::{
@@ -162,7 +163,7 @@ impl OperatorLedger {
 
     async fn read(
         &self,
-        read: impl FnOnce(&super::page::Pager<'_>) -> Result<Found, TimelineError> + Send + 'static,
+        read: impl FnOnce(&Pager<'_>) -> Result<Found, TimelineError> + Send + 'static,
     ) -> Result<Found, TimelineError> {
         self.trail.reading(move |ledger, wanted| ledger.pager(wanted, read)).await
     }

@@ -4,85 +4,27 @@
 //! of another chain, or one that cannot be meant, only the head is read. What a segment that nobody adds to any more
 //! holds of one chain is remembered, so that the next reading may pass it by.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    ops::{ControlFlow, RangeInclusive},
-};
+use std::{collections::VecDeque, ops::ControlFlow};
 
 use super::{
     LedgerError,
     archive::{Archive, Chunk, unwanted},
-    query::{LedgerPage, LedgerQuery, Place},
+    query::{LedgerQuery, Place},
+    sheet::{Chains, Found, PAGE_BYTES, Sheet},
     skim::{At, Head, Summaries, Summary, at},
     timeline::TimelineError,
 };
-use crate::{
-    audit::{
-        record::{MAX_SUBJECTS, Record, Stream},
-        verify::{Fault, VerifyError},
-    },
-    id::{SubjectId, TenantId},
+use crate::audit::{
+    record::Record,
+    verify::{Fault, VerifyError},
 };
 
 /// Records in a window.
 const WINDOW: u64 = 1_024;
 /// Bytes of records that one reading looks at before it gives away what it has: about four segments.
 const WORK: usize = 64 * 1024 * 1024;
-/// Bytes of the records on one page.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Records between two looks at whether anybody still waits.
 const ASK: u64 = 256;
-
-/// Whose records.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Chains<'a> {
-    All,
-    One(&'a Stream),
-    Several(&'a [TenantId]),
-}
-
-impl Chains<'_> {
-    fn hold(&self, stream: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::One(one) => one.as_str() == stream,
-            Self::Several(tenants) => tenants.iter().any(|tenant| tenant.as_str() == stream),
-        }
-    }
-
-    fn name(&self) -> String {
-        match self {
-            // No chain is called so.
-            Self::All => "*".to_owned(),
-            Self::One(one) => one.as_str().to_owned(),
-            Self::Several(tenants) => {
-                let mut names: Vec<_> = tenants.iter().map(TenantId::as_str).collect();
-                names.sort_unstable();
-                format!("several: {}", names.join(","))
-            }
-        }
-    }
-}
-
-/// A page, and where the next one begins.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) records: Vec<Record>,
-    pub(crate) sequences: Option<RangeInclusive<u64>>,
-    pub(crate) next: Option<Place>,
-}
-
-impl Found {
-    /// With the cursor in clear: for whoever may read the whole ledger.
-    pub(super) fn in_clear(self) -> LedgerPage {
-        let next = self.next.map(Place::to_text);
-        self.into_page(next)
-    }
-
-    pub(crate) fn into_page(self, next: Option<String>) -> LedgerPage {
-        LedgerPage { records: self.records, next, sequences: self.sequences }
-    }
-}
 
 /// Reads pages.
 pub(crate) struct Pager<'a> {
@@ -142,29 +84,6 @@ struct Search<'a> {
     passed: Option<(u64, u64)>,
     /// The number of the last record that was passed, on this page or before.
     last: Option<u64>,
-}
-
-/// What is on the page so far.
-#[derive(Default)]
-struct Sheet {
-    records: Vec<Record>,
-    bytes: usize,
-    subjects: HashSet<SubjectId>,
-}
-
-impl Sheet {
-    /// Puts a record on the page, unless that makes it too long. The first one always fits.
-    fn take(&mut self, record: Record, length: usize) -> bool {
-        let new = record.subjects.iter().filter(|subject| !self.subjects.contains(*subject)).count();
-        let over = self.bytes + length > PAGE_BYTES || self.subjects.len() + new > MAX_SUBJECTS;
-        if over && !self.records.is_empty() {
-            return false;
-        }
-        self.subjects.extend(&record.subjects);
-        self.bytes += length;
-        self.records.push(record);
-        true
-    }
 }
 
 /// A record of a chain that is looked at.
@@ -279,6 +198,9 @@ impl Search<'_> {
                         self.pass(oldest);
                     }
                     position = chunk.first;
+                    if self.last == Some(0) {
+                        return Ok(None);
+                    }
                     continue;
                 }
                 whole = Some(Summary::default());
@@ -294,11 +216,17 @@ impl Search<'_> {
                     return Ok(Some(stopped));
                 }
                 position = from;
-                if self.one().is_some() && self.last == Some(0) {
-                    return Ok(None);
+                if self.last == Some(0) {
+                    break;
                 }
             }
-            self.keep(chunk, whole);
+            if position == chunk.first {
+                self.keep(chunk, whole);
+            }
+            // The first record of the chain: nothing comes before it.
+            if self.last == Some(0) {
+                return Ok(None);
+            }
         }
         match self.last {
             // What comes before is not here.

@@ -14,7 +14,8 @@ use crate::{
         ledger::{
             LedgerError, LedgerQuery, TimelineError,
             archive::{Archive, Chunk, Visit},
-            page::{Chains, Found, Pager},
+            page::Pager,
+            sheet::{Chains, Found},
             skim::Summaries,
         },
         record::{Kind, Stream},

@@ -141,7 +141,7 @@ async fn every_filter_gives_what_a_look_at_every_record_gives_in_both_orders_and
             let mut expected: Vec<_> = all.iter().filter(|r| r.stream == chain(name) && keep(r)).collect();
             for oldest_first in [true, false] {
                 let query = if oldest_first { query.clone().oldest_first() } else { query.clone() };
-                for size in [1_000, 7] {
+                for size in [1_000, 60] {
                     let query = query.clone().with_limit(NonZeroUsize::new(size).unwrap());
                     // Twice: the second time, segments are known and may be passed by.
                     for _ in 0..2 {
