@@ -320,8 +320,14 @@ impl<P: Permission> SubjectGrant<P> {
         self.facts.who.user()
     }
 
+    pub(super) fn tenant_key(&self) -> &TenantKey {
+        &self.tenant_key
+    }
+
     /// What the ledger holds about this person: the newest `limit` records, or the newest `limit` of those before an
     /// earlier part's [`older`](Timeline::older). That the timeline was opened is one of them.
+    ///
+    /// For clients [`ledger`](Self::ledger) is better: its cursors do not tell how many records other clinics have.
     ///
     /// # Errors
     ///

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Authority, ClinicGrant, Closed, DoorError, Facts, Permission, Relations};
+use super::{Authority, ClinicGrant, Closed, DoorError, Facts, Permission, Relations, SubjectGrant};
 use crate::{
     audit::{Action, Door, Found, LedgerPage, LedgerQuery, Place, Refusal, TimelineError, cursor_bytes},
     codec, entropy,
@@ -95,20 +95,61 @@ impl<P: Permission> ClinicGrant<P> {
         P: ReadsLedger,
     {
         let (facts, key) = (self.facts(), self.key());
-        let page = read(facts, key, query).await;
-        let page = page.and_then(|found| Ok((record(facts, P::ID, &found)?, found)));
-        match page {
-            Ok(((), found)) => {
-                let next = found.next.map(|place| seal(key, place));
-                Ok(found.into_page(next))
+        let found = read(facts, key, query).await;
+        let found = found.and_then(|found| record(facts, P::ID, &found).map(|()| found));
+        answer::<P>(facts, key, found)
+    }
+}
+
+impl<P: Permission> SubjectGrant<P> {
+    /// A page of what the clinic's part of the ledger holds about this person. That the person's door was opened is one of
+    /// the records, and no other is made of the reading.
+    ///
+    /// ```
+    /// use tower_ward::{access::{DoorError, Permission, SubjectGrant}, audit::{LedgerQuery, Outcome}};
+    ///
+    /// /// How often something was changed about this person, on the newest page.
+    /// async fn changes<P: Permission>(chart: &SubjectGrant<P>) -> Result<usize, DoorError> {
+    ///     let changes = LedgerQuery::new().with_outcome(Outcome::Committed);
+    ///     Ok(chart.ledger(&changes).await?.records.len())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ClinicGrant::ledger`]; and [`DoorError::Timeline`] for a query that names another person.
+    ///
+    /// # Security
+    ///
+    /// As there. A record of a list names everybody on the list: what [`Record::subjects`](crate::audit::Record::subjects)
+    /// says of others is not for who may see this one person.
+    pub async fn ledger(&self, query: &LedgerQuery) -> Result<LedgerPage, DoorError> {
+        let (facts, key) = (self.facts(), self.tenant_key());
+        let found = match query.clone().only(self.subject()) {
+            Some(query) => read(facts, key, &query).await,
+            None => Err(DoorError::Timeline(TimelineError::Query { field: "subject" })),
+        };
+        answer::<P>(facts, key, found)
+    }
+}
+
+/// The page, its cursor sealed; or the refusal, on record.
+fn answer<P: Permission>(
+    facts: &Facts,
+    key: &TenantKey,
+    found: Result<Found, DoorError>,
+) -> Result<LedgerPage, DoorError> {
+    match found {
+        Ok(found) => {
+            let next = found.next.map(|place| seal(key, place));
+            Ok(found.into_page(next))
+        }
+        Err(error) => {
+            if let Some((reason, status)) = error.refusal() {
+                let (permission, entity, status) = (Some(P::ID), Some("ledger"), Some(status));
+                facts.trail.refuse(Refusal { reason, status, permission, entity, ..Refusal::default() });
             }
-            Err(error) => {
-                if let Some((reason, status)) = error.refusal() {
-                    let (permission, entity, status) = (Some(P::ID), Some("ledger"), Some(status));
-                    facts.trail.refuse(Refusal { reason, status, permission, entity, ..Refusal::default() });
-                }
-                Err(error)
-            }
+            Err(error)
         }
     }
 }

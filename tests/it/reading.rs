@@ -55,7 +55,8 @@ async fn reading_the_ledger_is_on_record_with_everybody_whom_the_page_names() {
     let mut people = [ada, eve];
     people.sort_unstable();
     assert_eq!(first.subjects(), people);
-    assert_eq!(second.subjects(), [] as [SubjectId; 0]);
+    // On whose page the first reading's record stood, with those whom it names.
+    assert_eq!(second.subjects(), people);
 }
 
 // proves GLM-12, CLA-23: of another clinic one learns neither a record nor how many there are.
@@ -134,6 +135,34 @@ fn data_encoding(text: &str) -> Vec<u8> {
         }
     }
     bytes
+}
+
+// proves CLA-20
+#[tokio::test]
+async fn one_persons_door_leads_to_that_persons_records_alone() {
+    let bench = Bench::new().await;
+    let ada = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let eve = bench.patient(&bench.harbour, "Eve", CANARY).await;
+    let (trail, mut closer) = bench.trail();
+    let chart = bench.danger::<model::ReadNotes>(&trail, &bench.harbour).subject(ada).await.expect("open");
+    let (mut query, mut met) = (limit(2), Vec::new());
+    loop {
+        let page = chart.ledger(&query).await.expect("read");
+        met.extend(page.records);
+        let Some(next) = page.next else { break };
+        query = limit(2).with_cursor(next);
+    }
+    let expected: Vec<_> = bench.records().await.into_iter().rev().filter(|r| r.subjects().contains(&ada)).collect();
+    assert_eq!(met, expected);
+    assert!(met[0].trail() == Some(trail.id()) && !met.iter().any(|record| record.subjects().contains(&eve)));
+    for query in [limit(2).with_subject(eve), limit(2).with_cursor("x")] {
+        let refused = chart.ledger(&query).await.expect_err("not this person's");
+        assert_eq!(Problem::from(refused).kind().status(), 400);
+    }
+    closer.finish(End::Completed);
+    assert!(matches!(chart.ledger(&limit(2)).await, Err(DoorError::Closed(Closed))));
+    let reasons: Vec<_> = bench.records().await.iter().filter_map(|r| r.reason().map(ToOwned::to_owned)).collect();
+    assert!(reasons.iter().any(|r| r == "query_refused") && reasons.iter().any(|r| r == "cursor_refused"));
 }
 
 /// A cursor outlives the process that gave it, and serves at another one with the same keys.

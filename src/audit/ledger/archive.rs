@@ -67,7 +67,11 @@ impl Index {
 
     /// The last place known at or before this record.
     fn mark(&self, number: u32, index: u64) -> Option<(u64, u64)> {
-        self.with(|known| known.marks.get(&number)?.iter().rfind(|(first, _)| *first <= index).copied())
+        self.with(|known| {
+            let marks = known.marks.get(&number)?;
+            let after = marks.partition_point(|(first, _)| *first <= index);
+            marks.get(after.checked_sub(1)?).copied()
+        })
     }
 
     fn note(&self, number: u32, found: Vec<(u64, u64)>) {

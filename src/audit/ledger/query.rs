@@ -196,6 +196,12 @@ impl LedgerQuery {
         self
     }
 
+    /// The same of this person; `None` if it is of another one.
+    pub(crate) fn only(mut self, subject: SubjectId) -> Option<Self> {
+        let own = *self.subject.get_or_insert(subject) == subject;
+        own.then_some(self)
+    }
+
     /// Where to go on.
     pub(crate) fn cursor(&self) -> Option<&str> {
         self.cursor.as_deref()

@@ -213,9 +213,13 @@ impl Archive for Huge {
     fn read(&self, _: &Chunk, from: u64, until: u64, visit: &mut Visit<'_>) -> Result<(), LedgerError> {
         let mut record = Record::empty(Kind::Opened, Stream::Tenant(tenant("clinic-0")), time(0), Duration::ZERO);
         record.subjects = (0..1_000_u128).map(|n| SubjectId::from_bytes(n.to_be_bytes())).collect();
+        let bytes = record.to_bytes();
+        let rest = bytes.windows(8).position(|text| text == br#","prev":"#).unwrap();
         for index in from..until {
-            (record.index, record.sequence) = (index, index);
-            if visit(index, &record.to_bytes())? == ControlFlow::Break(()) {
+            let bytes =
+                [format!(r#"{{"v":1,"index":{index},"stream":"clinic-0","seq":{index}"#).as_bytes(), &bytes[rest..]]
+                    .concat();
+            if visit(index, &bytes)? == ControlFlow::Break(()) {
                 break;
             }
         }
@@ -227,7 +231,7 @@ impl Archive for Huge {
 /// long records is short.
 #[test]
 fn a_reading_is_bounded_in_work_and_a_page_in_bytes() {
-    let (archive, summaries) = (Huge(4_000), Summaries::default());
+    let (archive, summaries) = (Huge(2_600), Summaries::default());
     let chain = Stream::Tenant(tenant("clinic-0"));
     let pager = Pager { archive: &archive, summaries: &summaries, wanted: &|| true };
     for oldest_first in [true, false] {
@@ -242,7 +246,7 @@ fn a_reading_is_bounded_in_work_and_a_page_in_bytes() {
                 break;
             }
         }
-        assert_eq!(numbers, [2_048, 1_952], "two windows of 40 MB, and the rest");
+        assert_eq!(numbers, [2_048, 552], "two windows of 40 MB, and the rest");
         let long = pager.page(Chains::One(&chain), &query(1_000, oldest_first, None, None), None).unwrap();
         let bytes: usize = long.records.iter().map(|record| record.to_bytes().len()).sum();
         assert!(bytes <= 4 << 20 && long.records.len() > 90, "{} records of {bytes} bytes", long.records.len());

@@ -1,12 +1,14 @@
 //! Who opened or changed a patient's record, from the ledger.
 
+use std::num::NonZeroUsize;
+
 use axum::extract::State;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tower_ward::{
     access::Grant,
-    audit::Record,
+    audit::{LedgerQuery, Record},
     axum::{Json, Path, Query},
     db::Db,
     id::SubjectId,
@@ -71,13 +73,11 @@ pub(super) async fn timeline(
     State(db): State<Db>,
 ) -> Result<Json<Page<Entry>>, Problem> {
     let limit = super::limit(older.limit)?;
-    // One place has one spelling.
-    let place = |cursor: String| cursor.parse().ok().filter(|place: &u64| place.to_string() == cursor);
-    let before = older.cursor.map(|cursor| place(cursor).ok_or_else(|| Problem::bad_request("cursor"))).transpose()?;
+    let limit = NonZeroUsize::new(limit).ok_or_else(|| Problem::bad_request("limit"))?;
+    let query = older.cursor.into_iter().fold(LedgerQuery::new().with_limit(limit), LedgerQuery::with_cursor);
     // Reading it is recorded like any other door, and shows in the next reading.
     let chart = grant.subject(patient).await?;
     must_be_patient(db.read(&chart).await?.conn(), patient).await?;
-    let part = chart.timeline(before, limit).await?;
-    let items = part.records.iter().rev().map(Entry::from).collect();
-    Ok(Json(Page { items, next: part.older.map(|older| older.to_string()) }))
+    let page = chart.ledger(&query).await?;
+    Ok(Json(Page { items: page.records.iter().map(Entry::from).collect(), next: page.next }))
 }

@@ -16,6 +16,7 @@ mod harness;
 mod headers;
 mod hosts;
 mod isolation;
+mod ledger;
 mod matrix;
 mod openapi;
 mod patients;
