@@ -148,7 +148,7 @@ async fn paging(bench: &Bench, records: u32) -> [Row; 2] {
         what();
         f64::from(records) / (crate::ratio::thread_time() - start).as_secs_f64()
     };
-    let floor = timed(&|| drop(verify(&folder).expect("intact")));
+    let floor = timed(&|| assert_eq!(verify(&folder).expect("intact").torn(), None));
     let chain = Stream::Tenant(bench.tenant.clone());
     let beside = LedgerFolder::open(&folder).expect("a ledger");
     let every = LedgerQuery::new().with_limit(MAX_PAGE.try_into().expect("not zero"));

@@ -320,7 +320,7 @@ impl<P: Permission> SubjectGrant<P> {
         self.facts.who.user()
     }
 
-    pub(super) fn tenant_key(&self) -> &TenantKey {
+    pub(super) fn clinic_key(&self) -> &TenantKey {
         &self.tenant_key
     }
 

@@ -124,7 +124,7 @@ impl<P: Permission> SubjectGrant<P> {
     /// As there. A record of a list names everybody on the list: what [`Record::subjects`](crate::audit::Record::subjects)
     /// says of others is not for who may see this one person.
     pub async fn ledger(&self, query: &LedgerQuery) -> Result<LedgerPage, DoorError> {
-        let (facts, key) = (self.facts(), self.tenant_key());
+        let (facts, key) = (self.facts(), self.clinic_key());
         let found = match query.clone().only(self.subject()) {
             Some(query) => read(facts, key, &query).await,
             None => Err(DoorError::Timeline(TimelineError::Query { field: "subject" })),
