@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use crate::harness::*;
 
-/// Every page of this query, the first with its limit.
+/// Whether a record is asked for.
+type Keep = Box<dyn Fn(&Value) -> bool>;
+
+/// Every page of this query.
 async fn pages(who: &Client, query: &str) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -72,7 +75,7 @@ async fn the_owner_reads_who_did_what_by_every_filter_and_is_on_record_for_it() 
         let value = json!(value);
         move |r: &Value| r[key] == value
     };
-    let cases: Vec<(String, Box<dyn Fn(&Value) -> bool>)> = vec![
+    let cases: Vec<(String, Keep)> = vec![
         (format!("subject={id}"), Box::new(move |r| r["subjects"].as_array().unwrap().contains(&json!(id)))),
         (format!("user={him}"), Box::new(is("user", &him.to_string()))),
         (format!("session={session}"), Box::new(is("session", &session))),
