@@ -50,6 +50,7 @@ pub const MAX_TENANTS_READ: usize = 32;
 /// # let ledger = Ledger::open(folder.path(), options, SystemClock::shared())?;
 /// # let (trail, closer) = ledger.begin(RequestFacts::new());
 /// # trail.record(Event::new(Action::Export).with_tenant(TenantId::new("harbour")?))?;
+/// # trail.settled().await?;
 /// # drop((trail, closer));
 /// let (harbour, meadow) = (TenantId::new("harbour")?, TenantId::new("meadow")?);
 /// let (trail, mut closer) = ledger.begin(RequestFacts::new());
