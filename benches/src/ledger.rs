@@ -9,8 +9,9 @@ use std::{
 };
 
 use tower_ward::{
-    audit::{Action, Event, Ledger, LedgerOptions, RequestFacts, verify},
+    audit::{Action, Event, Ledger, LedgerFolder, LedgerOptions, LedgerQuery, MAX_PAGE, RequestFacts, Stream, verify},
     clock::SystemClock,
+    id::SubjectId,
 };
 
 use crate::{
@@ -48,6 +49,7 @@ pub(crate) async fn rows(effort: Effort) -> Vec<Row> {
         .into();
     rows.push(verification(&bench, if effort.rounds > 10 { 200_000 } else { 2_000 }).await);
     rows.push(crate::proof::row(&bench, if effort.rounds > 10 { 10_000_000 } else { 10_000 }));
+    rows.extend(paging(&bench, if effort.rounds > 10 { 1_000_000 } else { 2_000 }).await);
     rows
 }
 
@@ -125,4 +127,50 @@ async fn verification(bench: &Bench, records: u32) -> Row {
         ratio: rate / LEAST,
         target: Target::AtLeast(1.0),
     }
+}
+
+/// Page by page through all of it, against one check of the same files. A record is one of 251 people's.
+async fn paging(bench: &Bench, records: u32) -> [Row; 2] {
+    let folder = bench.folder.path().join("paging");
+    let ledger = Ledger::open(&folder, LedgerOptions::new(), SystemClock::shared()).expect("a ledger");
+    let person = |n: u32| SubjectId::from_bytes(u128::from(n % 251).to_be_bytes());
+    let (trail, closer) = ledger.begin(RequestFacts::new());
+    for n in 0..records {
+        trail.record(event(bench).add_subject(person(n))).expect("room");
+        if n % 1_000 == 0 {
+            trail.settled().await.expect("durable");
+        }
+    }
+    trail.settled().await.expect("durable");
+    drop(closer);
+    ledger.shutdown().await;
+    let timed = |what: &dyn Fn()| {
+        let start = crate::ratio::thread_time();
+        what();
+        f64::from(records) / (crate::ratio::thread_time() - start).as_secs_f64()
+    };
+    let floor = timed(&|| assert_eq!(verify(&folder).expect("intact").torn(), None));
+    let chain = Stream::Tenant(bench.tenant.clone());
+    let beside = LedgerFolder::open(&folder).expect("a ledger");
+    let every = LedgerQuery::new().with_limit(MAX_PAGE.try_into().expect("not zero"));
+    let one = every.clone().with_subject(person(7));
+    [("every record", every), ("one person's", one)].map(|(what, query)| {
+        let rate = timed(&|| {
+            let mut cursor = None::<String>;
+            loop {
+                let query = cursor.take().into_iter().fold(query.clone(), LedgerQuery::with_cursor);
+                cursor = beside.danger_page(Some(&chain), &query).expect("read").next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        });
+        Row {
+            what: format!("paging through {records} records, 1,000 a page: {what} / verify"),
+            floor: format!("{floor:.0} /s"),
+            ours: format!("{rate:.0} /s"),
+            ratio: rate / floor,
+            target: Target::None,
+        }
+    })
 }

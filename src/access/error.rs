@@ -55,6 +55,8 @@ impl DoorError {
             Self::Trail(TrailError::TooManyTrails) => ("too_many_trails", 429),
             Self::Trail(_) => ("ledger_unavailable", 503),
             Self::Key(_) => ("key_unavailable", 503),
+            Self::Timeline(TimelineError::Cursor) => ("cursor_refused", 400),
+            Self::Timeline(TimelineError::Query { .. }) => ("query_refused", 400),
             Self::Timeline(TimelineError::Busy) => ("timeline_busy", 429),
             Self::Timeline(_) => ("ledger_unreadable", 503),
             Self::Relations(_) => ("relations_unavailable", 503),

@@ -320,8 +320,14 @@ impl<P: Permission> SubjectGrant<P> {
         self.facts.who.user()
     }
 
+    pub(super) fn clinic_key(&self) -> &TenantKey {
+        &self.tenant_key
+    }
+
     /// What the ledger holds about this person: the newest `limit` records, or the newest `limit` of those before an
     /// earlier part's [`older`](Timeline::older). That the timeline was opened is one of them.
+    ///
+    /// For clients [`ledger`](Self::ledger) is better: its cursors do not tell how many records other clinics have.
     ///
     /// # Errors
     ///
@@ -348,6 +354,10 @@ impl<P: Permission> ClinicGrant<P> {
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.facts.tenant
+    }
+
+    pub(super) fn key(&self) -> &TenantKey {
+        &self.key
     }
 }
 

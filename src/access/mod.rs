@@ -17,6 +17,8 @@
 //! 7. When the request ends, every grant of it ends.
 //! 8. Accounts are administered through the door of a permission that the application marked for it
 //!    ([`ManagesAccounts`]), and every change and list of them is recorded.
+//! 9. The clinic's part of the ledger is read through the door of a permission that was marked for that
+//!    ([`ReadsLedger`]), and every reading is recorded.
 //!
 //! # Deployment caveat
 //!
@@ -78,6 +80,7 @@ mod danger;
 mod error;
 mod grant;
 mod job;
+mod ledger;
 mod permission;
 mod policy;
 mod relation;
@@ -95,6 +98,7 @@ pub(crate) use job::Issuers;
 #[doc(hidden)]
 pub use job::fuzz_envelope;
 pub use job::{JobError, JobGrant, Jobs, MAX_ENVELOPE_BYTES, MAX_JOB_LIFE, Task};
+pub use ledger::ReadsLedger;
 pub use permission::{Changes, DataClass, Opens, Permission};
 #[doc(hidden)]
 pub use permission::{contains, equal};

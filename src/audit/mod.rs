@@ -18,6 +18,10 @@
 //! 7. Refusals of somebody unknown are counted per peer and minute. Their table is bounded, and so is the queue.
 //! 8. When a write fails the ledger refuses doors, keeps what it could not write, and tries a new segment every 100 ms
 //!    until it can.
+//! 9. What an operator does in a clinic, who belongs to none, stands in the clinic's chain and in the platform's, written
+//!    together.
+//! 10. The ledger is read back page by page: one person's part, a clinic's, or, by an operator, several clinics'
+//!     ([`OperatorLedger`]). Each of these readings is recorded. A [`LedgerQuery`] names no chain: the door does.
 //!
 //! `docs/ledger.md` gives the bytes and the attacker's table.
 //!
@@ -121,7 +125,11 @@ pub use ledger::fuzz_segment;
 pub use ledger::{Batch, FolderSink, Sink, SinkError, Sinks};
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
-pub use ledger::{Head, HeadError, Ledger, LedgerError, LedgerOptions, Timeline, TimelineError, Unsettled};
+pub(crate) use ledger::{Found, Place, cursor_bytes};
+pub use ledger::{
+    Head, HeadError, Ledger, LedgerError, LedgerFolder, LedgerOptions, LedgerPage, LedgerQuery, MAX_PAGE,
+    MAX_TENANTS_READ, OperatorLedger, Timeline, TimelineError, Unsettled,
+};
 #[cfg(feature = "postgres")]
 pub use ledger::{PostgresLedger, PostgresSink, verify_postgres};
 #[cfg(feature = "checkpoint")]

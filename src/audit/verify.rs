@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     ledger::{
-        Archive, FolderArchive, Head, is_written,
+        Records, FolderRecords, Head, is_written,
         scan::{Agreement, ScanError, Scanned},
         tree,
     },
@@ -82,7 +82,7 @@ pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
 ///
 /// As [`verify`]. What the ledger's own files say is told first.
 pub fn verify_with(dir: &Path, known: &Known) -> Result<Report, VerifyError> {
-    let (mut report, scanned) = known.check(&FolderArchive(dir.to_owned()), is_written(dir))?;
+    let (mut report, scanned) = known.check(&FolderRecords(dir.to_owned()), is_written(dir))?;
     let Some(last) = scanned.last else {
         // A wrong path must not look like a good ledger.
         return Err(VerifyError::new(0, Fault::Unreadable(std::io::ErrorKind::NotFound)));
@@ -128,7 +128,7 @@ impl Known {
         self
     }
 
-    pub(crate) fn check(&self, archive: &dyn Archive, written: bool) -> Result<(Report, Scanned), VerifyError> {
+    pub(crate) fn check(&self, archive: &dyn Records, written: bool) -> Result<(Report, Scanned), VerifyError> {
         #[cfg_attr(not(feature = "checkpoint"), expect(unused_mut, reason = "only checkpoints add to it"))]
         let mut heads = self.heads.clone();
         #[cfg_attr(not(feature = "checkpoint"), expect(unused_mut, reason = "only checkpoints set it"))]

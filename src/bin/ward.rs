@@ -1,4 +1,4 @@
-//! `ward`: make keys, check keys, look after a key store, verify a ledger.
+//! `ward`: make keys, check keys, look after a key store, verify and read a ledger.
 //!
 //! Exit codes: 0, all is well; 1, something is wrong and was said; 2, the command was not understood.
 
@@ -13,7 +13,7 @@ mod keys;
 #[path = "ward/rotate.rs"]
 mod rotate;
 
-/// Make keys, check keys, look after a key store, verify a ledger.
+/// Make keys, check keys, look after a key store, verify and read a ledger.
 #[derive(Debug, Parser)]
 #[command(name = "ward", version, propagate_version = true, arg_required_else_help = true)]
 struct Ward {
@@ -80,6 +80,8 @@ enum Audit {
         #[arg(long, value_name = "FILE", default_value = "ledger.key")]
         out: PathBuf,
     },
+    /// Print records of a ledger, the newest first. The folder is only read, also while a server writes it.
+    List(Box<audit::List>),
 }
 
 fn main() -> ExitCode {
@@ -100,5 +102,6 @@ fn main() -> ExitCode {
         Command::Rotate(what) => rotate::rotate(&what),
         Command::Audit(Audit::Verify(what)) => audit::verify(&what),
         Command::Audit(Audit::Keygen { name, out }) => audit::keygen(&name, &out),
+        Command::Audit(Audit::List(list)) => audit::list(&list),
     }
 }

@@ -21,6 +21,12 @@ impl From<DoorError> for Problem {
             DoorError::Timeline(TimelineError::Busy) => {
                 Self::too_many(Duration::from_secs(1)).with_reason("a timeline of theirs is being read")
             }
+            DoorError::Timeline(TimelineError::Cursor) => {
+                Self::bad_request("cursor").with_reason("a cursor of another clinic or query")
+            }
+            DoorError::Timeline(TimelineError::Query { field }) => {
+                Self::bad_request(field).with_reason("a query that can match nothing")
+            }
             DoorError::Timeline(_) => Self::unavailable().with_reason("the ledger cannot be read"),
             DoorError::Relations(_) => Self::unavailable().with_reason("relations cannot be had"),
             DoorError::Query(_) => Self::internal().with_reason("a cohort's query failed"),

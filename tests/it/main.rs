@@ -45,6 +45,8 @@ mod privacy;
 mod problem;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
+#[cfg(all(feature = "axum", feature = "sqlite"))]
+mod reading;
 mod readme;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod rotation;

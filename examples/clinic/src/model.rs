@@ -4,7 +4,12 @@
 //! (`migrations/`) holds identifiers, times and states. A handler that has not the permission for a class does not
 //! compile.
 
-use tower_ward::{access::ManagesAccounts, classes, columns, field::Json, permissions};
+use tower_ward::{
+    access::{ManagesAccounts, ReadsLedger},
+    classes, columns,
+    field::Json,
+    permissions,
+};
 
 classes! {
     /// Who somebody is and how to reach them.
@@ -54,6 +59,8 @@ permissions! {
     pub ReadChartChanges = "chart.changes" opens Clinical;
     /// See what the reasons of a patient's appointments were before they were changed.
     pub ReadScheduleChanges = "schedule.changes" opens Schedule;
+    /// See who did what in the clinic, when, from where, and why they might.
+    pub ReadLedger = "ledger.read";
     /// See the diary.
     pub ReadSchedule = "schedule.read" opens Schedule, Identity;
     /// Change a patient's appointment.
@@ -75,6 +82,9 @@ permissions! {
     /// Fill a new clinic with demo data. No role has it: a job does, once.
     pub SeedDemo = "demo.seed" changes Identity, Clinical, Schedule, Directory, Payroll;
 }
+
+/// Who answers for the clinic sees what is done in it.
+impl ReadsLedger for ReadLedger {}
 
 /// The demo's accounts are made with its records.
 impl ManagesAccounts for SeedDemo {}

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::{Head, LedgerError, home::Archive, scan::Agreement, tree};
+use super::{Head, LedgerError, home::Records, scan::Agreement, tree};
 use crate::{
     audit::{
         checkpoint::{CheckpointSigner, CheckpointVerifier},
@@ -146,7 +146,7 @@ impl Rebuilt {
     }
 
     /// The file, made anew if it was another ledger's.
-    pub(super) fn finish(mut self, agreed: Agreement, archive: &dyn Archive) -> Result<HashFile, LedgerError> {
+    pub(super) fn finish(mut self, agreed: Agreement, archive: &dyn Records) -> Result<HashFile, LedgerError> {
         if agreed == Agreement::Agrees && self.failed.is_none() {
             self.file.append(&self.new)?;
             return Ok(self.file);

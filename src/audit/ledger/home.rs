@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    archive::{self, Archive, Index},
     scan::{ScanError, Scanned, scan},
     segment::{self, BATCH, BatchHeader, FRAME, Header, Segment},
     tree::{self, Head, Tree},
@@ -225,14 +226,17 @@ pub(crate) enum HomeError {
     Changed { index: u64 },
 }
 
-/// A ledger's records, to be read from their beginning.
-pub(crate) trait Archive: Send + Sync + std::fmt::Debug {
+/// All records of a ledger.
+pub(crate) trait Records: Send + Sync + std::fmt::Debug {
     /// Reads and checks every record, and says of each of the heads that are known from elsewhere whether the ledger was
     /// so once. `written` says that a writer may be at work.
     fn check(&self, written: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError>;
 
     /// The newest signed checkpoint that stands beside the records.
     fn checkpoint(&self) -> io::Result<Option<String>>;
+
+    /// The first `end` records, all of which are durable, to be read in parts.
+    fn archive<'a>(&'a self, end: u64, index: &'a Index) -> Box<dyn Archive + 'a>;
 
     /// Hands out what stands from the record `from` on and before `until`, in batches and in order, until one is refused.
     fn batches(&self, from: u64, until: u64, hand: &mut dyn FnMut(&Batch) -> bool) -> Result<(), ScanError> {
@@ -336,15 +340,19 @@ impl Home for Folder {
 
 /// A folder of segments, to be read.
 #[derive(Debug)]
-pub(crate) struct FolderArchive(pub(crate) PathBuf);
+pub(crate) struct FolderRecords(pub(crate) PathBuf);
 
-impl Archive for FolderArchive {
+impl Records for FolderRecords {
     fn check(&self, written: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError> {
         scan(&self.0, written, most, known, visit)
     }
 
     fn checkpoint(&self) -> io::Result<Option<String>> {
         segment::read_checkpoint(&self.0)
+    }
+
+    fn archive<'a>(&'a self, end: u64, index: &'a Index) -> Box<dyn Archive + 'a> {
+        Box::new(archive::Folder::new(&self.0, end, index))
     }
 }
 

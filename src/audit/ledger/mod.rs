@@ -2,18 +2,25 @@
 
 #[cfg(feature = "checkpoint")]
 mod evidence;
+pub(super) mod archive;
+mod folder;
 mod gate;
 pub(super) mod home;
 mod open;
+mod operator;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
+pub(super) mod page;
+mod query;
 mod reader;
 mod refusals;
 pub(super) mod scan;
 mod seats;
 pub(super) mod segment;
 mod sink;
+pub(super) mod sheet;
+pub(super) mod skim;
 mod timeline;
 pub(super) mod tree;
 pub(super) mod writer;
@@ -34,14 +41,18 @@ use std::{
 pub use evidence::Checkpoint;
 #[cfg(feature = "checkpoint")]
 pub(crate) use evidence::kept;
+pub use folder::LedgerFolder;
 use gate::Gate;
 pub(crate) use gate::{Wait, lock};
 pub use home::Batch;
-pub(super) use home::{Archive, FolderArchive};
+pub(super) use home::{Records, FolderRecords};
 pub(crate) use open::is_written;
+pub use operator::{MAX_TENANTS_READ, OperatorLedger};
 pub use options::{LedgerError, LedgerOptions};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresLedger, PostgresSink, verify_postgres};
+pub use query::{LedgerPage, LedgerQuery, MAX_PAGE};
+pub(crate) use query::{Place, cursor_bytes};
 use refusals::Refusals;
 pub(crate) use seats::Seat;
 use seats::Seats;
@@ -50,6 +61,7 @@ pub use segment::fuzz_segment;
 #[cfg(feature = "tracing")]
 pub use sink::TracingSink;
 pub use sink::{FolderSink, Sink, SinkError, Sinks};
+pub(crate) use sheet::Found;
 pub use timeline::{Timeline, TimelineError};
 use tokio::sync::{mpsc, watch};
 pub use tree::{Head, HeadError};
@@ -73,6 +85,8 @@ const MAX_UNSETTLED: usize = 65_536;
 pub(crate) struct Message {
     ticket: u64,
     record: Box<Record>,
+    /// What is written with it, in the same batch: the record of an operator's act in a clinic.
+    mirror: Option<Box<Record>>,
 }
 
 /// A place in the queue, kept until it is used or dropped.
@@ -81,9 +95,7 @@ pub(crate) type Slot = mpsc::OwnedPermit<Message>;
 /// What the handle and the writer share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    dir: PathBuf,
-    #[expect(dead_code, reason = "reading back will ask it")]
-    archive: Arc<dyn Archive>,
+    records: Arc<dyn Records>,
     options: LedgerOptions,
     clock: SharedClock,
     gate: Gate,
@@ -444,12 +456,22 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether anything was ever recorded of this tenant.
+    fn knows(&self, tenant: &TenantId) -> bool {
+        lock(&self.inner.shared.order).streams.contains(&Stream::Tenant(tenant.clone()))
+    }
+
     /// Puts the record into its place in the queue. Tickets are given under the lock, so they grow as the queue does.
     pub(crate) fn submit(&self, slot: Slot, record: Box<Record>) -> u64 {
+        self.submit_both(slot, record, None)
+    }
+
+    /// The same for two records of one act. Both are in one batch, so that no crash leaves one without the other.
+    pub(crate) fn submit_both(&self, slot: Slot, record: Box<Record>, mirror: Option<Box<Record>>) -> u64 {
         let mut order = lock(&self.inner.shared.order);
         order.ticket += 1;
         let ticket = order.ticket;
-        slot.send(Message { ticket, record });
+        slot.send(Message { ticket, record, mirror });
         ticket
     }
 

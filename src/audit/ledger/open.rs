@@ -15,7 +15,7 @@ use super::evidence::{Evidence, Rebuilt, kept};
 use super::{
     Erasures, Inner, Ledger, LedgerError, LedgerOptions, MAX_UNSETTLED, Order, Shared, Unsettled,
     gate::Gate,
-    home::{Archive, Folder, FolderArchive, Home},
+    home::{Records, Folder, FolderRecords, Home},
     note_erasure,
     refusals::Refusals,
     scan::{ScanError, Scanned},
@@ -108,13 +108,13 @@ impl Ledger {
         options.check()?;
         make_dir(dir).map_err(io("make"))?;
         let lock = take(dir)?;
-        let archive: Arc<dyn Archive> = Arc::new(FolderArchive(dir.to_owned()));
+        let archive: Arc<dyn Records> = Arc::new(FolderRecords(dir.to_owned()));
         let read = Read::all(archive, sinks, Some(&dir.join(HASHES)), &options)?;
         if let Some(bytes) = read.scanned.torn {
             trace::event!(warn, bytes = bytes, "dropped a batch that a crash cut off before it was acknowledged");
         }
         let home = Folder::resume(dir, options.segment_size, &read.scanned).map_err(io("write the last segment"))?;
-        read.into_ledger(dir, Box::new(home), Some(lock), options, clock)
+        read.into_ledger(Box::new(home), Some(lock), options, clock)
     }
 
     pub(crate) fn start(&self, writer: Writer) -> Result<(), LedgerError> {
@@ -130,7 +130,7 @@ impl Ledger {
 
 /// A ledger that was read to its end and checked, and is to be gone on with.
 pub(super) struct Read {
-    archive: Arc<dyn Archive>,
+    archive: Arc<dyn Records>,
     sinks: Vec<Named>,
     held: Vec<Held>,
     pub(super) scanned: Scanned,
@@ -143,7 +143,7 @@ pub(super) struct Read {
 impl Read {
     /// Reads all of it, and brings the file of hashes up to it.
     pub(super) fn all(
-        archive: Arc<dyn Archive>,
+        archive: Arc<dyn Records>,
         sinks: Sinks,
         hashes: Option<&Path>,
         options: &LedgerOptions,
@@ -197,7 +197,6 @@ impl Read {
 
     pub(super) fn into_ledger(
         self,
-        dir: &Path,
         home: Box<dyn Home>,
         lock: Option<File>,
         options: LedgerOptions,
@@ -213,8 +212,7 @@ impl Read {
             places.chains.keys().filter(|stream| **stream != Stream::Platform).cloned().collect();
         let (queue, receiver) = mpsc::channel(options.queue);
         let shared = Arc::new(Shared {
-            dir: dir.to_owned(),
-            archive,
+            records: archive,
             gate: Gate::default(),
             order: Mutex::new(Order { ticket: 0, streams }),
             refusals: Mutex::new(Refusals::new(options.refusal_peers)),

@@ -66,6 +66,13 @@ impl Reader {
         })
     }
 
+    /// Goes on at this place, where a batch begins.
+    pub(crate) fn go_to(&mut self, offset: u64) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(offset))?;
+        self.offset = offset;
+        Ok(())
+    }
+
     /// The frames of the last batch.
     pub(crate) fn frames(&self) -> &[u8] {
         self.batch.get(BATCH..).unwrap_or_default()

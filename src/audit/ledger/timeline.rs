@@ -3,16 +3,19 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
+    ops::ControlFlow,
     sync::Mutex,
 };
 
 use tokio::sync::Semaphore;
 
 use super::{
-    Ledger, LedgerError, lock,
+    Ledger, LedgerError,
+    archive::{Archive, Index, unwanted},
+    lock,
     open::io as io_error,
-    reader::{self, Found, Reader},
-    segment,
+    page::Pager,
+    skim::Summaries,
 };
 use crate::{
     audit::{
@@ -28,9 +31,14 @@ const SEGMENTS: usize = 4;
 /// Readings at a time, in the whole process: more wait, and leave the blocking pool to others.
 static READINGS: Semaphore = Semaphore::const_new(2);
 
-/// Who reads now: one user waits with one reading, so nobody fills the queue of the others.
+/// Who reads now, and what is remembered for those who read later.
 #[derive(Debug, Default)]
-pub(super) struct Readers(Mutex<BTreeSet<UserId>>);
+pub(super) struct Readers {
+    /// One user waits with one reading, so nobody fills the queue of the others.
+    busy: Mutex<BTreeSet<UserId>>,
+    index: Index,
+    summaries: Summaries,
+}
 
 /// A user's one reading.
 struct Reading {
@@ -40,7 +48,7 @@ struct Reading {
 
 impl Reading {
     fn begin(ledger: &Ledger, user: Option<UserId>) -> Option<Self> {
-        let readers = &ledger.inner.shared.readers.0;
+        let readers = &ledger.inner.shared.readers.busy;
         let alone = user.is_none_or(|user| lock(readers).insert(user));
         alone.then(|| Self { ledger: ledger.clone(), user })
     }
@@ -49,7 +57,7 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         if let Some(user) = &self.user {
-            lock(&self.ledger.inner.shared.readers.0).remove(user);
+            lock(&self.ledger.inner.shared.readers.busy).remove(user);
         }
     }
 }
@@ -91,6 +99,15 @@ pub enum TimelineError {
     /// A file of the ledger cannot be read, or is not intact.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A cursor is not one that this clinic was given for this query.
+    #[error("the cursor is not one of this chain and this query: begin with the first page")]
+    Cursor,
+    /// A field of the query is such that no record matches.
+    #[error("no record can match `{field}` of the query: see `LedgerQuery::check`")]
+    Query {
+        /// The field.
+        field: &'static str,
+    },
 }
 
 impl Trail {
@@ -102,17 +119,40 @@ impl Trail {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Timeline, TimelineError> {
+        let tenant = tenant.clone();
+        self.reading(move |ledger, wanted| Ok(ledger.scan(&tenant, subject, before, limit, wanted)?)).await
+    }
+
+    /// Reads the ledger for a door of this trail: what opened the door is to be found, too.
+    pub(super) async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Ledger, &dyn Fn() -> bool) -> Result<T, TimelineError> + Send + 'static,
+    ) -> Result<T, TimelineError> {
         let reading = Reading::begin(self.ledger(), self.actor_user()).ok_or(TimelineError::Busy)?;
-        // What opened the door is to be found, too.
         self.settled().await?;
         let permit = READINGS.acquire().await;
-        let (trail, tenant) = (self.clone(), tenant.clone());
+        let trail = self.clone();
         // The permits go along: whoever hangs up makes no room for another reading while his own still runs.
         let reading = tokio::task::spawn_blocking(move || {
             let _permits = (permit, reading);
-            trail.ledger().scan(&tenant, subject, before, limit, &|| !trail.is_closed())
+            read(trail.ledger(), &|| !trail.is_closed())
         });
-        Ok(reading.await.unwrap_or_else(|error| Err(io_error("read")(io::Error::other(error))))?)
+        reading.await.unwrap_or_else(|error| Err(io_error("read")(io::Error::other(error)).into()))
+    }
+}
+
+impl Ledger {
+    /// Hands out what pages are read from. All that is durable now is in it.
+    pub(super) fn pager<R>(&self, wanted: &dyn Fn() -> bool, read: impl FnOnce(&Pager<'_>) -> R) -> R {
+        let readers = &self.inner.shared.readers;
+        let archive = self.archive();
+        read(&Pager { archive: &*archive, summaries: &readers.summaries, wanted })
+    }
+
+    /// Where the records are.
+    fn archive(&self) -> Box<dyn Archive + '_> {
+        let shared = &self.inner.shared;
+        shared.records.archive(self.head().size(), &shared.readers.index)
     }
 }
 
@@ -180,78 +220,42 @@ impl Ledger {
     ) -> Result<Timeline, LedgerError> {
         let stream = Stream::Tenant(tenant.clone());
         let id = subject.to_string();
-        let mut end = before.unwrap_or(u64::MAX).min(self.head().size());
-        let numbers = reader::segments(&self.inner.shared.dir).map_err(io_error("list"))?;
+        let archive = self.archive();
+        let mut end = before.unwrap_or(u64::MAX).min(archive.end());
         let mut found: VecDeque<Record> = VecDeque::new();
         let mut segments = 0;
-        for &number in numbers.iter().rev() {
+        for chunk in archive.chunks()?.iter().rev() {
             if found.len() >= limit || segments == SEGMENTS || end == 0 {
                 break;
             }
-            let mut reader = Reader::open(&self.inner.shared.dir, number)
-                .map_err(io_error("read"))?
-                .map_err(|fault| VerifyError::new(end, fault))?;
-            let first = reader.header.first;
-            if first >= end {
+            if chunk.first >= end {
                 continue;
             }
             segments += 1;
             let mut here = VecDeque::new();
-            read(&mut reader, first, end, wanted, &mut |bytes| {
+            archive.read(chunk, chunk.first, end, &mut |index, bytes| {
+                if index.is_multiple_of(256) && !wanted() {
+                    return Err(unwanted());
+                }
                 // Most records are of somebody else: do not parse them.
                 if !std::str::from_utf8(bytes).is_ok_and(|text| text.contains(&id)) {
-                    return Ok(());
+                    return Ok(ControlFlow::Continue(()));
                 }
-                let record = Record::from_bytes(bytes).map_err(|_| Fault::Edited)?;
+                let record = Record::from_bytes(bytes).map_err(|_| VerifyError::new(index, Fault::Edited))?;
                 if record.stream == stream && record.subjects.contains(&subject) {
                     if here.len() >= limit - found.len() {
                         here.pop_front();
                     }
                     here.push_back(record);
                 }
-                Ok(())
-            })
-            .map_err(io_error("read"))??;
+                Ok(ControlFlow::Continue(()))
+            })?;
             here.append(&mut found);
             found = here;
-            end = first;
+            end = chunk.first;
         }
         // Where the limit stopped it, there may be more in the same file.
         let older = if found.len() >= limit { found.front().map_or(end, Record::index) } else { end };
         Ok(Timeline { records: found.into(), older: (older > 0).then_some(older) })
     }
-}
-
-/// Hands out the bytes of the records from `first` up to `end`, as long as they are wanted.
-fn read(
-    reader: &mut Reader,
-    first: u64,
-    end: u64,
-    wanted: &dyn Fn() -> bool,
-    visit: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-) -> io::Result<Result<(), VerifyError>> {
-    let mut index = first;
-    while index < end {
-        if !wanted() {
-            return Err(io::Error::other("nobody waits for it any more"));
-        }
-        match reader.next(index, true)? {
-            Found::Batch(_) => {}
-            Found::Broken(fault) => return Ok(Err(VerifyError::new(index, fault))),
-            Found::End | Found::Torn(_) | Found::OtherIndex(_) => {
-                return Ok(Err(VerifyError::new(index, Fault::Deleted)));
-            }
-        }
-        let mut frames = reader.frames();
-        while let Some((record, rest)) = segment::unframe(frames) {
-            if index < end
-                && let Err(fault) = visit(record)
-            {
-                return Ok(Err(VerifyError::new(index, fault)));
-            }
-            frames = rest;
-            index += 1;
-        }
-    }
-    Ok(Ok(()))
 }

@@ -37,6 +37,10 @@ const GRACE_STEPS: u32 = 50;
 /// Counts of refusals taken at a time: fewer bytes than the longest record, for which a batch keeps room.
 const REFUSALS: usize = 16;
 
+/// Bytes kept free in a batch for the second record of an operator's act, which names no subjects: so its texts are all
+/// that it may hold, at six bytes for a character that is escaped.
+const MIRROR: usize = 8 * 1024;
+
 pub(crate) struct Writer {
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) shared: Arc<Shared>,
@@ -109,7 +113,7 @@ impl Writer {
     /// Waits for the first record, then takes what else is there.
     fn collect(&mut self, batch: &mut Draft, waker: &Waker) -> Next {
         batch.begin(Head::of(&self.places.tree));
-        let limit = segment::batch_limit(self.shared.options.segment_size);
+        let limit = segment::batch_limit(self.shared.options.segment_size) - MIRROR;
         let most = self.shared.options.batch;
         let mut context = Context::from_waker(waker);
         loop {
@@ -117,6 +121,9 @@ impl Writer {
                 match self.queue.poll_recv(&mut context) {
                     Poll::Ready(Some(message)) => {
                         batch.add(*message.record, &mut self.places);
+                        if let Some(mirror) = message.mirror {
+                            batch.add(*mirror, &mut self.places);
+                        }
                         batch.ticket = message.ticket;
                     }
                     Poll::Ready(None) => return self.last(batch, limit),

@@ -20,6 +20,11 @@ impl Actor {
         self.user.is_some() || self.role.is_some()
     }
 
+    /// Whether it is somebody who belongs to no clinic.
+    pub(crate) fn is_operator(&self) -> bool {
+        self.is_somebody() && self.tenant.is_none()
+    }
+
     /// Whether both are the same user of the same clinic, in whatever session.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.tenant == other.tenant && self.user == other.user && (self.user.is_some() || self.role == other.role)

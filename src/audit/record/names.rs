@@ -21,7 +21,9 @@ macro_rules! words {
                 }
             }
 
-            pub(crate) fn parse(text: &str) -> Option<Self> {
+            /// What this word in a record says; `None` for any other.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
                 match text {
                     $($text => Some(Self::$variant),)+
                     _ => None,

@@ -1,7 +1,10 @@
 //! Tests of the ledger and the trail from inside.
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
+mod archive;
 mod long;
+mod operator;
+mod reading;
 mod response;
 mod tamper;
 mod torn;

@@ -166,19 +166,24 @@ impl Trail {
 
     /// Records an event of the application's own, which the response then waits for.
     ///
+    /// What an operator does in a clinic, who belongs to none, stands in the clinic's chain and in the platform's, written
+    /// together. In the platform's, the reason begins with the clinic's name, as in `in harbour: asked for by the owner`,
+    /// and no subjects are named.
+    ///
     /// # Errors
     ///
-    /// If the request has ended, a text is too long, or the ledger cannot take the record. What was to be recorded must
+    /// If the request has ended, a text is too long (an operator's reason with the clinic's name, too), or the ledger cannot take the record. What was to be recorded must
     /// then not happen.
     pub fn record(&self, event: Event) -> Result<(), TrailError> {
         let mut state = lock(&self.0.state);
         self.live()?;
         let record = self.event_record(&state, event)?;
+        let mirror = mirror(&state, &record)?;
         if state.actor.is_none() {
             // The end belongs into the chain of what was done.
             state.stream = record.stream.clone();
         }
-        self.enter(&mut state, record)
+        self.enter(&mut state, record, mirror)
     }
 
     /// Records a login, a refresh or a logout, which the response then waits for. The end of the request adds nothing to
@@ -187,7 +192,8 @@ impl Trail {
         let state = lock(&self.0.state);
         self.live()?;
         let record = self.event_record(&state, event)?;
-        self.pass(self.0.ledger.reserve()?, record);
+        let mirror = mirror(&state, &record)?;
+        self.pass(self.0.ledger.reserve()?, record, mirror);
         Ok(())
     }
 
@@ -235,6 +241,11 @@ impl Trail {
         lock(&self.0.state).actor.as_ref().and_then(|actor| actor.user)
     }
 
+    /// Whether an operator acts, who belongs to no clinic.
+    pub(crate) fn is_operators(&self) -> bool {
+        lock(&self.0.state).actor.as_ref().is_some_and(Actor::is_operator)
+    }
+
     /// Whether it is known who acts.
     pub(crate) fn has_actor(&self) -> bool {
         lock(&self.0.state).actor.as_ref().is_some_and(|actor| actor.is_somebody())
@@ -273,7 +284,7 @@ impl Trail {
     pub(crate) fn door(&self, door: Door<'_>) -> Result<(), TrailError> {
         let mut state = lock(&self.0.state);
         let record = self.door_record(&state, Kind::Opened, door)?;
-        self.enter(&mut state, record)
+        self.enter(&mut state, record, None)
     }
 
     /// Announces a change. Keeps a place for its outcome, which may follow the end of the request.
@@ -287,7 +298,7 @@ impl Trail {
         record.about = about;
         let slot = self.0.ledger.reserve()?;
         let outcome = record.clone();
-        self.enter(&mut state, record)?;
+        self.enter(&mut state, record, None)?;
         Ok(Attempt { id, trail: self.clone(), kept: Some((slot, outcome)), sent: false })
     }
 
@@ -344,7 +355,9 @@ impl Trail {
         record.row = refusal.row;
         record.reason = Some(reason.into());
         record.status = refusal.status;
-        self.0.ledger.submit(slot, record);
+        // Reasons are words of this crate, so that of an operator has room for a clinic's name.
+        let mirror = mirror(&state, &record).unwrap_or_default();
+        self.0.ledger.submit_both(slot, record, mirror);
     }
 
     /// Whether the records of all doors opened so far are durable.
@@ -386,7 +399,7 @@ impl Trail {
     }
 
     /// Enqueues the record of a door, with a place kept for the end.
-    fn enter(&self, state: &mut State, record: Box<Record>) -> Result<(), TrailError> {
+    fn enter(&self, state: &mut State, record: Box<Record>, mirror: Option<Box<Record>>) -> Result<(), TrailError> {
         self.0.ledger.admit(&record.stream)?;
         let slot = self.0.ledger.reserve()?;
         if state.close.is_none() {
@@ -395,7 +408,7 @@ impl Trail {
             let seat = user.map(|user| self.0.ledger.seat(user)).transpose()?;
             state.close = Some((self.0.ledger.reserve()?, seat));
         }
-        self.pass(slot, record);
+        self.pass(slot, record, mirror);
         Ok(())
     }
 
@@ -406,13 +419,13 @@ impl Trail {
         self.live()?;
         let slots = records.iter().map(|_| self.0.ledger.reserve()).collect::<Result<Vec<_>, _>>()?;
         for (slot, record) in slots.into_iter().zip(records) {
-            self.pass(slot, Box::new(record));
+            self.pass(slot, Box::new(record), None);
         }
         Ok(())
     }
 
-    fn pass(&self, slot: Slot, record: Box<Record>) {
-        let ticket = self.0.ledger.submit(slot, record);
+    fn pass(&self, slot: Slot, record: Box<Record>, mirror: Option<Box<Record>>) {
+        let ticket = self.0.ledger.submit_both(slot, record, mirror);
         self.0.last.fetch_max(ticket, Ordering::AcqRel);
     }
 
@@ -427,6 +440,28 @@ impl Trail {
         record.bytes = bytes;
         self.0.ledger.submit(slot, record);
     }
+}
+
+/// The platform's own record of what an operator does in a clinic; `None` for everybody else.
+///
+/// It names the clinic and no person: who looks after the platform has no business with whose data it was.
+fn mirror(state: &State, record: &Record) -> Result<Option<Box<Record>>, TrailError> {
+    let operator = state.actor.as_ref().is_some_and(Actor::is_operator);
+    let Stream::Tenant(tenant) = &record.stream else { return Ok(None) };
+    if !operator {
+        return Ok(None);
+    }
+    let reason = match record.reason.as_deref() {
+        Some(reason) => format!("in {tenant}: {reason}"),
+        None => format!("in {tenant}"),
+    };
+    if reason.len() > MAX_TEXT {
+        return Err(TrailError::TooLong { field: "reason" });
+    }
+    let mut mirror = Box::new(Record { subjects: Vec::new(), ..record.clone() });
+    mirror.stream = Stream::Platform;
+    mirror.reason = Some(reason.into());
+    Ok(Some(mirror))
 }
 
 /// Ends a trail, once. Dropped without a word, it says that the request was cancelled, or that its body was.

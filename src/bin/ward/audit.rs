@@ -2,14 +2,20 @@
 
 use std::{
     fs::OpenOptions,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Args;
 use tower_ward::{
-    audit::{CheckpointSigner, CheckpointVerifier, Head, Known, MAX_CHECKPOINT, Report, VerifierKey, verify_with},
+    audit::{
+        Action, AttemptId, CheckpointSigner, CheckpointVerifier, Head, Kind, Known, LedgerFolder, LedgerQuery,
+        MAX_CHECKPOINT, MAX_PAGE, Outcome, Record, Report, Stream, VerifierKey, verify_with,
+    },
+    clock::Timestamp,
+    id::{SessionId, SubjectId, TenantId, TrailId, UserId},
     secret::ExposeSecret as _,
 };
 
@@ -129,4 +135,174 @@ pub(crate) fn keygen(name: &str, out: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Which records of which ledger.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// The ledger's folder.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Of this clinic. Without it, of all of them and of the platform.
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// Of the platform's own chain.
+    #[arg(long, conflicts_with = "tenant")]
+    platform: bool,
+    /// That name this person.
+    #[arg(long, value_name = "ID")]
+    subject: Option<SubjectId>,
+    /// That this user did.
+    #[arg(long, value_name = "ID")]
+    user: Option<UserId>,
+    /// That was done to this user's account.
+    #[arg(long, value_name = "ID")]
+    about: Option<UserId>,
+    /// In this session.
+    #[arg(long, value_name = "ID")]
+    session: Option<SessionId>,
+    /// In this request or job.
+    #[arg(long, value_name = "ID")]
+    trail: Option<TrailId>,
+    /// Of this change.
+    #[arg(long, value_name = "ID")]
+    attempt: Option<AttemptId>,
+    /// In which this was done: as often as there are actions, of which one is enough.
+    #[arg(long, value_parser = action)]
+    action: Vec<Action>,
+    /// Of this kind: as often as there are kinds, of which one is enough.
+    #[arg(long, value_parser = kind)]
+    kind: Vec<Kind>,
+    /// About this kind of thing.
+    #[arg(long, value_name = "NAME")]
+    entity: Option<String>,
+    /// That ended so.
+    #[arg(long, value_parser = outcome)]
+    outcome: Option<Outcome>,
+    /// By this route's template.
+    #[arg(long, value_name = "TEMPLATE")]
+    route: Option<String>,
+    /// From this moment on, as in 2026-05-01T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Before this moment.
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// At most so many records.
+    #[arg(long, value_name = "NUMBER", default_value = "100")]
+    limit: usize,
+    /// The oldest first.
+    #[arg(long)]
+    oldest_first: bool,
+    /// On from where an earlier list of the same records ended.
+    #[arg(long)]
+    cursor: Option<String>,
+    /// One canonical record a line, as it stands in the ledger.
+    #[arg(long)]
+    json: bool,
+}
+
+fn action(text: &str) -> Result<Action, &'static str> {
+    Action::parse(text).ok_or("no action of a record: `docs/ledger.md` lists them")
+}
+
+fn kind(text: &str) -> Result<Kind, &'static str> {
+    Kind::parse(text).ok_or("no kind of record: `docs/ledger.md` lists them")
+}
+
+fn outcome(text: &str) -> Result<Outcome, &'static str> {
+    Outcome::parse(text).ok_or("an outcome is `committed`, `rolled_back` or `unknown`")
+}
+
+impl List {
+    fn query(&self) -> LedgerQuery {
+        let mut query = LedgerQuery::new();
+        query = self.subject.into_iter().fold(query, LedgerQuery::with_subject);
+        query = self.user.into_iter().fold(query, LedgerQuery::with_user);
+        query = self.about.into_iter().fold(query, LedgerQuery::with_about);
+        query = self.session.into_iter().fold(query, LedgerQuery::with_session);
+        query = self.trail.into_iter().fold(query, LedgerQuery::with_trail);
+        query = self.attempt.into_iter().fold(query, LedgerQuery::with_attempt);
+        query = self.action.iter().copied().fold(query, LedgerQuery::add_action);
+        query = self.kind.iter().copied().fold(query, LedgerQuery::add_kind);
+        query = self.entity.iter().fold(query, |query, entity| query.with_entity(entity));
+        query = self.outcome.into_iter().fold(query, LedgerQuery::with_outcome);
+        query = self.route.iter().fold(query, |query, route| query.with_route(route));
+        query = self.from.into_iter().fold(query, LedgerQuery::with_from);
+        query = self.until.into_iter().fold(query, LedgerQuery::with_until);
+        if self.oldest_first { query.oldest_first() } else { query }
+    }
+
+    fn print(&self, out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>> {
+        let folder = LedgerFolder::open(&self.dir)?;
+        let chain = self.tenant.clone().map(Stream::Tenant).or(self.platform.then_some(Stream::Platform));
+        let (query, mut cursor, mut left) = (self.query(), self.cursor.clone(), self.limit);
+        // Page by page, so that a long list takes no more memory than a short one.
+        while let Some(limit) = NonZeroUsize::new(left.min(MAX_PAGE)) {
+            let query = cursor.into_iter().fold(query.clone().with_limit(limit), LedgerQuery::with_cursor);
+            let page = folder.danger_page(chain.as_ref(), &query)?;
+            left -= page.records.len();
+            for record in &page.records {
+                if self.json {
+                    out.write_all(&record.to_bytes())?;
+                    out.write_all(b"\n")?;
+                } else {
+                    writeln!(out, "{}", line(record))?;
+                }
+            }
+            let Some(next) = page.next else { return Ok(out.flush()?) };
+            cursor = Some(next);
+        }
+        out.flush()?;
+        if let Some(cursor) = cursor {
+            eprintln!("there may be more: go on with --cursor {cursor}");
+        }
+        Ok(())
+    }
+}
+
+/// Prints the records that are asked for.
+pub(crate) fn list(list: &List) -> ExitCode {
+    match list.print(&mut io::BufWriter::new(io::stdout().lock())) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {}: {error}", list.dir.display());
+            let mut cause = error.source();
+            while let Some(why) = cause {
+                eprintln!("  because: {why}");
+                cause = why.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A record for the eye: what is absent is left out, and a text cannot move the terminal's cursor.
+fn line(record: &Record) -> String {
+    let chain = format!("{}#{}", record.stream().as_str(), record.sequence());
+    let mut words = vec![record.at().to_string(), chain, record.kind().as_str().to_owned()];
+    words.extend(record.action().map(|action| action.as_str().to_owned()));
+    let mut named = |name: &str, value: Option<String>| words.extend(value.map(|value| format!("{name}={value}")));
+    let text = |text: Option<&str>| text.map(|text| format!("{text:?}"));
+    named("user", record.user().map(|id| id.to_string()));
+    named("role", text(record.role()));
+    named("about", record.about().map(|id| id.to_string()));
+    named("entity", text(record.entity()));
+    match record.subjects() {
+        [] => {}
+        [one] => named("subject", Some(one.to_string())),
+        several => named("subjects", Some(several.len().to_string())),
+    }
+    named("outcome", record.outcome().map(|outcome| outcome.as_str().to_owned()));
+    named("end", record.end().map(|end| end.as_str().to_owned()));
+    named("status", record.status().map(|status| status.to_string()));
+    named("count", record.count().map(|count| count.to_string()));
+    named("peer", record.peer().map(|peer| peer.to_string()));
+    named("why", text(record.why()));
+    named("reason", text(record.reason()));
+    words.join(" ")
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tower_ward::{
     access::{Grant, Opens, Permission, SubjectGrant},
-    audit::Record,
+    audit::{Kind, LedgerQuery, Record},
     axum::{Json, Path, Query},
     db::Db,
     field::{self, Column, FieldValue, RowDiff, Told},
@@ -128,13 +128,12 @@ fields! { payroll: Payroll = NiNumber, SortCode, AccountNumber, Salary }
 /// The changes in one part of the ledger, newest first.
 async fn page<P: Permission>(
     door: &SubjectGrant<P>,
-    older: Older,
+    query: LedgerQuery,
     fields: impl Fn(&RowDiff<P>) -> Vec<FieldView>,
 ) -> Result<Json<Page<ChangeView>>, Problem> {
-    let (before, limit) = older.part()?;
-    let part = door.timeline(before, limit).await?;
+    let part = door.ledger(&query.add_kind(Kind::Changed)).await?;
     let mut items = Vec::new();
-    for record in part.records.iter().rev().filter(|record| !record.changes().is_empty()) {
+    for record in &part.records {
         let diff =
             door.open_diff(record).map_err(|_| Problem::internal().with_reason("a record that does not open"))?;
         let fields = fields(&diff);
@@ -142,7 +141,7 @@ async fn page<P: Permission>(
             items.push(view(record, &diff, fields));
         }
     }
-    Ok(Json(Page { items, next: part.older.map(|older| older.to_string()) }))
+    Ok(Json(Page { items, next: part.next }))
 }
 
 fn view<P: Permission>(record: &Record, diff: &RowDiff<P>, fields: Vec<FieldView>) -> ChangeView {
@@ -167,10 +166,10 @@ macro_rules! handlers {
             Query(older): Query<Older>,
             State(db): State<Db>,
         ) -> Result<Json<Page<ChangeView>>, Problem> {
-            older.part()?;
+            let query = older.query()?;
             let door = grant.subject(person).await?;
             $must(db.read(&door).await?.conn(), person).await?;
-            page(&door, older, $fields).await
+            page(&door, query, $fields).await
         }
     )+ };
 }

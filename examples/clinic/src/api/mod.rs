@@ -4,6 +4,7 @@ mod appointments;
 mod assignments;
 mod changes;
 mod chart;
+mod ledger;
 mod patch;
 mod patients;
 mod people;
@@ -170,6 +171,8 @@ pub fn routes(ward: &Ward, app: App) -> Router {
                 .add_query("to", serde_json::json!({ "type": "string", "format": "date" }))
                 .with_response(200, schema::<Page<appointments::AppointmentView>>()),
         )
+        .get("/api/ledger", ledger::read)
+        .about(ledger::about())
         .get("/api/staff", people::staff)
         .about(paged("Who works here.").with_response(200, schema::<Page<people::StaffView>>()))
         .get("/api/employees/{id}/payroll", people::payroll)

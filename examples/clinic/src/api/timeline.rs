@@ -1,12 +1,14 @@
 //! Who opened or changed a patient's record, from the ledger.
 
+use std::num::NonZeroUsize;
+
 use axum::extract::State;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tower_ward::{
     access::Grant,
-    audit::Record,
+    audit::{LedgerQuery, Record},
     axum::{Json, Path, Query},
     db::Db,
     id::SubjectId,
@@ -51,13 +53,11 @@ pub(crate) struct Entry {
 }
 
 impl Older {
-    /// Where the part ends, and how many records it has.
-    pub(super) fn part(&self) -> Result<(Option<u64>, usize), Problem> {
+    /// What is asked for.
+    pub(super) fn query(self) -> Result<LedgerQuery, Problem> {
         let limit = super::limit(self.limit)?;
-        // One place has one spelling.
-        let place = |cursor: &String| cursor.parse().ok().filter(|place: &u64| place.to_string() == *cursor);
-        let before = self.cursor.as_ref().map(|cursor| place(cursor).ok_or_else(|| Problem::bad_request("cursor")));
-        Ok((before.transpose()?, limit))
+        let limit = NonZeroUsize::new(limit).ok_or_else(|| Problem::bad_request("limit"))?;
+        Ok(self.cursor.into_iter().fold(LedgerQuery::new().with_limit(limit), LedgerQuery::with_cursor))
     }
 }
 
@@ -88,11 +88,10 @@ pub(super) async fn timeline(
     Query(older): Query<Older>,
     State(db): State<Db>,
 ) -> Result<Json<Page<Entry>>, Problem> {
-    let (before, limit) = older.part()?;
+    let query = older.query()?;
     // Reading it is recorded like any other door, and shows in the next reading.
     let chart = grant.subject(patient).await?;
     must_be_patient(db.read(&chart).await?.conn(), patient).await?;
-    let part = chart.timeline(before, limit).await?;
-    let items = part.records.iter().rev().map(Entry::from).collect();
-    Ok(Json(Page { items, next: part.older.map(|older| older.to_string()) }))
+    let page = chart.ledger(&query).await?;
+    Ok(Json(Page { items: page.records.iter().map(Entry::from).collect(), next: page.next }))
 }

@@ -17,6 +17,7 @@ mod harness;
 mod headers;
 mod hosts;
 mod isolation;
+mod ledger;
 mod matrix;
 mod openapi;
 mod patients;

@@ -7,7 +7,6 @@ mod sink;
 
 use std::{
     fmt,
-    path::Path,
     str::FromStr as _,
     sync::{Arc, Mutex},
     time::Duration,
@@ -19,7 +18,7 @@ pub use sink::PostgresSink;
 use sqlx::{AssertSqlSafe, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use super::{Archive, Ledger, LedgerError, LedgerOptions, Sinks, open::Read, writer::Writer};
+use super::{Records, Ledger, LedgerError, LedgerOptions, Sinks, open::Read, writer::Writer};
 use crate::{audit::record::Hash, clock::SharedClock, entropy};
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -224,7 +223,7 @@ fn prepare(
     let mut conn = Conn::new(place.options.clone(), Some(lock_key(node))).map_err(runtime)?;
     place.examine(&mut conn)?;
     let reading = Conn::new(place.options.clone(), None).map_err(runtime)?;
-    let archive: Arc<dyn Archive> = Arc::new(scan::Rows { place: place.clone(), conn: Mutex::new(reading) });
+    let archive: Arc<dyn Records> = Arc::new(scan::Rows { place: place.clone(), conn: Mutex::new(reading) });
     let mut read = Read::all(archive, sinks, None, &options)?;
     let begun = std::mem::take(&mut read.unsettled);
     for (attempt, change) in begun {
@@ -234,7 +233,7 @@ fn prepare(
         }
     }
     let home = home::Table::new(conn, place, node);
-    read.into_ledger(Path::new(""), Box::new(home), None, options, clock)
+    read.into_ledger(Box::new(home), None, options, clock)
 }
 
 impl PostgresLedger {

@@ -9,9 +9,10 @@ use super::{
 };
 use crate::audit::{
     ledger::{
-        Head,
+        Head, LedgerError,
+        archive::{self, Archive, Chunk, Index},
         gate::lock,
-        home::{Archive, Visit},
+        home::{Records, Visit},
         scan::{Check, ScanError, Scanned},
     },
     record::{Hash, Record},
@@ -25,7 +26,7 @@ pub(super) struct Rows {
     pub(super) conn: Mutex<Conn>,
 }
 
-impl Archive for Rows {
+impl Records for Rows {
     fn check(&self, _: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError> {
         let mut conn = lock(&self.conn);
         let mut check = Check::new(most, known, visit);
@@ -35,11 +36,61 @@ impl Archive for Rows {
         }
     }
 
+    fn archive<'a>(&'a self, end: u64, _: &'a Index) -> Box<dyn Archive + 'a> {
+        Box::new(Table { rows: self, end })
+    }
+
     fn checkpoint(&self) -> std::io::Result<Option<String>> {
         let statement = self.place.statement("select note from {schema}.checkpoint where size > 0");
         lock(&self.conn)
             .run(PATIENCE, async |conn| sqlx::query_scalar(statement).fetch_optional(conn).await)
             .map_err(std::io::Error::other)
+    }
+}
+
+/// Records of one part.
+const PART: u64 = 8_192;
+
+/// The table, to be read in parts.
+#[derive(Debug)]
+struct Table<'a> {
+    rows: &'a Rows,
+    end: u64,
+}
+
+impl Archive for Table<'_> {
+    fn end(&self) -> u64 {
+        self.end
+    }
+
+    fn chunks(&self) -> Result<Vec<Chunk>, LedgerError> {
+        let parts = (0..self.end.div_ceil(PART)).map(|part| Chunk {
+            number: u32::try_from(part).unwrap_or(u32::MAX),
+            first: part * PART,
+        });
+        Ok(parts.collect())
+    }
+
+    fn read(&self, _: &Chunk, from: u64, until: u64, visit: &mut archive::Visit<'_>) -> Result<(), LedgerError> {
+        let mut conn = lock(&self.rows.conn);
+        let mut index = from;
+        while index < until {
+            let rows = self.rows.place.records_from(&mut conn, index, signed(until));
+            let rows = rows.map_err(|source| LedgerError::Database { doing: "read", source: source.into() })?;
+            if rows.is_empty() {
+                return Err(VerifyError::new(index, Fault::Deleted).into());
+            }
+            for row in rows {
+                if row.index != index {
+                    return Err(VerifyError::new(index, Fault::Deleted).into());
+                }
+                if visit(index, &row.record)?.is_break() {
+                    return Ok(());
+                }
+                index += 1;
+            }
+        }
+        Ok(())
     }
 }
 

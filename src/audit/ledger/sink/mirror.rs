@@ -17,7 +17,7 @@ use crate::{
     audit::ledger::{
         Head, LedgerError,
         gate::lock,
-        home::{Archive, Batch},
+        home::{Records, Batch},
         open::io,
         scan::Agreement,
     },
@@ -112,7 +112,7 @@ impl Mirrors {
         held: &[Held],
         known: &[Agreement],
         head: Head,
-        archive: &Arc<dyn Archive>,
+        archive: &Arc<dyn Records>,
     ) -> Result<Self, LedgerError> {
         let mut mirrors = Vec::new();
         for (named, held) in sinks.into_iter().zip(held) {
@@ -272,7 +272,7 @@ fn apart<T: Send>(ask: impl FnOnce() -> Result<T, SinkError> + Send) -> Result<T
 /// Gives a sink what stands from `from` on, up to `until`.
 fn catch_up(
     sink: &mut dyn Sink,
-    archive: &dyn Archive,
+    archive: &dyn Records,
     from: u64,
     until: u64,
     wanted: &dyn Fn() -> bool,
@@ -297,7 +297,7 @@ fn catch_up(
 /// The thread of one sink.
 struct Keeper {
     sink: Box<dyn Sink>,
-    archive: Arc<dyn Archive>,
+    archive: Arc<dyn Records>,
     state: Arc<State>,
     copies: bool,
     required: bool,
