@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     ledger::{
-        Records, FolderRecords, Head, is_written,
+        FolderRecords, Head, Records, is_written,
         scan::{Agreement, ScanError, Scanned},
         tree,
     },

@@ -1,25 +1,25 @@
 //! The ledger: a folder of segment files, the thread that writes them, and the handle that everybody holds.
 
+pub(super) mod archive;
 #[cfg(feature = "checkpoint")]
 mod evidence;
-pub(super) mod archive;
 mod folder;
 mod gate;
 pub(super) mod home;
 mod open;
 mod operator;
 mod options;
+pub(super) mod page;
 #[cfg(feature = "postgres")]
 mod postgres;
-pub(super) mod page;
 mod query;
 mod reader;
 mod refusals;
 pub(super) mod scan;
 mod seats;
 pub(super) mod segment;
-mod sink;
 pub(super) mod sheet;
+mod sink;
 pub(super) mod skim;
 mod timeline;
 pub(super) mod tree;
@@ -29,7 +29,6 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     fs::File,
-    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -45,7 +44,7 @@ pub use folder::LedgerFolder;
 use gate::Gate;
 pub(crate) use gate::{Wait, lock};
 pub use home::Batch;
-pub(super) use home::{Records, FolderRecords};
+pub(super) use home::{FolderRecords, Records};
 pub(crate) use open::is_written;
 pub use operator::{MAX_TENANTS_READ, OperatorLedger};
 pub use options::{LedgerError, LedgerOptions};
@@ -58,10 +57,10 @@ pub(crate) use seats::Seat;
 use seats::Seats;
 #[doc(hidden)]
 pub use segment::fuzz_segment;
+pub(crate) use sheet::Found;
 #[cfg(feature = "tracing")]
 pub use sink::TracingSink;
 pub use sink::{FolderSink, Sink, SinkError, Sinks};
-pub(crate) use sheet::Found;
 pub use timeline::{Timeline, TimelineError};
 use tokio::sync::{mpsc, watch};
 pub use tree::{Head, HeadError};

@@ -15,7 +15,7 @@ use super::evidence::{Evidence, Rebuilt, kept};
 use super::{
     Erasures, Inner, Ledger, LedgerError, LedgerOptions, MAX_UNSETTLED, Order, Shared, Unsettled,
     gate::Gate,
-    home::{Records, Folder, FolderRecords, Home},
+    home::{Folder, FolderRecords, Home, Records},
     note_erasure,
     refusals::Refusals,
     scan::{ScanError, Scanned},

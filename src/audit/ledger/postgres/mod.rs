@@ -18,7 +18,7 @@ pub use sink::PostgresSink;
 use sqlx::{AssertSqlSafe, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use super::{Records, Ledger, LedgerError, LedgerOptions, Sinks, open::Read, writer::Writer};
+use super::{Ledger, LedgerError, LedgerOptions, Records, Sinks, open::Read, writer::Writer};
 use crate::{audit::record::Hash, clock::SharedClock, entropy};
 
 const SCHEMA: &str = include_str!("schema.sql");

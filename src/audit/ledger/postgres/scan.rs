@@ -64,10 +64,8 @@ impl Archive for Table<'_> {
     }
 
     fn chunks(&self) -> Result<Vec<Chunk>, LedgerError> {
-        let parts = (0..self.end.div_ceil(PART)).map(|part| Chunk {
-            number: u32::try_from(part).unwrap_or(u32::MAX),
-            first: part * PART,
-        });
+        let parts = (0..self.end.div_ceil(PART))
+            .map(|part| Chunk { number: u32::try_from(part).unwrap_or(u32::MAX), first: part * PART });
         Ok(parts.collect())
     }
 

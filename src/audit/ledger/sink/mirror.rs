@@ -17,7 +17,7 @@ use crate::{
     audit::ledger::{
         Head, LedgerError,
         gate::lock,
-        home::{Records, Batch},
+        home::{Batch, Records},
         open::io,
         scan::Agreement,
     },
