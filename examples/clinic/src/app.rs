@@ -22,6 +22,7 @@ use tower_ward::{
     keys::{KekReport, KeyError, KeyReport, KeySource, Keyring, KeyringOptions, RootKey},
     privacy::Erasures,
     quota::Quota,
+    secret::ExposeSecret as _,
     stack::{ConnInfo, Ward, WardService},
     store::{Durable, SqliteStore, StoreError},
     tenant::Hosts,

@@ -109,10 +109,10 @@ impl PostgresLedger {
         let statement = self.statement(
             "select idx, stream, seq, hash, record from {schema}.records where idx >= $1 and idx < $2 order by idx limit $3",
         );
-        let rows: Vec<(i64, String, i64, Vec<u8>, Vec<u8>)> = conn.run(READING, async |conn| {
+        let rows: Vec<Columns> = conn.run(READING, async |conn| {
             sqlx::query_as(statement).bind(home::signed(from)).bind(until).bind(ROWS).fetch_all(conn).await
         })?;
-        let row = |(index, stream, sequence, hash, record): (i64, String, i64, Vec<u8>, Vec<u8>)| Row {
+        let row = |(index, stream, sequence, hash, record): Columns| Row {
             index: index.unsigned_abs(),
             stream,
             sequence: sequence.unsigned_abs(),
@@ -155,6 +155,9 @@ impl PostgresLedger {
         Ok(())
     }
 }
+
+/// As the server sends it.
+type Columns = (i64, String, i64, Vec<u8>, Vec<u8>);
 
 /// A row of the table of records.
 struct Row {
