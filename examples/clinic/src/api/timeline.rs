@@ -43,7 +43,6 @@ pub(crate) struct Entry {
     /// The change, in the records of its attempt, of what it made of each row, and of its outcome.
     attempt: Option<Uuid>,
     /// The fields that a change made new in its row. What they were and became is at `…/changes`, for who may open it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     fields: Vec<String>,
     outcome: Option<&'static str>,
     /// The relation that allowed it.

@@ -323,7 +323,7 @@ async fn every_route_that_opens_data_leaves_a_record_and_so_does_every_refusal()
         let granted = |role: &str| row.cells.iter().any(|(r, cell)| r == role && cell != "-");
         let me = if granted("owner") { &owner } else { &doctor };
         let subject = match row.permission.as_str() {
-            "payroll.read" => employee,
+            payroll if payroll.starts_with("payroll.") => employee,
             "patients.erase" => newcomer(&owner).await,
             _ => id,
         };
