@@ -1,4 +1,5 @@
 //! The ledger in PostgreSQL: many nodes, lost answers, a server that goes away, and whoever owns the tables.
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
 pub(crate) mod server;
 
