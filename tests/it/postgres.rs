@@ -228,7 +228,6 @@ async fn what_a_living_node_has_begun_is_not_settled_by_another() {
     );
     server.sql(&format!(
         "insert into ward_ledger.batches select 2, 1, root, gen_random_uuid(), '{node}' from ward_ledger.batches limit 1;
-         update ward_ledger.batches set root = root where false;
          insert into ward_ledger.records values (2, 'clinic-1', 2, sha256('\\x00' || convert_to('{record}', 'UTF8')), convert_to('{record}', 'UTF8'))"
     ));
     let root = first.head();

@@ -94,7 +94,21 @@ fn the_clinic_has_these_flags_and_no_others() {
         fields.map(|(name, _)| name.replace('_', "-")).collect()
     };
     let flags = flags(ARGS);
-    assert_eq!(flags, ["data", "listen", "plain-http", "fresh", "key", "key-copy", "peer-quota", "user-quota"]);
+    assert_eq!(
+        flags,
+        [
+            "data",
+            "listen",
+            "plain-http",
+            "fresh",
+            "key",
+            "key-copy",
+            "ledger-key",
+            "ledger-copy",
+            "peer-quota",
+            "user-quota"
+        ]
+    );
     // Each has one name, and its value comes from the command line alone.
     assert_eq!(ARGS.matches("#[arg(long").count(), flags.len());
     assert_eq!(ARGS.matches("#[arg(").count(), flags.len());

@@ -177,6 +177,16 @@ fn unreadable(check: &Check<'_, '_>) -> impl Fn(sqlx::Error) -> ScanError {
 ///
 /// Must be called outside a runtime, or by `spawn_blocking`.
 ///
+/// ```no_run
+/// use tower_ward::audit::{Head, Known, PostgresLedger, verify_postgres};
+///
+/// # fn check(kept: Head) -> Result<(), Box<dyn std::error::Error>> {
+/// let place = PostgresLedger::new("postgres://auditor@db.clinic.example/ward?sslmode=verify-full")?;
+/// let report = verify_postgres(&place, &Known::new().add_head(kept))?;
+/// println!("{} records, head {}", report.records(), report.head());
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 ///
 /// The first record that is not as it was written, and what is wrong, as far as the table alone can tell.
