@@ -23,13 +23,17 @@
 //! 10. The ledger is read back page by page: one person's part, a clinic's, or, by an operator, several clinics'
 //!     ([`OperatorLedger`]). Each of these readings is recorded. A [`LedgerQuery`] names no chain: the door does.
 //!
+//! 11. With a signer, a checkpoint is signed each second, and every record can be proved to be in it. What was kept of
+//!     checkpoints is held against the ledger by [`verify_with`].
+//! 12. [`Sinks`] get every record besides: a required one before anybody is answered, another with its gaps on record.
+//!
 //! `docs/ledger.md` gives the bytes and the attacker's table.
 //!
 //! # Deployment caveat
 //!
-//! One process writes a folder, and it must be on a local disk whose sync can be believed. [`Ledger::open`] reads the
-//! whole ledger, about a second for each million records. What [`verify`] prints as the head is only worth something
-//! where the writer of the folder cannot change it: copy it elsewhere. The process must call [`Ledger::shutdown`] after
+//! One process writes a folder, and it must be on a local disk whose sync can be believed; many write a ledger in
+//! PostgreSQL (feature `postgres`). [`Ledger::open`] reads the whole ledger, about a second for each million records. A
+//! head or a checkpoint is only worth something where the writer of the ledger cannot change it: carry it elsewhere. The process must call [`Ledger::shutdown`] after
 //! its last request.
 //!
 //! A body that its client does not read keeps its trail open, and one place of the queue, until the server drops it: give
