@@ -364,7 +364,7 @@ pub enum Fault {
     /// The ledger's checkpoint is signed by none of the keys.
     #[error("signed by a foreign key")]
     ForeignKey,
-    /// There is no checkpoint, and its keys are known.
+    /// There is no checkpoint, or a text that is none, and its keys are known.
     #[error("not signed")]
     Unsigned,
     /// The file ends before it.

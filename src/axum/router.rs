@@ -46,27 +46,56 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
     /// Mounts a handler on `GET`, and so on `HEAD`.
     pub fn get<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
-        self.mount(MethodFilter::GET, vec![Method::GET, Method::HEAD], path, handler)
+        self.mount(MethodFilter::GET, vec![Method::GET, Method::HEAD], path, handler, false)
+    }
+
+    /// As [`get`](Self::get), for a route that is to answer while the ledger cannot write: its permission opens no class
+    /// of data, which is checked when the program is compiled.
+    ///
+    /// The record of a [`ClinicGrant`](crate::access::ClinicGrant) that it opens is written if there is room, and the
+    /// response does not wait for it; what found no room is counted in a record of the kind `gap`. A person's door, a list,
+    /// a reading of the ledger and every change are refused or waited for as on any other route.
+    ///
+    /// ```
+    /// use tower_ward::{access::Grant, axum::Router, problem::Problem, stack::Ward};
+    ///
+    /// tower_ward::permissions! { pub ReadStatus = "status.read"; }
+    ///
+    /// fn routes(ward: &Ward) -> Router {
+    ///     // The sign at the door is readable while the disk is full.
+    ///     Router::new(ward).get_best_effort("/status", async |grant: Grant<ReadStatus>| {
+    ///         grant.clinic().await?;
+    ///         Ok::<_, Problem>("open")
+    ///     })
+    /// }
+    /// ```
+    ///
+    /// # Security
+    ///
+    /// Who can fill the queue or the disk can use such a route without a record of each use. It shows no data of a person.
+    pub fn get_best_effort<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
+        const { assert!(P::OPENS.is_empty(), "a route of best effort opens no data: mount it with `get`") };
+        self.mount(MethodFilter::GET, vec![Method::GET, Method::HEAD], path, handler, true)
     }
 
     /// Mounts a handler on `POST`.
     pub fn post<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
-        self.mount(MethodFilter::POST, vec![Method::POST], path, handler)
+        self.mount(MethodFilter::POST, vec![Method::POST], path, handler, false)
     }
 
     /// Mounts a handler on `PUT`.
     pub fn put<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
-        self.mount(MethodFilter::PUT, vec![Method::PUT], path, handler)
+        self.mount(MethodFilter::PUT, vec![Method::PUT], path, handler, false)
     }
 
     /// Mounts a handler on `PATCH`.
     pub fn patch<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
-        self.mount(MethodFilter::PATCH, vec![Method::PATCH], path, handler)
+        self.mount(MethodFilter::PATCH, vec![Method::PATCH], path, handler, false)
     }
 
     /// Mounts a handler on `DELETE`.
     pub fn delete<P: Permission, T: 'static, H: Guarded<P, T, S>>(self, path: &str, handler: H) -> Self {
-        self.mount(MethodFilter::DELETE, vec![Method::DELETE], path, handler)
+        self.mount(MethodFilter::DELETE, vec![Method::DELETE], path, handler, false)
     }
 
     /// Mounts a handler on `GET`, and so on `HEAD`, that needs no permission, for a reason that the matrix and the OpenAPI document print. A public
@@ -185,11 +214,13 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         methods: Vec<Method>,
         path: &str,
         handler: H,
+        best_effort: bool,
     ) -> Self {
         // The closure is cloned for each request.
         let guard = Arc::new(Guard {
             ward: self.ward.clone(),
             index: self.ward.policy().index(P::ID),
+            best_effort,
             route: path.into(),
             body_limit: Arc::clone(&self.body_limit),
         });
@@ -245,6 +276,7 @@ impl Router<()> {
 struct Guard {
     ward: Ward,
     index: Option<PermissionIndex>,
+    best_effort: bool,
     route: Arc<str>,
     body_limit: Arc<AtomicUsize>,
 }
@@ -281,6 +313,9 @@ impl Guard {
         };
         if allowed.is_empty() {
             return Err(refuse(Problem::forbidden(), "not_granted"));
+        }
+        if self.best_effort {
+            trail.set_best_effort();
         }
         Ok((Grant::new(Arc::clone(facts), allowed), used))
     }

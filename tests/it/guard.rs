@@ -3,9 +3,10 @@
 use axum::http::Method;
 use tower_ward::{
     access::{Grant, Policy, PolicyError},
-    audit::{Action, Kind},
+    audit::{Action, Kind, LedgerOptions, Record},
     axum::{Json, Path, Query, Router},
     id::SubjectId,
+    problem::Problem,
     stack::Visit,
 };
 
@@ -14,6 +15,48 @@ use crate::support::{
     model::{App, ListPatients, ReadNotes},
     of_kind, post, request, send,
 };
+
+tower_ward::permissions! { ReadStatus = "status.read"; }
+
+#[tokio::test]
+async fn a_route_of_best_effort_answers_while_the_ledger_cannot_write_and_no_other_does() {
+    let policy = model::POLICY.replacen("[roles.owner]", "[roles.owner]\n    grants.\"status.read\" = \"clinic\"", 1);
+    let ledger = LedgerOptions::new().with_segment_size(128 * 1024);
+    let bench = Bench::with(Setup { policy, ledger, ..Setup::default() }).await;
+    let owner = bench.user(&bench.harbour, "owner").await;
+    let patient = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let status = async |grant: Grant<ReadStatus>| {
+        let _recorded = grant.clinic().await?;
+        Ok::<_, Problem>("open")
+    };
+    let notes = async |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| {
+        let _recorded = grant.subject(id).await?;
+        Ok::<_, Problem>(CANARY)
+    };
+    let service = bench.serve(|router| {
+        router.get_best_effort("/status", status).get("/required", status).get("/patients/{id}/chart", notes)
+    });
+    let notes = format!("/patients/{patient}/chart");
+    for path in ["/status", "/required", &notes] {
+        assert_eq!(get(&service, &owner, path).await.status, 200, "{path}");
+    }
+    let blocked = bench.block_ledger().await;
+    for _ in 0..10_000 {
+        if get(&service, &owner, &notes).await.status == 503 {
+            break;
+        }
+    }
+    get(&service, &owner, &notes).await.is_problem(503);
+    get(&service, &owner, "/required").await.is_problem(503);
+    for _ in 0..5 {
+        let reply = get(&service, &owner, "/status").await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, "open"));
+    }
+    blocked.unblock(bench.ward.ledger()).await;
+    let records = bench.records().await;
+    let lost = |r: &&Record| r.kind() == Kind::Gap && r.entity() == Some("best effort");
+    assert_eq!(records.iter().filter(lost).filter_map(Record::count).sum::<u64>(), 5);
+}
 
 const NOTES: &str = "/patients/00000000-0000-7000-8000-000000000000/notes";
 

@@ -13,11 +13,15 @@ use std::{
 use server::Postgres;
 use sqlx::{Executor as _, Row as _};
 use tower_ward::{
-    audit::{Fault, Known, Ledger, LedgerError, PostgresLedger, Report, Sinks, VerifyError, verify_postgres},
+    audit::{
+        Fault, Kind, Known, Ledger, LedgerError, LedgerQuery, PostgresLedger, Report, Sinks, Stream, VerifyError,
+        verify_postgres,
+    },
     clock::SystemClock,
+    id::SubjectId,
 };
 
-use crate::sinks::{append, options, until};
+use crate::sinks::{append, clinic, options, until};
 
 async fn open(place: &PostgresLedger) -> Result<Ledger, LedgerError> {
     Ledger::open_postgres(place, Sinks::new(), options(), SystemClock::shared()).await
@@ -76,6 +80,27 @@ async fn many_nodes_write_one_ledger() {
     let ledger = open(&server.place()).await.unwrap();
     assert_eq!(ledger.head(), report.head());
     append(&ledger, 77).await.unwrap();
+    // And is read back as one in a folder is, page by page.
+    let reading = ledger.clone();
+    let (pages, timeline) = tokio::task::spawn_blocking(move || {
+        let chain = Stream::Tenant(clinic(0));
+        let mut query = LedgerQuery::new().add_kind(Kind::Event).with_limit(64.try_into().unwrap());
+        let mut pages = Vec::new();
+        loop {
+            let page = reading.danger_page(Some(&chain), &query).unwrap();
+            pages.push(page.records.len());
+            match page.next {
+                Some(next) => query = query.with_cursor(next),
+                None => break,
+            }
+        }
+        (pages, reading.danger_timeline(&clinic(1), SubjectId::from_bytes([7; 16]), None, 10).unwrap())
+    })
+    .await
+    .unwrap();
+    let of_clinic_0 = found.keys().filter(|n| **n % 3 == 0).count();
+    assert_eq!((pages.iter().sum::<usize>(), pages.len() > 2), (of_clinic_0, true), "{pages:?}");
+    assert_eq!(timeline.records.len(), 10);
     ledger.shutdown().await;
     check(&server).unwrap();
 }
@@ -213,6 +238,7 @@ async fn what_a_living_node_has_begun_is_not_settled_by_another() {
     let server = Postgres::start();
     let first = open(&server.place()).await.unwrap();
     append(&first, 1).await.unwrap();
+    until("its end is there", || first.head().size() == 2).await;
     // What `db` writes before a change, which takes a whole clinic: as that node would have written it.
     let attempt = r#"{"v":1,"index":2,"stream":"clinic-1","seq":2,"prev":"#;
     let prev = server.owner(|mut conn| async move {
@@ -300,6 +326,18 @@ async fn a_place_that_is_not_guarded_is_refused() {
             "grant delete on ward_ledger.records to public",
             "revoke delete on ward_ledger.records from public",
         ),
+        (
+            "insert",
+            "writer",
+            "grant insert on ward_ledger.batches to writer",
+            "revoke insert on ward_ledger.batches from writer",
+        ),
+        (
+            "by a membership that is not inherited",
+            "writer",
+            "alter role writer noinherit; grant keeper to writer",
+            "revoke keeper from writer; alter role writer inherit",
+        ),
         ("by membership", "writer", "grant keeper to writer", "revoke keeper from writer"),
         (
             "a trigger is off",
@@ -348,6 +386,11 @@ async fn the_role_that_writes_can_neither_change_nor_remove() {
         "create or replace function ward_ledger.keep() returns trigger language plpgsql as 'begin return old; end'",
         "drop schema ward_ledger cascade",
         "set session_replication_role = replica",
+        "insert into ward_ledger.batches values (2, 1, sha256('x'), gen_random_uuid(), gen_random_uuid())",
+        "insert into ward_ledger.records values (9, 'clinic-1', 2, sha256('x'), 'x')",
+        "insert into ward_ledger.records values (9223372036854775807, 'clinic-1', 2, sha256('x'), 'x')",
+        "update ward_ledger.checkpoint set size = 9223372036854775807, note = 'x'",
+        "select 1 from ward_ledger.turn for update",
         "insert into ward_ledger.records select * from ward_ledger.records",
         "insert into ward_ledger.records select * from ward_ledger.records on conflict (idx) do update set record = 'x'",
     ];
@@ -360,7 +403,23 @@ async fn the_role_that_writes_can_neither_change_nor_remove() {
         let failed = server.as_role("keeper", |mut conn| async move { conn.execute(*statement).await.is_err() });
         assert!(failed, "the owner: {statement}");
     }
-    assert_eq!(check(&server).unwrap().head(), ledger.head());
+    // The one verb that adds takes batches alone, behind the last record.
+    for (name, follows, bodies, added) in [
+        ("behind another record", "sha256('x')", "array['x'::bytea]", false),
+        ("nothing", "hash", "array[]::bytea[]", false),
+        ("a hash that is none of it", "hash", "array['y'::bytea]", false),
+        ("a record", "hash", "array['x'::bytea]", true),
+    ] {
+        let statement = format!(
+            "select ward_ledger.append(2, {follows}, gen_random_uuid(), gen_random_uuid(), sha256('r'), array['a'], array[0::bigint],
+                array[sha256('\\x00'::bytea || 'x')], {bodies}) from ward_ledger.records where idx = 1"
+        );
+        let answer = server.as_role("writer", |mut conn| async move {
+            sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(statement)).fetch_one(&mut conn).await.ok()
+        });
+        assert_eq!(answer == Some(2), added, "{name}: {answer:?}");
+        assert_eq!(check(&server).is_ok(), !added, "{name}");
+    }
 }
 
 /// What whoever owns the database does, and what is found: of 30 records, in 15 batches of two.

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use super::{Head, LedgerError, home::Records, scan::Agreement, tree};
 use crate::{
     audit::{
-        checkpoint::{CheckpointSigner, CheckpointVerifier},
+        checkpoint::{CheckpointError, CheckpointSigner, CheckpointVerifier},
         hashes::{HashError, HashFile, HashReader},
         record::Hash,
         verify::{Fault, VerifyError},
@@ -119,10 +119,19 @@ pub(super) struct Rebuilt {
 
 impl Rebuilt {
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
-        let mut file = HashFile::open(path)?;
-        let had = match file.reader().head_at(file.size()) {
-            Ok(head) => head,
-            Err(_) => {
+        let mut file = match HashFile::open(path) {
+            // By its name it is this ledger's, and nothing is lost with it.
+            Err(HashError::Header) => {
+                std::fs::remove_file(path).map_err(super::open::io("remove a damaged file of hashes"))?;
+                HashFile::open(path)?
+            }
+            opened => opened?,
+        };
+        let (reader, size) = (file.reader(), file.size());
+        let had = match reader.sound(0).and_then(|sound| Ok((sound == size).then_some(reader.head_at(size)?))) {
+            Ok(Some(head)) => head,
+            Ok(None) | Err(_) => {
+                trace::event!(warn, "the file of hashes is damaged: it is made anew from the records");
                 file.truncate(0)?;
                 Head::of(&tree::Tree::default())
             }
@@ -171,6 +180,9 @@ pub(crate) fn kept(note: Option<&str>, keys: &CheckpointVerifier) -> Result<Opti
     let Some(note) = note else { return Ok(None) };
     match keys.verify(note) {
         Ok(signed) => Ok(Some(signed.head())),
-        Err(_) => Err(VerifyError::new(0, Fault::ForeignKey)),
+        Err(CheckpointError::BadSignature | CheckpointError::Unsigned | CheckpointError::OtherLog) => {
+            Err(VerifyError::new(0, Fault::ForeignKey))
+        }
+        Err(_) => Err(VerifyError::new(0, Fault::Unsigned)),
     }
 }

@@ -9,8 +9,8 @@ use std::{
 
 use super::{
     archive::{self, Archive, Index},
-    scan::{ScanError, Scanned, scan},
-    segment::{self, BATCH, BatchHeader, FRAME, Header, Segment},
+    scan::{Agreement, ScanError, Scanned, scan},
+    segment::{self, BATCH, BatchHeader, FRAME, HEADER, Header, Segment},
     tree::{self, Head, Tree},
 };
 use crate::audit::record::{Hash, Record, Stream};
@@ -26,6 +26,8 @@ pub(crate) struct Link {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Places {
     pub(crate) tree: Tree,
+    /// The hash of the last record, whosever.
+    pub(crate) last: Option<Hash>,
     pub(crate) chains: HashMap<Stream, Link>,
 }
 
@@ -87,6 +89,7 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 struct Undo {
     tree: Tree,
+    last: Option<Hash>,
     chains: Vec<(Stream, Option<Link>)>,
 }
 
@@ -130,6 +133,12 @@ impl Draft {
         self.before
     }
 
+    /// The hash of the record before the first.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn follows(&self) -> Option<Hash> {
+        self.undo.as_ref().and_then(|undo| undo.last)
+    }
+
     pub(crate) fn records(&self) -> &[Record] {
         &self.records
     }
@@ -146,7 +155,8 @@ impl Draft {
     }
 
     fn place(&mut self, record: &mut Record, places: &mut Places) {
-        let undo = self.undo.get_or_insert_with(|| Undo { tree: places.tree.clone(), chains: Vec::new() });
+        let undo =
+            self.undo.get_or_insert_with(|| Undo { tree: places.tree.clone(), last: places.last, chains: Vec::new() });
         record.index = places.tree.size();
         let link = places.chains.get(&record.stream).copied();
         (record.sequence, record.previous) = link.map_or((0, [0; 32]), |link| (link.sequence + 1, link.hash));
@@ -160,6 +170,7 @@ impl Draft {
         self.bytes.extend_from_slice(bytes);
         self.hashes.push(hash);
         places.tree.push(hash);
+        places.last = Some(hash);
         undo.chains.push((record.stream.clone(), link));
         places.chains.insert(record.stream.clone(), Link { sequence: record.sequence, hash });
     }
@@ -167,13 +178,19 @@ impl Draft {
     /// Takes the records back to where they were not placed yet.
     pub(crate) fn unplace(&mut self, places: &mut Places) {
         let Some(undo) = self.undo.take() else { return };
-        places.tree = undo.tree;
+        (places.tree, places.last) = (undo.tree, undo.last);
         for (stream, link) in undo.chains.into_iter().rev() {
             match link {
                 Some(link) => places.chains.insert(stream, link),
                 None => places.chains.remove(&stream),
             };
         }
+    }
+
+    /// Whether its records have their places.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn is_placed(&self) -> bool {
+        self.undo.is_some()
     }
 
     /// Places all records anew, after [`unplace`](Self::unplace) and whatever others had written since.
@@ -238,6 +255,11 @@ pub(crate) trait Records: Send + Sync + std::fmt::Debug {
     /// The first `end` records, all of which are durable, to be read in parts.
     fn archive<'a>(&'a self, end: u64, index: &'a Index) -> Box<dyn Archive + 'a>;
 
+    /// Whether the ledger once was so.
+    fn agrees(&self, head: Head) -> Result<Agreement, ScanError> {
+        Ok(self.check(true, usize::MAX, &[head], &mut |_, _, _| ())?.known[0])
+    }
+
     /// Hands out what stands from the record `from` on and before `until`, in batches and in order, until one is refused.
     fn batches(&self, from: u64, until: u64, hand: &mut dyn FnMut(&Batch) -> bool) -> Result<(), ScanError> {
         let (mut gather, mut wanted) = (Gather::default(), true);
@@ -296,7 +318,9 @@ impl Folder {
         let full = self.segment.as_ref().is_none_or(|segment| !segment.fits(bytes.len()));
         if full {
             // The header makes void whatever a failed write left in the segment before.
-            let header = Header { number: self.number + 1, size: self.size, first: before.size, root: before.root };
+            // A copy may have smaller segments than the ledger has batches.
+            let size = self.size.max((HEADER + bytes.len()) as u64);
+            let header = Header { number: self.number + 1, size, first: before.size, root: before.root };
             self.segment = None;
             self.segment = Some(Segment::create(&self.dir, &header)?);
             self.number += 1;

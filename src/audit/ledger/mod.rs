@@ -31,7 +31,7 @@ use std::{
     fs::File,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::Thread,
 };
@@ -100,6 +100,8 @@ pub(crate) struct Shared {
     gate: Gate,
     order: Mutex<Order>,
     refusals: Mutex<Refusals>,
+    /// Records of routes that ask for best effort alone, for which there was no room.
+    lost: AtomicU64,
     seats: Seats,
     readers: timeline::Readers,
     head: Mutex<Head>,
@@ -504,6 +506,12 @@ impl Ledger {
         if first {
             self.wake();
         }
+    }
+
+    /// Counts a record that found no room, and that nobody waits for.
+    pub(crate) fn count_lost(&self) {
+        self.inner.shared.lost.fetch_add(1, Ordering::AcqRel);
+        self.wake();
     }
 
     /// Remembers a change whose commit was sent and whose answer was lost.

@@ -4,7 +4,10 @@ use std::{
     collections::{HashMap, HashSet},
     fs::{File, OpenOptions, TryLockError},
     path::Path,
-    sync::{Arc, Mutex, OnceLock, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -216,6 +219,7 @@ impl Read {
             gate: Gate::default(),
             order: Mutex::new(Order { ticket: 0, streams }),
             refusals: Mutex::new(Refusals::new(options.refusal_peers)),
+            lost: AtomicU64::new(0),
             seats: Seats::default(),
             readers: Readers::default(),
             head: Mutex::new(head),

@@ -76,6 +76,7 @@ struct Chain {
 /// The checks of a whole ledger, record by record.
 pub(super) struct Check<'v, 'f> {
     tree: Tree,
+    last: Option<Hash>,
     chains: HashMap<Stream, Chain>,
     tenants: usize,
     most: usize,
@@ -114,6 +115,7 @@ impl<'v, 'f> Check<'v, 'f> {
         to_come.sort_by_key(|(_, head)| std::cmp::Reverse(head.size));
         Self {
             tree: Tree::default(),
+            last: None,
             chains: HashMap::new(),
             tenants: 0,
             most,
@@ -136,7 +138,8 @@ impl Check<'_, '_> {
             return Err(error.into());
         }
         let chains = self.chains.into_iter().map(|(stream, chain)| (stream, chain.link)).collect();
-        Ok(Scanned { places: Places { tree: self.tree, chains }, known: self.known, last: None, torn: None })
+        let places = Places { tree: self.tree, last: self.last, chains };
+        Ok(Scanned { places, known: self.known, last: None, torn: None })
     }
 
     /// What to say when reading ended with this error.
@@ -317,6 +320,7 @@ impl Check<'_, '_> {
             self.doubt = Some(Doubt { stream: record.stream.clone(), j, k });
         }
         self.tree.push(hash);
+        self.last = Some(hash);
         if self.doubt.is_none() && self.suspect.is_none() {
             (self.visit)(&record, bytes, &hash);
         }

@@ -319,13 +319,14 @@ const CHECKPOINT: &str = "ledger.checkpoint";
 /// No checkpoint is longer: a head and a few dozen signatures.
 const MAX_CHECKPOINT: u64 = 64 * 1024;
 
-/// Puts the newest checkpoint in the place of the one before, whole or not at all. It is not synced: what it says is
-/// worth nothing on this disk, and after a crash the next one is signed at the start.
+/// Puts the newest checkpoint in the place of the one before, whole or not at all. Its name may be lost in a crash, and then
+/// the one before is there.
 pub(crate) fn write_checkpoint(dir: &Path, note: &str) -> io::Result<()> {
     let unfinished = dir.join("ledger.checkpoint.new");
-    private(OpenOptions::new().write(true).create(true).truncate(true))
-        .open(&unfinished)?
-        .write_all(note.as_bytes())?;
+    let mut file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&unfinished)?;
+    file.write_all(note.as_bytes())?;
+    // Without it, some file systems come back with the name and no bytes.
+    file.sync_data()?;
     std::fs::rename(unfinished, dir.join(CHECKPOINT))
 }
 

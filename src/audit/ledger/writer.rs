@@ -37,6 +37,9 @@ const GRACE_STEPS: u32 = 50;
 /// Counts of refusals taken at a time: fewer bytes than the longest record, for which a batch keeps room.
 const REFUSALS: usize = 16;
 
+/// What a gap names for routes of best effort. No sink can be called so: its name has a space.
+const BEST_EFFORT: &str = "best effort";
+
 /// Bytes kept free in a batch for the second record of an operator's act, which names no subjects: so its texts are all
 /// that it may hold, at six bytes for a character that is escaped.
 const MIRROR: usize = 8 * 1024;
@@ -172,9 +175,14 @@ impl Writer {
         }
     }
 
-    /// What sinks have missed.
+    /// What sinks have missed, and what routes of best effort could not record.
     fn add_gaps(&mut self, batch: &mut Draft) {
-        for Gap { sink, said, records } in self.mirrors.take_gaps() {
+        let mut gaps = self.mirrors.take_gaps();
+        let lost = self.shared.lost.swap(0, Ordering::AcqRel);
+        if lost > 0 {
+            gaps.push(Gap { sink: BEST_EFFORT.into(), said: Gap::LOST, records: lost });
+        }
+        for Gap { sink, said, records } in gaps {
             let clock = &self.shared.clock;
             let mut record = Record::empty(Kind::Gap, Stream::Platform, clock.now(), clock.monotonic());
             record.entity = Some(sink.as_ref().to_owned().into());

@@ -171,6 +171,32 @@ async fn a_full_queue_refuses_doors_and_still_takes_every_end() {
     assert_eq!(words(dir.path()), expected);
 }
 
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn best_effort_is_for_rows_of_nobody_alone_and_what_it_loses_is_counted() {
+    let dir = TempDir::new().unwrap();
+    let (ledger, writer) = Ledger::prepare(dir.path(), options().with_queue(slots(4)), clock().shared()).unwrap();
+    let (trail, closer) = trail(&ledger, "clinic-a");
+    trail.set_best_effort();
+    assert_eq!(trail.door(door(&[])), Ok(()));
+    assert!(trail.is_settled(), "nobody waits for it");
+    // A person's door and a list are waited for, and keep a place for the end.
+    assert_eq!(trail.door(door(&[subject(1)])), Ok(()));
+    assert!(!trail.is_settled());
+    assert_eq!(trail.door(Door { action: Action::Search, ..door(&[]) }), Ok(()));
+    // No room is left.
+    assert_eq!(trail.door(door(&[])), Ok(()));
+    assert_eq!(trail.door(door(&[subject(2)])), Err(TrailError::Full));
+    assert_eq!(trail.door(Door { action: Action::Search, ..door(&[]) }), Err(TrailError::Full));
+    assert_eq!(trail.attempt(change(&[])).err(), Some(TrailError::Full));
+    drop(closer);
+    ledger.start(writer).unwrap();
+    ledger.shutdown().await;
+    let gaps: Vec<_> = records(dir.path()).into_iter().filter(|r| r.kind() == Kind::Gap).collect();
+    let [gap] = &gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!((gap.entity(), gap.reason(), gap.count()), (Some("best effort"), Some("lost"), Some(1)));
+}
+
 #[tokio::test]
 async fn a_failed_door_gives_its_places_back() {
     let dir = TempDir::new().unwrap();

@@ -52,6 +52,8 @@ struct Inner {
     agent: Option<Agent>,
     method: Option<Method>,
     closed: AtomicBool,
+    /// Of the route: see [`Trail::set_best_effort`].
+    best_effort: AtomicBool,
     /// The ticket of the last door.
     last: AtomicU64,
     state: Mutex<State>,
@@ -85,6 +87,7 @@ impl Trail {
             agent: facts.agent,
             method: facts.method,
             closed: AtomicBool::new(false),
+            best_effort: AtomicBool::new(false),
             last: AtomicU64::new(0),
             state: Mutex::new(State { actor: None, stream: Stream::Platform, route: facts.route, close: None }),
             ledger,
@@ -284,7 +287,25 @@ impl Trail {
     pub(crate) fn door(&self, door: Door<'_>) -> Result<(), TrailError> {
         let mut state = lock(&self.0.state);
         let record = self.door_record(&state, Kind::Opened, door)?;
+        // A person's door, a list and a reading of the ledger name more than rows of nobody.
+        let of_nobody = record.subjects.is_empty() && record.action == Some(Action::Read);
+        if of_nobody && self.0.best_effort.load(Ordering::Acquire) {
+            let slot = self.0.ledger.admit(&record.stream).and_then(|()| self.0.ledger.reserve());
+            match slot {
+                // Not waited for: `last` stays where it is.
+                Ok(slot) => _ = self.0.ledger.submit_both(slot, record, None),
+                Err(_) => self.0.ledger.count_lost(),
+            }
+            return Ok(());
+        }
         self.enter(&mut state, record, None)
+    }
+
+    /// Says that the route asks for its best effort alone: the door of rows of nobody is recorded if there is room, and
+    /// waited for by nobody. All other doors and every change are as always.
+    #[cfg(feature = "axum")]
+    pub(crate) fn set_best_effort(&self) {
+        self.0.best_effort.store(true, Ordering::Release);
     }
 
     /// Announces a change. Keeps a place for its outcome, which may follow the end of the request.

@@ -85,7 +85,7 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         )
         .post("/api/logout", session::logout)
         .about(one("End this session.").with_response(204, serde_json::json!({})))
-        .get("/api/me", session::me)
+        .get_best_effort("/api/me", session::me)
         .about(one("Who the token says one is.").with_response(200, schema::<session::Me>()))
         .get("/api/patients", patients::list)
         .about(

@@ -74,8 +74,12 @@ async fn connect(options: &PgConnectOptions, node: Option<i64>) -> Result<PgConn
     let mut conn = PgConnection::connect_with(options).await?;
     // Whatever the role's or the database's default is: an answer means that the disk has it.
     sqlx::query("set synchronous_commit = on").execute(&mut conn).await?;
+    // What this end has given up must not go on waiting at the other.
+    sqlx::query("set statement_timeout = '60s'").execute(&mut conn).await?;
     if let Some(node) = node {
-        sqlx::query("select pg_advisory_lock($1)").bind(node).execute(&mut conn).await?;
+        sqlx::query("set statement_timeout = '9s'").execute(&mut conn).await?;
+        // Shared: the session before this one may not have ended yet at the server.
+        sqlx::query("select pg_advisory_lock_shared($1)").bind(node).execute(&mut conn).await?;
     }
     Ok(conn)
 }

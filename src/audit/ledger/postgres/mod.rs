@@ -15,11 +15,15 @@ use std::{
 use conn::{Conn, PATIENCE};
 pub use scan::verify_postgres;
 pub use sink::PostgresSink;
-use sqlx::{AssertSqlSafe, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, LedgerOptions, Records, Sinks, open::Read, writer::Writer};
-use crate::{audit::record::Hash, clock::SharedClock, entropy};
+use super::{Ledger, LedgerError, LedgerOptions, Records, Sinks, open::Read, tree, writer::Writer};
+use crate::{
+    audit::record::{Hash, Record},
+    clock::SharedClock,
+    entropy,
+};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -38,7 +42,7 @@ const READING: Duration = Duration::from_secs(60);
 ///
 /// let place = PostgresLedger::new("postgres://ward_writer@db.clinic.example/ward?sslmode=verify-full")?;
 /// let script = place.schema("ward_writer")?; // for `psql`, as the owner
-/// assert!(script.contains("grant select, insert on ward_ledger.batches, ward_ledger.records to ward_writer;"));
+/// assert!(script.contains("grant select on ward_ledger.batches, ward_ledger.records, ward_ledger.checkpoint to ward_writer;"));
 /// // A name that would need quotes is refused, and so is another kind of database.
 /// assert!(matches!(place.schema("x; drop table y"), Err(LedgerError::Setting { setting: "role", .. })));
 /// assert!(PostgresLedger::new("mysql://db").is_err());
@@ -106,12 +110,15 @@ impl PostgresLedger {
 
     /// Up to some two thousand records from this index on and before another.
     fn records_from(&self, conn: &mut Conn, from: u64, until: i64) -> Result<Vec<Row>, sqlx::Error> {
+        conn.run(READING, async |conn| self.rows(conn, from, until).await)
+    }
+
+    async fn rows(&self, conn: &mut PgConnection, from: u64, until: i64) -> Result<Vec<Row>, sqlx::Error> {
         let statement = self.statement(
             "select idx, stream, seq, hash, record from {schema}.records where idx >= $1 and idx < $2 order by idx limit $3",
         );
-        let rows: Vec<Columns> = conn.run(READING, async |conn| {
-            sqlx::query_as(statement).bind(home::signed(from)).bind(until).bind(ROWS).fetch_all(conn).await
-        })?;
+        let rows: Vec<Columns> =
+            sqlx::query_as(statement).bind(home::signed(from)).bind(until).bind(ROWS).fetch_all(conn).await?;
         let row = |(index, stream, sequence, hash, record): Columns| Row {
             index: index.unsigned_abs(),
             stream,
@@ -127,13 +134,13 @@ impl PostgresLedger {
         let statement = self.statement(
             "select current_setting('fsync') = 'on',
                     not (select rolsuper from pg_roles where rolname = current_user),
-                    not pg_has_role(current_user, (select nspowner from pg_namespace where nspname = '{schema}'), 'usage'),
+                    not pg_has_role(current_user, (select nspowner from pg_namespace where nspname = '{schema}'), 'member'),
                     not exists (
-                        select 1 from unnest(array['batches', 'records']) as name, unnest(array['update', 'delete', 'truncate', 'trigger']) as verb
+                        select 1 from unnest(array['batches', 'records']) as name, unnest(array['insert', 'update', 'delete', 'truncate', 'trigger']) as verb
                         where has_table_privilege('{schema}.' || name, verb)),
                     not exists (
                         select 1 from unnest(array['batches', 'records']) as name
-                        where has_any_column_privilege('{schema}.' || name, 'update')),
+                        where has_any_column_privilege('{schema}.' || name, 'insert, update')),
                     2 = (select count(*) from pg_trigger
                         where tgname = 'keep' and tgenabled in ('O', 'A')
                           and tgrelid in ('{schema}.batches'::regclass, '{schema}.records'::regclass))",
@@ -145,7 +152,10 @@ impl PostgresLedger {
             (fsync, "`fsync` is off: turn it on, or an answer means nothing"),
             (user, "the role is a superuser: log in as one that may look and add and nothing else"),
             (owner, "the role owns the tables: log in as another one"),
-            (verbs && columns, "the role may change what was written: revoke update, delete, truncate and trigger"),
+            (
+                verbs && columns,
+                "the role may change what was written, or write past `append`: revoke insert, update, delete, truncate and trigger",
+            ),
             (triggers, "the triggers named `keep` are missing or disabled: run the schema's script again"),
         ] {
             if !good {
@@ -168,13 +178,25 @@ struct Row {
     record: Vec<u8>,
 }
 
+impl Row {
+    /// Whether the columns beside the record say what the record says.
+    fn is_itself(&self, record: &Record) -> bool {
+        record.index == self.index
+            && record.stream.as_str() == self.stream
+            && record.sequence == self.sequence
+            && tree::leaf(&self.record) == self.hash
+    }
+}
+
 fn identifier(setting: &'static str, name: &str) -> Result<(), LedgerError> {
     let bytes = name.as_bytes();
     let good = matches!(bytes, [b'a'..=b'z', ..])
         && bytes.len() <= 63
         && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    let expected = "1 to 63 of `a-z 0-9 _`, a letter first";
-    if good { Ok(()) } else { Err(LedgerError::Setting { setting, expected }) }
+    // `public` is everybody's schema, and everybody as a role; the others are no names to SQL.
+    let reserved = matches!(name, "public" | "current_user" | "current_role" | "session_user" | "user" | "none");
+    let expected = "1 to 63 of `a-z 0-9 _`, a letter first, and no word of SQL";
+    if good && !reserved { Ok(()) } else { Err(LedgerError::Setting { setting, expected }) }
 }
 
 /// The lock that a living node holds.

@@ -116,7 +116,7 @@ impl Rows {
                     // It stands in no batch.
                     return Err(check.fault(Fault::Inserted));
                 }
-                if !is_itself(&row) {
+                if !Record::from_bytes(&row.record).is_ok_and(|record| row.is_itself(&record)) {
                     return Err(check.fault(Fault::Edited));
                 }
                 check.record(&row.record)?;
@@ -128,12 +128,25 @@ impl Rows {
         if check.size() != end {
             return Err(check.fault(Fault::Truncated));
         }
+        // A batch behind the end would keep everybody from writing there.
+        if self.stray(conn, until).map_err(unreadable(check))? {
+            return Err(check.fault(Fault::Inserted));
+        }
         Ok(())
     }
 
     fn size(&self, conn: &mut Conn) -> Result<i64, sqlx::Error> {
         let statement = self.place.statement("select coalesce(max(idx) + 1, 0) from {schema}.records");
         conn.run(super::READING, async |conn| sqlx::query_scalar(statement).fetch_one(conn).await)
+    }
+
+    /// Whether a batch begins behind the last record, that was there when it was read.
+    fn stray(&self, conn: &mut Conn, until: i64) -> Result<bool, sqlx::Error> {
+        let statement = self.place.statement(
+            "select exists (select 1 from {schema}.batches b where first >= $1
+                and not exists (select 1 from {schema}.records r where r.idx = b.first))",
+        );
+        conn.run(super::READING, async |conn| sqlx::query_scalar(statement).bind(until).fetch_one(conn).await)
     }
 
     fn batches(&self, conn: &mut Conn, from: u64, last: u64) -> Result<Vec<(u64, u64, Hash)>, sqlx::Error> {
@@ -148,16 +161,6 @@ impl Rows {
         };
         Ok(rows.into_iter().map(batch).collect())
     }
-}
-
-/// Whether the columns beside a record say what the record says.
-fn is_itself(row: &super::Row) -> bool {
-    Record::from_bytes(&row.record).is_ok_and(|record| {
-        record.index == row.index
-            && record.stream.as_str() == row.stream
-            && record.sequence == row.sequence
-            && crate::audit::ledger::tree::leaf(&row.record) == row.hash
-    })
 }
 
 fn unreadable(check: &Check<'_, '_>) -> impl Fn(sqlx::Error) -> ScanError {

@@ -28,6 +28,10 @@ create table {schema}.checkpoint (
 );
 insert into {schema}.checkpoint (size, note) values (0, '');
 
+-- Whose row is locked writes next.
+create table {schema}.turn (one boolean primary key default true check (one));
+insert into {schema}.turn default values;
+
 create function {schema}.keep() returns trigger language plpgsql as $body$
 begin
     raise exception 'the ledger is only added to' using errcode = 'insufficient_privilege';
@@ -39,20 +43,39 @@ create trigger keep before update or delete or truncate on {schema}.batches
 create trigger keep before update or delete or truncate on {schema}.records
     for each statement execute function {schema}.keep();
 
--- Adds a batch behind `known` records, if there are so many and no more. Answers how many there were.
+-- The three verbs of whoever writes. They run with the owner's rights, so that these verbs are all that there is.
+
+-- Waits for its turn, until the end of the transaction. What is read after it is what the last one committed.
+create function {schema}.hold() returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
+begin
+    perform 1 from {schema}.turn for update;
+end
+$body$;
+
+-- Adds a batch behind `known` records, the last of which has the hash `follows`. Answers how many there were; if there are
+-- not so many, or the last is another one (-1), nothing is added.
 create function {schema}.append(
-    known bigint, batch uuid, by_node uuid, before bytea,
+    known bigint, follows bytea, batch uuid, by_node uuid, before bytea,
     streams text[], seqs bigint[], hashes bytea[], bodies bytea[]
-) returns bigint language plpgsql set search_path = pg_catalog as $body$
+) returns bigint language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
 declare
     size bigint;
+    last bytea;
 begin
-    -- One writer at a time; the lock goes with the transaction. What is read after it is what the last one committed.
-    perform pg_advisory_xact_lock('{schema}.records'::regclass::oid::bigint);
-    select idx + 1 into size from {schema}.records order by idx desc limit 1;
+    perform {schema}.hold();
+    select idx + 1, hash into size, last from {schema}.records order by idx desc limit 1;
     size := coalesce(size, 0);
     if size <> known then
         return size;
+    end if;
+    if last is distinct from follows then
+        return -1;
+    end if;
+    if cardinality(bodies) = 0 or cardinality(streams) <> cardinality(bodies) or cardinality(seqs) <> cardinality(bodies)
+        or cardinality(hashes) <> cardinality(bodies)
+        or exists (select 1 from unnest(hashes, bodies) as row (hash, body) where hash <> sha256('\x00'::bytea || body))
+    then
+        raise exception 'not a batch' using errcode = 'check_violation';
     end if;
     insert into {schema}.batches (first, count, root, id, node)
         values (known, cardinality(bodies), before, batch, by_node);
@@ -63,10 +86,18 @@ begin
 end
 $body$;
 
+-- Keeps a checkpoint of no more than there is, and of no less than the one before.
+create function {schema}.sign(signed bigint, text text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
+begin
+    update {schema}.checkpoint set size = signed, note = text
+        where size <= signed and signed <= (select coalesce(max(idx) + 1, 0) from {schema}.records);
+end
+$body$;
+
 revoke all on schema {schema} from public;
 revoke all on all tables in schema {schema} from public;
 revoke all on all functions in schema {schema} from public;
 grant usage on schema {schema} to {role};
-grant select, insert on {schema}.batches, {schema}.records to {role};
-grant select, update (size, note) on {schema}.checkpoint to {role};
-grant execute on function {schema}.append to {role};
+grant select on {schema}.batches, {schema}.records, {schema}.checkpoint to {role};
+grant execute on function {schema}.hold, {schema}.append, {schema}.sign to {role};

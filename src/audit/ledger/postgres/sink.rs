@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{
     PostgresLedger, READING, ROWS,
     conn::{Conn, PATIENCE},
-    home::signed,
+    home::{APPEND, SIGN, signed},
 };
 use crate::{
     audit::{
@@ -41,6 +41,7 @@ pub struct PostgresSink {
     examined: bool,
     /// What was there when it last looked.
     tree: Tree,
+    last: Option<Hash>,
 }
 
 impl PostgresSink {
@@ -52,7 +53,7 @@ impl PostgresSink {
     pub fn new(place: &PostgresLedger) -> Result<Self, LedgerError> {
         let conn = Conn::new(place.options.clone(), None)
             .map_err(|source| LedgerError::Database { doing: "start a runtime", source: source.into() })?;
-        Ok(Self { conn, place: place.clone(), examined: false, tree: Tree::default() })
+        Ok(Self { conn, place: place.clone(), examined: false, tree: Tree::default(), last: None })
     }
 }
 
@@ -78,6 +79,7 @@ impl Sink for PostgresSink {
                     return Err("a record is missing in the table".into());
                 }
                 self.tree.push(hash);
+                self.last = Some(hash);
             }
         }
     }
@@ -91,12 +93,17 @@ impl Sink for PostgresSink {
             hashes.push(tree::leaf(body));
             bodies.push(body);
         }
+        if batch.before() != Head::of(&self.tree) {
+            return Err("the batch does not go on where this copy ends".into());
+        }
         let known = signed(batch.before().size());
+        let follows = self.last.map(Vec::from);
         let leaves: Vec<&[u8]> = hashes.iter().map(Hash::as_slice).collect();
-        let statement = self.place.statement("select {schema}.append($1, $2, $3, $4, $5, $6, $7, $8)");
+        let statement = self.place.statement(APPEND);
         let size = self.conn.run(PATIENCE, async |conn| {
             sqlx::query_scalar::<_, i64>(statement)
                 .bind(known)
+                .bind(follows)
                 .bind(Uuid::from_bytes(entropy::array()))
                 .bind(Uuid::nil())
                 .bind(batch.before().root().as_slice())
@@ -112,12 +119,13 @@ impl Sink for PostgresSink {
         }
         for hash in hashes {
             self.tree.push(hash);
+            self.last = Some(hash);
         }
         Ok(())
     }
 
     fn checkpoint(&mut self, note: &str) -> Result<(), SinkError> {
-        let statement = self.place.statement("update {schema}.checkpoint set size = $1, note = $2 where size <= $1");
+        let statement = self.place.statement(SIGN);
         let size = signed(self.tree.size());
         self.conn.run(PATIENCE, async |conn| sqlx::query(statement).bind(size).bind(note).execute(conn).await)?;
         Ok(())

@@ -32,6 +32,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const MOST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a required sink may take before doors are refused.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two records that gaps of one sink begin.
+const EVERY: Duration = Duration::from_secs(60);
 /// How long a shutdown waits for a sink.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -149,6 +151,10 @@ impl Mirrors {
                 archive: Arc::clone(archive),
                 state: Arc::clone(&state),
                 copies: !matches!(held, Held::Passes),
+                compared: !matches!(held, Held::Unknown),
+                begun: false,
+                told: None,
+                untold: false,
                 required,
                 last: None,
                 lost: if required { 0 } else { head.size().saturating_sub(size) },
@@ -184,13 +190,14 @@ impl Mirrors {
     pub(crate) fn give(&self, batch: &Arc<Batch>, failing: &mut dyn FnMut() -> bool) -> bool {
         let wanted = batch.head().size();
         for mirror in &self.0 {
-            mirror.state.head.store(wanted, Ordering::Release);
             // A required sink has room: the batch before was waited for. The others' threads see what they missed.
             if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
                 mirror.queue.try_send(Given::Batch(Arc::clone(batch)))
             {
                 mirror.state.missed.fetch_add(u64::from(batch.len()), Ordering::AcqRel);
             }
+            // After it: a thread that is behind looks into its queue first.
+            mirror.state.head.store(wanted, Ordering::Release);
         }
         for mirror in self.0.iter().filter(|mirror| mirror.required) {
             let since = now();
@@ -306,6 +313,14 @@ struct Keeper {
     archive: Arc<dyn Records>,
     state: Arc<State>,
     copies: bool,
+    /// Whether what it holds was held against the ledger.
+    compared: bool,
+    /// Whether the gap that is open is on record.
+    begun: bool,
+    /// When something of it was last put on record.
+    told: Option<Instant>,
+    /// Whether there is something to be put on record.
+    untold: bool,
     required: bool,
     /// The last batch that came.
     last: Option<Arc<Batch>>,
@@ -330,7 +345,11 @@ impl Keeper {
         let _farewell = Farewell(Arc::clone(&self.state));
         loop {
             // What is missing is tried again, whether or not there is more.
-            let pause = if self.is_behind() { self.pause } else { Duration::from_secs(3600) };
+            let pause = match () {
+                () if self.is_behind() => self.pause,
+                () if self.untold => EVERY,
+                () => Duration::from_secs(3600),
+            };
             match given.recv_timeout(pause) {
                 Ok(Given::Batch(batch)) => self.take(batch),
                 Ok(Given::Checkpoint(note)) if !self.is_behind() => {
@@ -340,7 +359,8 @@ impl Keeper {
                     }
                 }
                 Ok(Given::Checkpoint(_)) => {}
-                Err(RecvTimeoutError::Timeout) => self.mend(),
+                Err(RecvTimeoutError::Timeout) if self.is_behind() => self.mend(),
+                Err(RecvTimeoutError::Timeout) => self.tell_end(),
                 Err(RecvTimeoutError::Disconnected) => {
                     if self.is_behind() {
                         self.mend();
@@ -360,7 +380,8 @@ impl Keeper {
     }
 
     fn is_behind(&self) -> bool {
-        self.size() < self.head()
+        // A batch that it could not take may have come before the writer said how long the ledger is now.
+        self.last.is_some() || self.size() < self.head()
     }
 
     fn is_failing(&self) -> bool {
@@ -406,6 +427,10 @@ impl Keeper {
             if self.last.is_some() {
                 return self.give_last();
             }
+            if self.required {
+                // It is on its way: what was not given is never passed over.
+                return;
+            }
             // The last batches found the queue full.
             self.lost += self.state.missed.swap(0, Ordering::AcqRel);
             self.works();
@@ -413,18 +438,36 @@ impl Keeper {
         }
         let wanted = || !self.state.stop.load(Ordering::Acquire);
         let mended = guarded(|| self.sink.held()).and_then(|held| {
-            let held = held.ok_or("a sink that held a copy no longer does")?.size();
-            match &self.last {
+            let Some(copy) = held else {
+                return if self.compared { Err("a sink that held a copy no longer does".into()) } else { Ok(None) };
+            };
+            if !self.compared && !matches!(self.archive.agrees(copy), Ok(Agreement::Agrees)) {
+                return Err("what it holds is not what the ledger holds: one of the two was changed".into());
+            }
+            self.compared = true;
+            let held = copy.size();
+            let reached = match &self.last {
                 // Its answer was lost, or the whole ledger need not be read for it.
-                _ if held >= head => Ok(held),
+                _ if held == head => Ok(held),
+                _ if held > head => Err("it holds more than it was given".into()),
                 Some(last) if last.before().size() == held => {
                     guarded(|| self.sink.append(last)).map(|()| last.head().size())
                 }
                 _ => catch_up(&mut *self.sink, &*self.archive, held, head, &wanted),
-            }
+            };
+            reached.map(Some)
         });
         match mended {
-            Ok(reached) => {
+            // It answers now, and says that it only passes on.
+            Ok(None) => {
+                (self.copies, self.compared) = (false, true);
+                self.lost += head.saturating_sub(self.size());
+                self.reach(head);
+                self.last = None;
+                self.works();
+            }
+            Ok(Some(reached)) => {
+                self.last.take_if(|last| last.head().size() <= reached);
                 if self.is_failing() {
                     self.lost += reached.saturating_sub(self.size());
                 }
@@ -454,7 +497,8 @@ impl Keeper {
         let _ = error;
         if self.required {
             self.state.wake();
-        } else {
+        } else if self.may_tell() {
+            self.begun = true;
             self.state.tell(Gap::BEGINS, 0);
         }
     }
@@ -463,9 +507,24 @@ impl Keeper {
     fn works(&mut self) {
         self.pause = RETRY;
         let failed = self.state.failing.swap(false, Ordering::AcqRel);
-        let missed = std::mem::take(&mut self.lost);
-        if !self.required && (failed || missed > 0) {
-            self.state.tell(if self.copies { Gap::MENDED } else { Gap::LOST }, missed);
+        self.untold |= !self.required && (failed || self.lost > 0);
+        self.tell_end();
+    }
+
+    /// Puts on record what was missed: at once if its beginning is, and otherwise now and then, counted together.
+    fn tell_end(&mut self) {
+        if self.untold && !self.is_failing() && (self.begun || self.may_tell()) {
+            (self.untold, self.begun) = (false, false);
+            self.state.tell(if self.copies { Gap::MENDED } else { Gap::LOST }, std::mem::take(&mut self.lost));
         }
+    }
+
+    /// Whether something may be put on record: a record of a gap is given to the sink as well, and must not make another one.
+    fn may_tell(&mut self) -> bool {
+        let free = self.told.is_none_or(|told| now().saturating_duration_since(told) >= EVERY);
+        if free {
+            self.told = Some(now());
+        }
+        free
     }
 }
