@@ -5,7 +5,8 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, Transaction};
 
 use super::{
-    Db, DbError, diff,
+    Db, DbError,
+    diff::Sealer,
     latch::{self, Allowed, Latch},
     relations,
     touched::{MAX_CHANGED_ROWS, Watching},
@@ -157,6 +158,7 @@ pub struct TenantTx {
     attempt: Attempt,
     trail: Trail,
     readers: sqlx::SqlitePool,
+    before: sqlx::SqlitePool,
     latch: Latch,
     /// As the transaction found them.
     tables: String,
@@ -269,9 +271,10 @@ impl Db {
             .await?;
         drop(by_library);
         let tables = latch::tables(&mut tx).await?;
-        let (trail, readers, latch) = (facts.trail.clone(), file.readers.clone(), file.latch.clone());
+        let (trail, readers, before) = (facts.trail.clone(), file.readers.clone(), file.before.clone());
+        let latch = file.latch.clone();
         let tenant = facts.tenant.clone();
-        Ok(TenantTx { tx, attempt, trail, readers, latch, tables, key, relation, tenant, owner })
+        Ok(TenantTx { tx, attempt, trail, readers, before, latch, tables, key, relation, tenant, owner })
     }
 }
 
@@ -338,7 +341,8 @@ impl TenantTx {
         self.trail.may_open()?;
         // A change that strayed is not committed: nothing is said of it.
         if let (Some(owner), None) = (&self.owner, self.latch.stray()) {
-            let changes = diff::changes(&mut self.tx, &self.latch, &self.tenant, owner, self.attempt.id()).await?;
+            let sealer = Sealer { latch: &self.latch, tenant: &self.tenant, owner, attempt: self.attempt.id() };
+            let changes = sealer.changes(&self.before, &mut self.tx).await?;
             self.attempt.changes(changes)?;
         }
         self.trail.settled().await?;
