@@ -12,7 +12,7 @@ use super::{
 use crate::{
     access::{Owner, SealKey, Sealing},
     audit::{Action, AttemptId, RowChange},
-    field::{Cell, ChangedCell, seal},
+    field::{Cell, ChangedCell, KeyNotYetKnown, seal},
     id::{RowId, TenantId},
 };
 
@@ -70,7 +70,7 @@ impl Sealer<'_> {
                 (None, None) => continue,
             };
             let (id, sealing) = (RowId::from_bytes(key), self.sealing()?);
-            let cells = cells(&sealing, watched, was, is, id);
+            let cells = cells(&sealing, watched, was, is, id).map_err(|KeyNotYetKnown| TxError::KeyNotYetKnown)?;
             if cells.is_empty() {
                 continue;
             }
@@ -104,7 +104,7 @@ fn cells(
     was: Option<Vec<Bytes>>,
     is: Option<Vec<Bytes>>,
     id: RowId,
-) -> Vec<ChangedCell> {
+) -> Result<Vec<ChangedCell>, KeyNotYetKnown> {
     let nothing = || vec![None; watched.columns.len()];
     let (was, is) = (was.unwrap_or_else(nothing), is.unwrap_or_else(nothing));
     let cells = watched.columns.iter().zip(was).zip(is);
@@ -114,7 +114,8 @@ fn cells(
                 return None;
             }
             let open = |bytes: &Bytes| Cell::open(sealing, column, id, bytes.as_deref());
-            Some(ChangedCell::new(column, open(&before), open(&after))).filter(ChangedCell::is_change)
+            let cell = open(&before).and_then(|before| Ok(ChangedCell::new(column, before, open(&after)?)));
+            cell.map(|cell| Some(cell).filter(ChangedCell::is_change)).transpose()
         })
         .collect()
 }

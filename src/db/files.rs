@@ -77,6 +77,9 @@ pub enum DbError {
     /// A table that every door may change is not in the migrated schema.
     #[error("table `{0}` is declared in `with_shared` but not in the schema: write its migration")]
     Table(&'static str),
+    /// A table that every door may change has sealed columns, whose values are of one person or of the clinic.
+    #[error("table `{0}` has sealed columns and is declared in `with_shared`: take it out of there")]
+    SealedShared(&'static str),
     /// A table is declared twice, or is the library's own.
     #[error("table `{0}` is declared twice, or is the library's own: name it once in `with_people` or `with_shared`")]
     Declared(&'static str),
@@ -159,7 +162,8 @@ impl Schema {
         Self { indexes, ..self }
     }
 
-    /// The tables that every door may change: a counter, an outbox. Nothing of a person belongs into them.
+    /// The tables that every door may change: a counter, an outbox. Nothing of a person belongs into them, and no sealed
+    /// column, or the file does not open.
     #[must_use]
     pub const fn with_shared(self, shared: &'static [&'static str]) -> Self {
         Self { shared, ..self }
@@ -368,6 +372,12 @@ impl Inner {
         for &table in self.schema.shared {
             let rows = tables.get_mut(&table.to_ascii_lowercase()).ok_or(DbError::Table(table))?;
             declare(rows, table, Rows::Shared)?;
+        }
+        let sealed = |table: &str| {
+            self.schema.columns.iter().flat_map(|group| group.iter()).any(|c| c.table().eq_ignore_ascii_case(table))
+        };
+        if let Some(table) = self.schema.shared.iter().find(|table| sealed(table)) {
+            return Err(DbError::SealedShared(table));
         }
         Ok(tables)
     }

@@ -62,6 +62,10 @@ pub enum TxError {
         "more than {MAX_CHANGED_ROWS} rows with sealed columns were changed at once, so none was: change fewer at a time"
     )]
     TooManyRows,
+    /// A value is sealed under a key that came after the door was opened, so what the change made of it cannot be said. The
+    /// change was rolled back; it can be tried again with a door that is opened now.
+    #[error("a value is sealed under a key that is newer than the door, so nothing was changed: open the door again")]
+    KeyNotYetKnown,
     /// The key of the person or clinic was withdrawn since the door was opened.
     #[error("the key of this person or clinic was withdrawn: nothing of theirs is changed any more")]
     Withdrawn,
@@ -335,7 +339,7 @@ impl TenantTx {
     /// # Errors
     ///
     /// [`TxError::Trail`] if the request has ended or the records cannot be made durable: nothing was changed then.
-    /// [`TxError::TooManyRows`] and [`TxError::Withdrawn`] if it cannot be said.
+    /// [`TxError::TooManyRows`], [`TxError::KeyNotYetKnown`] and [`TxError::Withdrawn`] if it cannot be said.
     /// [`TxError::RolledBack`] and [`TxError::Unknown`] if the database failed.
     pub async fn commit(mut self) -> Result<(), TxError> {
         self.trail.may_open()?;
