@@ -43,7 +43,8 @@ impl<P: Permission> ClinicGrant<P> {
     /// 2. The request has not ended, and it is the one that the grant was made for.
     /// 3. Only records of the clinic's chain are looked at; there is no way to name another one.
     /// 4. A cursor opens under the clinic's key and is of this query, or is refused.
-    /// 5. The reading is recorded, as `search` in `ledger`, with the people whom the page names, before it is given out.
+    /// 5. The reading is recorded, as `search` in `ledger`, with the people whom the page names and the one whom the query
+    ///    asks for, before it is given out.
     ///
     /// # Example
     ///
@@ -96,7 +97,7 @@ impl<P: Permission> ClinicGrant<P> {
     {
         let (facts, key) = (self.facts(), self.key());
         let found = read(facts, key, query).await;
-        let found = found.and_then(|found| record(facts, P::ID, &found).map(|()| found));
+        let found = found.and_then(|found| record(facts, P::ID, query, &found).map(|()| found));
         answer::<P>(facts, key, found)
     }
 }
@@ -166,8 +167,10 @@ async fn read(facts: &Facts, key: &TenantKey, query: &LedgerQuery) -> Result<Fou
     found.map_err(DoorError::Timeline)
 }
 
-fn record(facts: &Facts, permission: &'static str, found: &Found) -> Result<(), DoorError> {
-    let people: BTreeSet<SubjectId> = found.records.iter().flat_map(|record| record.subjects()).copied().collect();
+fn record(facts: &Facts, permission: &'static str, query: &LedgerQuery, found: &Found) -> Result<(), DoorError> {
+    let named = found.records.iter().flat_map(|record| record.subjects()).copied();
+    // Whom somebody looked for stands there also if nothing was found.
+    let people: BTreeSet<SubjectId> = named.chain(query.subject()).collect();
     let subjects: Vec<SubjectId> = people.into_iter().collect();
     let (action, entity, why) = (Action::Search, "ledger", Relations::CLINIC.why());
     let door = Door { action, permission, entity, subjects: &subjects, row: None, purpose: None, why };

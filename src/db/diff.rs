@@ -1,84 +1,121 @@
 //! What a transaction made of the rows with sealed columns that it changed, for the ledger.
 
-use sqlx::SqliteConnection;
+use std::collections::BTreeSet;
+
+use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
     latch::Latch,
-    touched::{Bytes, TouchedRow, Watched},
+    touched::{Bytes, MAX_CHANGED_ROWS, RowKey, Watched, Watching},
     tx::TxError,
 };
 use crate::{
     access::{Owner, SealKey, Sealing},
     audit::{Action, AttemptId, RowChange},
-    field::{Cell, ChangedCell, seal},
+    field::{Cell, ChangedCell, KeyNotYetKnown, seal},
     id::{RowId, TenantId},
 };
 
-/// Fails if the key was withdrawn.
-fn sealing<'a>(owner: &'a Owner, tenant: &'a TenantId) -> Result<Sealing<'a>, TxError> {
-    let (cut, subject, key) = match owner {
-        Owner::Subject(subject, key) => (key.is_cut(), Some(*subject), SealKey::Subject(key)),
-        Owner::Clinic(key) => (key.is_cut(), None, SealKey::Tenant(key)),
-    };
-    if cut { Err(TxError::Withdrawn) } else { Ok(Sealing { tenant, subject, key }) }
+/// Whose rows they are, and in which change.
+pub(super) struct Sealer<'a> {
+    pub(super) latch: &'a Latch,
+    pub(super) tenant: &'a TenantId,
+    pub(super) owner: &'a Owner,
+    pub(super) attempt: AttemptId,
 }
 
-/// Looks at every row that was told of, and seals what became of it.
-pub(super) async fn changes(
-    conn: &mut SqliteConnection,
-    latch: &Latch,
-    tenant: &TenantId,
-    owner: &Owner,
-    attempt: AttemptId,
-) -> Result<Vec<RowChange>, TxError> {
-    let mut changes = Vec::new();
-    for row in latch.take_touched().ok_or(TxError::TooManyRows)? {
-        let watched = &latch.watched()[row.table];
-        let now = watched.read(conn, &row.key).await?;
-        let sealing = sealing(owner, tenant)?;
-        let action = match (row.existed, &now) {
-            (true, Some(_)) => Action::Update,
-            (false, Some(_)) => Action::Create,
-            (true, None) => Action::Delete,
-            // Made and taken away again.
-            (false, None) => continue,
+impl Sealer<'_> {
+    /// Fails if the key was withdrawn.
+    fn sealing(&self) -> Result<Sealing<'_>, TxError> {
+        let tenant = self.tenant;
+        let (cut, subject, key) = match self.owner {
+            Owner::Subject(subject, key) => (key.is_cut(), Some(*subject), SealKey::Subject(key)),
+            Owner::Clinic(key) => (key.is_cut(), None, SealKey::Tenant(key)),
         };
-        let id = RowId::from_bytes(row.key);
-        let cells = cells(&sealing, watched, row, now, id);
-        if cells.is_empty() {
-            continue;
-        }
-        let records = seal(&sealing, attempt, watched.table, id, cells)
-            .expect("the values were sealed fields, and the room in a record is far below the bound of one");
-        changes.extend(records.into_iter().map(|changes| RowChange {
-            action,
-            entity: watched.table,
-            row: id,
-            changes,
-        }));
+        if cut { Err(TxError::Withdrawn) } else { Ok(Sealing { tenant, subject, key }) }
     }
-    Ok(changes)
+
+    /// Looks at every row that was told of, as it was and as it is now, and seals what became of it.
+    ///
+    /// What it was is read on a connection of the library's own: while a transaction writes, nobody else does, so what
+    /// that one sees is what the transaction found. No statement can say otherwise.
+    pub(super) async fn changes(
+        &self,
+        before: &SqlitePool,
+        now: &mut SqliteConnection,
+    ) -> Result<Vec<RowChange>, TxError> {
+        let (rows, watching) = self.latch.take_touched();
+        let mut rows = rows.ok_or(TxError::TooManyRows)?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut before = before.begin().await?;
+        if watching == Watching::Import {
+            rows = self.found(&mut before, &rows).await?;
+        }
+        if rows.len() > MAX_CHANGED_ROWS {
+            return Err(TxError::TooManyRows);
+        }
+        let mut changes = Vec::new();
+        // One at a time: a value may be long.
+        for (table, key) in rows {
+            let watched = &self.latch.watched()[table];
+            let was = watched.read(&mut before, &key).await?;
+            let is = watched.read(now, &key).await?;
+            let action = match (&was, &is) {
+                (Some(_), Some(_)) => Action::Update,
+                (None, Some(_)) => Action::Create,
+                (Some(_), None) => Action::Delete,
+                // Made and taken away again.
+                (None, None) => continue,
+            };
+            let (id, sealing) = (RowId::from_bytes(key), self.sealing()?);
+            let cells = cells(&sealing, watched, was, is, id).map_err(|KeyNotYetKnown| TxError::KeyNotYetKnown)?;
+            if cells.is_empty() {
+                continue;
+            }
+            let records = seal(&sealing, self.attempt, watched.table, id, cells)
+                .expect("the values were sealed fields, and the room in a record is far below the bound of one");
+            changes.extend(records.into_iter().map(|changes| RowChange {
+                action,
+                entity: watched.table,
+                row: id,
+                changes,
+            }));
+        }
+        Ok(changes)
+    }
+
+    /// Those of the rows that the transaction found.
+    async fn found(&self, before: &mut SqliteConnection, rows: &BTreeSet<RowKey>) -> Result<BTreeSet<RowKey>, TxError> {
+        let mut found = BTreeSet::new();
+        for (n, watched) in self.latch.watched().iter().enumerate() {
+            let keys: Vec<_> = rows.range((n, [0; 16])..=(n, [u8::MAX; 16])).map(|(_, key)| *key).collect();
+            found.extend(watched.existing(before, &keys).await?.into_iter().map(|key| (n, key)));
+        }
+        Ok(found)
+    }
 }
 
 /// The cells whose values changed.
 fn cells(
     sealing: &Sealing<'_>,
     watched: &Watched,
-    row: TouchedRow,
-    now: Option<Vec<Bytes>>,
+    was: Option<Vec<Bytes>>,
+    is: Option<Vec<Bytes>>,
     id: RowId,
-) -> Vec<ChangedCell> {
-    let now = now.unwrap_or_else(|| vec![None; watched.columns.len()]);
-    let cells = watched.columns.iter().zip(row.before).zip(now);
+) -> Result<Vec<ChangedCell>, KeyNotYetKnown> {
+    let nothing = || vec![None; watched.columns.len()];
+    let (was, is) = (was.unwrap_or_else(nothing), is.unwrap_or_else(nothing));
+    let cells = watched.columns.iter().zip(was).zip(is);
     cells
         .filter_map(|((column, before), after)| {
-            // Of a row that was there, only the cells that were told of can have changed.
-            let before = if row.existed { before? } else { None };
             if before == after {
                 return None;
             }
             let open = |bytes: &Bytes| Cell::open(sealing, column, id, bytes.as_deref());
-            Some(ChangedCell::new(column, open(&before), open(&after))).filter(ChangedCell::is_change)
+            let cell = open(&before).and_then(|before| Ok(ChangedCell::new(column, before, open(&after)?)));
+            cell.map(|cell| Some(cell).filter(ChangedCell::is_change)).transpose()
         })
         .collect()
 }

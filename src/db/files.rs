@@ -67,9 +67,19 @@ pub enum DbError {
         /// The column that was declared.
         column: &'static str,
     },
+    /// A table with sealed columns has no primary key of one `blob not null` column, which is the row's identifier: what a
+    /// change made of such a row could not be said.
+    #[error(
+        "table `{0}` has sealed columns but no primary key of one `blob not null` column, which would be the row's \
+         identifier: change the migration"
+    )]
+    RowId(String),
     /// A table that every door may change is not in the migrated schema.
     #[error("table `{0}` is declared in `with_shared` but not in the schema: write its migration")]
     Table(&'static str),
+    /// A table that every door may change has sealed columns, whose values are of one person or of the clinic.
+    #[error("table `{0}` has sealed columns and is declared in `with_shared`: take it out of there")]
+    SealedShared(&'static str),
     /// A table is declared twice, or is the library's own.
     #[error("table `{0}` is declared twice, or is the library's own: name it once in `with_people` or `with_shared`")]
     Declared(&'static str),
@@ -152,7 +162,8 @@ impl Schema {
         Self { indexes, ..self }
     }
 
-    /// The tables that every door may change: a counter, an outbox. Nothing of a person belongs into them.
+    /// The tables that every door may change: a counter, an outbox. Nothing of a person belongs into them, and no sealed
+    /// column, or the file does not open.
     #[must_use]
     pub const fn with_shared(self, shared: &'static [&'static str]) -> Self {
         Self { shared, ..self }
@@ -188,6 +199,9 @@ struct Inner {
 pub(super) struct File {
     pub(super) readers: SqlitePool,
     pub(super) writer: SqlitePool,
+    /// One that reads what the file held before the transaction that writes. The application never has it, so it cannot
+    /// keep a commit waiting for it, and nothing is left on it.
+    pub(super) before: SqlitePool,
     /// Of the one that writes.
     pub(super) latch: Latch,
     pub(super) indexes: Vec<Index>,
@@ -200,8 +214,8 @@ pub(super) struct Sealed {
     pub(super) table: &'static str,
     /// The column that says whose a row is.
     pub(super) person: &'static str,
-    /// The one column of the primary key: the row's identifier. `None` if there is not one such.
-    pub(super) key: Option<String>,
+    /// The one column of the primary key: the row's identifier.
+    pub(super) key: String,
     pub(super) columns: Vec<&'static ColumnInfo>,
 }
 
@@ -271,6 +285,7 @@ impl Db {
         for cell in open {
             if let Some(file) = cell.get() {
                 file.readers.close().await;
+                file.before.close().await;
                 file.writer.close().await;
             }
         }
@@ -327,8 +342,9 @@ impl Inner {
         setup.close().await;
         let writer = latch.guard(pool(1)).connect_with(latch.asked_by(options.clone())).await?;
         let options = options.read_only(true).create_if_missing(false);
+        let before = pool(1).connect_lazy_with(options.clone());
         let readers = latch::reading(pool(4)).connect_with(options).await?;
-        Ok(File { readers, writer, latch, indexes, sealed })
+        Ok(File { readers, writer, before, latch, indexes, sealed })
     }
 
     /// Whose rows the tables hold.
@@ -356,6 +372,12 @@ impl Inner {
         for &table in self.schema.shared {
             let rows = tables.get_mut(&table.to_ascii_lowercase()).ok_or(DbError::Table(table))?;
             declare(rows, table, Rows::Shared)?;
+        }
+        let sealed = |table: &str| {
+            self.schema.columns.iter().flat_map(|group| group.iter()).any(|c| c.table().eq_ignore_ascii_case(table))
+        };
+        if let Some(table) = self.schema.shared.iter().find(|table| sealed(table)) {
+            return Err(DbError::SealedShared(table));
         }
         Ok(tables)
     }
@@ -395,20 +417,21 @@ impl Inner {
             if columns.is_empty() {
                 continue;
             }
-            let key = key_of(pool, table).await?;
+            let key = key_of(pool, table).await?.ok_or_else(|| DbError::RowId(table.to_owned()))?;
             found.push(Sealed { table, person, key, columns });
         }
         Ok(found)
     }
 
-    /// The tables with sealed columns whose rows a value can be sealed into.
+    /// The tables with sealed columns.
     async fn watched(&self, pool: &SqlitePool) -> Result<Vec<Watched>, DbError> {
         let mut found = Vec::<Watched>::new();
         for column in self.schema.columns.iter().flat_map(|group| group.iter()) {
             let table = column.table();
-            if let Some(watched) = found.iter_mut().find(|watched| watched.table == table) {
+            if let Some(watched) = found.iter_mut().find(|watched| watched.table.eq_ignore_ascii_case(table)) {
                 watched.columns.push(column);
-            } else if let Some(key) = key_of(pool, table).await? {
+            } else {
+                let key = key_of(pool, table).await?.ok_or_else(|| DbError::RowId(table.to_owned()))?;
                 found.push(Watched { table, key, columns: vec![column] });
             }
         }

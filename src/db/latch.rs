@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -12,7 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-use super::touched::{TOLD, Touched, TouchedRow, Watched, Watching};
+use super::touched::{RowKey, TOLD, Touched, Watched, Watching};
 use crate::{audit::AttemptId, id::SubjectId};
 
 /// The library's own tables.
@@ -118,19 +118,20 @@ impl Latch {
         *self.state() = State { allowed, watching, ..State::default() };
     }
 
-    /// The rows of which it was told, or `None` if they are too many.
-    pub(super) fn take_touched(&self) -> Option<Vec<TouchedRow>> {
-        std::mem::take(&mut self.state().touched).into_rows()
+    /// The rows of which it was told, or `None` if they are too many; and of which of them something is to be said.
+    pub(super) fn take_touched(&self) -> (Option<BTreeSet<RowKey>>, Watching) {
+        let mut state = self.state();
+        (std::mem::take(&mut state.touched).into_rows(), state.watching)
     }
 
-    /// Takes what is told of a row of this table.
-    fn tell(&self, table: &str, message: &str) {
-        let found = self.0.watched.iter().enumerate().find(|(_, watched)| watched.table.eq_ignore_ascii_case(table));
-        if let Some((n, watched)) = found {
+    /// Takes what is told of a row of this table; says whether it can be one.
+    fn tell(&self, table: &str, message: &str) -> bool {
+        let found = self.0.watched.iter().position(|watched| watched.table.eq_ignore_ascii_case(table));
+        found.is_some_and(|table| {
             let mut state = self.state();
             let watching = state.watching;
-            state.touched.take(watching, n, watched.columns.len(), message);
-        }
+            state.touched.take(watching, table, message)
+        })
     }
 
     pub(super) fn by_library(&self) -> ByLibrary<'_> {
@@ -179,19 +180,17 @@ impl Latch {
     pub(super) fn asked_by(&self, options: SqliteConnectOptions) -> SqliteConnectOptions {
         let latch = self.clone();
         let ask = move |a: &str, b: &str| {
-            let (table, whose) = match (a.strip_prefix(TABLE), b.strip_prefix(TABLE)) {
-                (Some(table), None) => (table, b),
-                (None, Some(table)) => (table, a),
-                _ => {
-                    match (a.strip_prefix(TOLD), b.strip_prefix(TOLD)) {
-                        (Some(table), None) => latch.tell(table, b),
-                        (None, Some(table)) => latch.tell(table, a),
-                        _ => return a.cmp(b),
-                    }
-                    return Ordering::Equal;
-                }
+            let side = |prefix| match (a.strip_prefix(prefix), b.strip_prefix(prefix)) {
+                (Some(table), None) => Some((table, b)),
+                (None, Some(table)) => Some((table, a)),
+                _ => None,
             };
-            if latch.may_change(table, whose) { Ordering::Equal } else { Ordering::Less }
+            let fine = match (side(TABLE), side(TOLD)) {
+                (Some((table, whose)), _) => latch.may_change(table, whose),
+                (None, Some((table, row))) => latch.tell(table, row),
+                (None, None) => return a.cmp(b),
+            };
+            if fine { Ordering::Equal } else { Ordering::Less }
         };
         // By itself, SQLite runs no trigger for a row that `or replace` deletes.
         options.collation(ASK, ask).pragma("recursive_triggers", "ON")
@@ -246,13 +245,15 @@ impl Latch {
         .after_release(move |conn, _| {
             let latch = released.clone();
             Box::pin(async move {
+                latch.begin(Allowed::Nothing, Watching::Nothing);
                 let fresh = connection(conn).await?;
                 Ok(latch.0.fresh.get() == Some(&fresh) && !conn.is_in_transaction())
             })
         })
     }
 
-    /// Whether this is still the transaction that the attempt was written in, with the tables that it found.
+    /// Whether this is still the transaction that the attempt was written in, with the tables that it found, on a connection
+    /// as it was opened: without `recursive_triggers`, no trigger is asked about a row that `or replace` deletes.
     pub(super) async fn is_whole(
         &self,
         conn: &mut SqliteConnection,
@@ -263,7 +264,8 @@ impl Latch {
             .bind(attempt.as_bytes().to_vec())
             .fetch_one(&mut *conn)
             .await?;
-        Ok(written && tables(conn).await? == found)
+        let whole = tables(conn).await? == found && self.0.fresh.get() == Some(&connection(conn).await?);
+        Ok(written && whole)
     }
 }
 
@@ -288,16 +290,19 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// The tables, and what could stand before them. While a transaction writes, nobody else changes them; between two, a
-/// tool may, such as one that vacuums.
+/// tool may, such as one that vacuums. A trigger that was taken down and put up again shows in the version of what is
+/// temporary.
 pub(super) async fn tables(conn: &mut SqliteConnection) -> Result<String, sqlx::Error> {
-    sqlx::query_scalar(
+    let version: i64 = sqlx::query_scalar("pragma temp.schema_version").fetch_one(&mut *conn).await?;
+    let tables: String = sqlx::query_scalar(
         "select format('%d %d %d %d %d',
             (select count(*) from pragma_database_list where name not in ('main', 'temp')),
             (select count(*) from temp.sqlite_schema), (select total(rowid * length(sql)) from temp.sqlite_schema),
             (select count(*) from main.sqlite_schema), (select schema_version from pragma_schema_version))",
     )
     .fetch_one(conn)
-    .await
+    .await?;
+    Ok(format!("{version} {tables}"))
 }
 
 /// What a statement could leave on the connection for whoever has it next.

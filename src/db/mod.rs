@@ -15,8 +15,8 @@
 //!    rows of all other tables. A statement that reaches another row fails, and the transaction rolls back: nobody's data
 //!    changes without a record in that person's timeline.
 //! 6. Nothing else commits: a statement that ends the transaction by itself rolls it back, and one that attached another
-//!    file, changed a table, or put something temporary before the clinic's tables, makes [`TenantTx::commit`] roll back.
-//!    A connection whose settings it changed is closed.
+//!    file, changed a table, put something temporary before the clinic's tables, took a trigger down (also if it put it up
+//!    again), or changed a setting of the connection, makes [`TenantTx::commit`] roll back; the connection is closed.
 //! 7. After a crash, [`Db::settle`] looks each open attempt up in its clinic's file: found is committed, not found is
 //!    rolled back. Nothing is guessed.
 //! 8. Who may be related to whom is a change like any other, and its record names both: [`Change::assign`]. The row has

@@ -1,9 +1,6 @@
-//! Which sealed cells a transaction changed, and what they were: SQLite tells it row by row.
+//! Which rows with sealed cells a transaction changed: SQLite tells it row by row.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt::{self, Write as _},
-};
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
@@ -22,6 +19,9 @@ pub const MAX_CHANGED_ROWS: usize = 256;
 
 /// In front of a table's name, where it is told that a row changed. No message begins so.
 pub(super) const TOLD: &str = "d:";
+
+/// How many rows are looked for at once.
+const AT_ONCE: usize = 256;
 
 /// A table with sealed columns, whose rows are named by one column of 16 bytes.
 #[derive(Debug)]
@@ -46,81 +46,36 @@ pub(super) enum Watching {
 /// The bytes of a cell; `None` is null.
 pub(super) type Bytes = Option<Vec<u8>>;
 
-/// A row as the transaction found it.
-pub(super) struct TouchedRow {
-    /// The place of its table among those that are watched.
-    pub(super) table: usize,
-    pub(super) key: [u8; 16],
-    /// Whether it was there.
-    pub(super) existed: bool,
-    /// The cells that were changed, as they were; by the place of the column.
-    pub(super) before: Vec<Option<Bytes>>,
-}
+/// A row of which it was told: the place of its table among those that are watched, and its key.
+pub(super) type RowKey = (usize, [u8; 16]);
 
-/// What was told of a transaction.
-#[derive(Default)]
+/// What was told of a transaction: which rows, and nothing of what stands in them. Any statement can tell of a row, so
+/// what one was is read from the file and never taken from a message. To tell of a row that did not change does nothing.
+#[derive(Debug, Default)]
 pub(super) struct Touched {
-    rows: BTreeMap<(usize, [u8; 16]), TouchedRow>,
-    /// Of an import: those of which nothing is to be said.
-    imported: HashSet<(usize, [u8; 16])>,
+    rows: BTreeSet<RowKey>,
     too_many: bool,
 }
 
-/// Without the cells: a statement may have written something unsealed.
-impl fmt::Debug for Touched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Touched").field("rows", &self.rows.len()).finish_non_exhaustive()
-    }
-}
-
 impl Touched {
-    /// Takes one message: `n/<row>` for a new row, or `o/<row>/<cell>/…` for one that was changed or deleted, with its
-    /// cells as they were: `=` for one that stays, `-` for null, or hexadecimal.
+    /// Takes one message: the key of a row that is new, changed or gone, in hexadecimal. Says whether it is a row's.
     ///
-    /// The first that is told of a cell is what the transaction found, also if the statement that told it failed: every
-    /// earlier change of the cell would have been told before.
-    pub(super) fn take(&mut self, watching: Watching, table: usize, columns: usize, message: &str) {
-        let mut parts = message.split('/');
-        let (Some(kind), Some(key)) = (parts.next(), parts.next()) else { return };
-        // Another row than one that a value can be sealed into.
-        let Some(Ok(key)) = unhex(key).map(<[u8; 16]>::try_from) else { return };
-        let id = (table, key);
-        if kind == "n" && watching == Watching::Import && !self.rows.contains_key(&id) {
-            self.imported.insert(id);
-        }
-        if watching == Watching::Nothing || self.imported.contains(&id) {
-            return;
-        }
-        let before: Vec<Option<Bytes>> = parts
-            .map(|cell| match cell {
-                "=" => None,
-                "-" => Some(None),
-                hex => Some(unhex(hex)),
-            })
-            .collect();
-        if kind == "o" && before.iter().all(Option::is_none) {
-            return;
-        }
-        if self.rows.len() == MAX_CHANGED_ROWS && !self.rows.contains_key(&id) {
-            self.too_many = true;
-            return;
-        }
-        let row = self.rows.entry(id).or_insert_with(|| TouchedRow {
-            table,
-            key,
-            existed: kind == "o",
-            before: vec![None; columns],
-        });
-        if row.existed {
-            for (known, told) in row.before.iter_mut().zip(before) {
-                *known = known.take().or(told);
+    /// An import's rows are counted when it is known which of them are new.
+    pub(super) fn take(&mut self, watching: Watching, table: usize, message: &str) -> bool {
+        let Some(Ok(key)) = unhex(message).map(<[u8; 16]>::try_from) else { return false };
+        match watching {
+            Watching::Nothing => {}
+            Watching::All if self.rows.len() == MAX_CHANGED_ROWS && !self.rows.contains(&(table, key)) => {
+                self.too_many = true;
             }
+            Watching::All | Watching::Import => drop(self.rows.insert((table, key))),
         }
+        true
     }
 
     /// The rows, or `None` if there were too many.
-    pub(super) fn into_rows(self) -> Option<Vec<TouchedRow>> {
-        (!self.too_many).then(|| self.rows.into_values().collect())
+    pub(super) fn into_rows(self) -> Option<BTreeSet<RowKey>> {
+        (!self.too_many).then_some(self.rows)
     }
 }
 
@@ -130,40 +85,33 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 impl Watched {
     /// The triggers that tell. They run after the row changed, so that what a trigger of the application's did to it on the
-    /// way in is not missed.
+    /// way in is not missed. They let no new row in that no value can be sealed into.
     pub(super) fn triggers(&self, ask: &str, sql: &mut String) {
         let Self { table, key, columns } = self;
         let (name, key) = (format!("'{TOLD}{}'", table.to_ascii_lowercase().replace('\'', "''")), quoted(key));
-        let cells = |stays: &str| {
-            let cell = |column: &&&ColumnInfo| {
-                let column = quoted(column.name());
-                let stays = stays.replace('?', &column);
-                format!("case {stays} when old.{column} is null then '-' else hex(old.{column}) end")
-            };
-            columns.iter().map(|column| cell(&column)).collect::<Vec<_>>().join(" || '/' || ")
-        };
-        let tell = |message: &str| format!("({message}) collate {ask} <> {name}");
-        let new = tell(&format!("'n/' || hex(new.{key})"));
-        let gone = tell(&format!("'o/' || hex(old.{key}) || '/' || {}", cells("")));
-        let stays = format!("when old.{key} is new.{key} and old.? is new.? then '='");
-        let changed = tell(&format!("'o/' || hex(old.{key}) || '/' || {}", cells(&stays)));
+        let tell = |version: &str| format!("hex({version}.{key}) collate {ask} <> {name}");
+        let new = format!("typeof(new.{key}) <> 'blob' or length(new.{key}) <> 16 or {}", tell("new"));
+        // A row of an older file whose key is none may go: no value of it ever opened.
+        let old = format!("typeof(old.{key}) = 'blob' and length(old.{key}) = 16 and {}", tell("old"));
         let named: Vec<_> = columns.iter().map(|column| quoted(column.name())).chain([key.clone()]).collect();
+        let differs: Vec<_> = named.iter().map(|column| format!("old.{column} is not new.{column}")).collect();
+        let updated = format!("({}) and ({old} or {new})", differs.join(" or "));
         for (event, when) in [
-            ("insert".to_owned(), new.clone()),
-            ("delete".to_owned(), gone),
-            (format!("update of {}", named.join(", ")), format!("{changed} or old.{key} is not new.{key} and {new}")),
+            ("insert".to_owned(), new),
+            ("delete".to_owned(), old),
+            (format!("update of {}", named.join(", ")), updated),
         ] {
             let trigger = quoted(&format!("ward_told_{}_{table}", &event[..6]));
             let _ = write!(
                 sql,
                 "create temp trigger {trigger} after {event} on main.{} when {when}
-                 begin select raise(abort, 'what this row was could not be told'); end;",
+                 begin select raise(abort, 'the key of a row with sealed columns must be a blob of 16 bytes'); end;",
                 quoted(table),
             );
         }
     }
 
-    /// The row as it is now: its cells, or `None` if it is gone.
+    /// The row: its cells, or `None` if there is none.
     pub(super) async fn read(
         &self,
         conn: &mut SqliteConnection,
@@ -175,5 +123,27 @@ impl Watched {
             format!("select {} from main.{} where {} = ?", cells.join(", "), quoted(self.table), quoted(&self.key));
         let row = sqlx::query(AssertSqlSafe(sql)).bind(key.to_vec()).fetch_optional(conn).await?;
         row.map(|row| (0..self.columns.len()).map(|n| row.try_get(n)).collect()).transpose()
+    }
+
+    /// Those of these rows that there are.
+    pub(super) async fn existing(
+        &self,
+        conn: &mut SqliteConnection,
+        keys: &[[u8; 16]],
+    ) -> Result<Vec<[u8; 16]>, sqlx::Error> {
+        let (table, key) = (quoted(self.table), quoted(&self.key));
+        let mut found = Vec::new();
+        for keys in keys.chunks(AT_ONCE) {
+            let marks = vec!["?"; keys.len()].join(", ");
+            let sql = format!("select {key} from main.{table} where {key} in ({marks})");
+            let mut query = sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql));
+            for key in keys {
+                query = query.bind(key.to_vec());
+            }
+            found.extend(
+                query.fetch_all(&mut *conn).await?.into_iter().filter_map(|key| <[u8; 16]>::try_from(key).ok()),
+            );
+        }
+        Ok(found)
     }
 }

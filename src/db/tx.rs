@@ -5,7 +5,8 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, Transaction};
 
 use super::{
-    Db, DbError, diff,
+    Db, DbError,
+    diff::Sealer,
     latch::{self, Allowed, Latch},
     relations,
     touched::{MAX_CHANGED_ROWS, Watching},
@@ -61,6 +62,10 @@ pub enum TxError {
         "more than {MAX_CHANGED_ROWS} rows with sealed columns were changed at once, so none was: change fewer at a time"
     )]
     TooManyRows,
+    /// A value is sealed under a key that came after the door was opened, so what the change made of it cannot be said. The
+    /// change was rolled back; it can be tried again with a door that is opened now.
+    #[error("a value is sealed under a key that is newer than the door, so nothing was changed: open the door again")]
+    KeyNotYetKnown,
     /// The key of the person or clinic was withdrawn since the door was opened.
     #[error("the key of this person or clinic was withdrawn: nothing of theirs is changed any more")]
     Withdrawn,
@@ -157,6 +162,7 @@ pub struct TenantTx {
     attempt: Attempt,
     trail: Trail,
     readers: sqlx::SqlitePool,
+    before: sqlx::SqlitePool,
     latch: Latch,
     /// As the transaction found them.
     tables: String,
@@ -269,9 +275,10 @@ impl Db {
             .await?;
         drop(by_library);
         let tables = latch::tables(&mut tx).await?;
-        let (trail, readers, latch) = (facts.trail.clone(), file.readers.clone(), file.latch.clone());
+        let (trail, readers, before) = (facts.trail.clone(), file.readers.clone(), file.before.clone());
+        let latch = file.latch.clone();
         let tenant = facts.tenant.clone();
-        Ok(TenantTx { tx, attempt, trail, readers, latch, tables, key, relation, tenant, owner })
+        Ok(TenantTx { tx, attempt, trail, readers, before, latch, tables, key, relation, tenant, owner })
     }
 }
 
@@ -332,13 +339,14 @@ impl TenantTx {
     /// # Errors
     ///
     /// [`TxError::Trail`] if the request has ended or the records cannot be made durable: nothing was changed then.
-    /// [`TxError::TooManyRows`] and [`TxError::Withdrawn`] if it cannot be said.
+    /// [`TxError::TooManyRows`], [`TxError::KeyNotYetKnown`] and [`TxError::Withdrawn`] if it cannot be said.
     /// [`TxError::RolledBack`] and [`TxError::Unknown`] if the database failed.
     pub async fn commit(mut self) -> Result<(), TxError> {
         self.trail.may_open()?;
         // A change that strayed is not committed: nothing is said of it.
         if let (Some(owner), None) = (&self.owner, self.latch.stray()) {
-            let changes = diff::changes(&mut self.tx, &self.latch, &self.tenant, owner, self.attempt.id()).await?;
+            let sealer = Sealer { latch: &self.latch, tenant: &self.tenant, owner, attempt: self.attempt.id() };
+            let changes = sealer.changes(&self.before, &mut self.tx).await?;
             self.attempt.changes(changes)?;
         }
         self.trail.settled().await?;

@@ -79,7 +79,7 @@ pub use blind_index::{BlindIndex, IndexError};
 pub use column::assert_no_twins;
 pub use column::{Column, ColumnInfo, ColumnTwins, Indexed, check_columns};
 #[cfg(feature = "sqlite")]
-pub(crate) use diff::{Cell, ChangedCell, seal};
+pub(crate) use diff::{Cell, ChangedCell, KeyNotYetKnown, seal};
 pub use diff::{CommitmentKey, DiffError, Edit, RowDiff, Side, Told};
 pub use encrypted::{Encrypted, OpenError, SealError, SealErrorKind};
 pub use json::Json;

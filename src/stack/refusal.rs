@@ -115,6 +115,7 @@ impl From<crate::db::TxError> for Problem {
             TxError::Trail(error) => error.into(),
             TxError::Db(_) => Self::unavailable().with_reason("the clinic's file"),
             TxError::Erased => Self::not_found().with_reason("the person was erased"),
+            TxError::KeyNotYetKnown => Self::unavailable().with_reason("a value's key is newer than the door"),
             TxError::Withdrawn => Self::not_found().with_reason("the key was withdrawn"),
             TxError::TooManyRows => Self::internal().with_reason("too many rows in one change"),
             TxError::RolledBack => Self::unavailable().with_reason("the commit was rolled back"),

@@ -59,6 +59,23 @@ async fn reading_the_ledger_is_on_record_with_everybody_whom_the_page_names() {
     assert_eq!(second.subjects(), people);
 }
 
+/// attack: somebody looks whether a person is known here. That nothing is found must not hide who was looked for.
+#[tokio::test]
+async fn whom_somebody_looked_for_is_on_record_also_when_nothing_is_found() {
+    let bench = Bench::new().await;
+    let ada = bench.patient(&bench.harbour, "Ada", CANARY).await;
+    let away = bench.patient(&bench.meadow, "Max", CANARY).await;
+    let (clinic, trail, mut closer) = door(&bench, &bench.harbour).await;
+    let nothing = LedgerQuery::new().with_subject(ada).add_action(Action::Export);
+    assert!(clinic.ledger(&nothing).await.expect("read").records.is_empty());
+    assert!(clinic.ledger(&LedgerQuery::new().with_subject(away)).await.expect("read").records.is_empty());
+    closer.finish(End::Completed);
+    let records = bench.records().await;
+    let mine = records.iter().filter(|r| r.trail() == Some(trail.id()) && r.action() == Some(Action::Search));
+    let named: Vec<_> = mine.map(|record| record.subjects().to_vec()).collect();
+    assert_eq!(named, [vec![ada], vec![away]]);
+}
+
 // proves GLM-12, CLA-23: of another clinic one learns neither a record nor how many there are.
 #[tokio::test]
 async fn one_clinics_cursor_or_people_are_nothing_in_another() {

@@ -29,7 +29,7 @@ pub const MAX_TENANTS_READ: usize = 32;
 /// 1. The trail is an operator's. One in which somebody of a clinic acts, or nobody, has no such view.
 /// 2. Clinics are named, at most 32 at a time, and the ledger knows them. There is no reading of everything.
 /// 3. What was read is given out once the record of the reading is durable: in the chain of each clinic that was named,
-///    with those of its people whom the page names, and in the platform's, with the clinic's name and nobody else's. The
+///    with those of its people whom the page names and the one who was asked for, and in the platform's, with the clinic's name and nobody else's. The
 ///    two are written together. A reading of the platform's own chain stands there.
 ///
 /// # Example
@@ -96,7 +96,8 @@ impl OperatorLedger {
     ///
     /// # Errors
     ///
-    /// If somebody else acts in this request already, it has ended, or a text is too long.
+    /// If somebody else acts in this request already, something was recorded in it before, it has ended, or a text is too
+    /// long.
     ///
     /// # Security
     ///
@@ -108,7 +109,7 @@ impl OperatorLedger {
         if let Some(field) = event.too_long() {
             return Err(TrailError::TooLong { field });
         }
-        if !trail.set_actor(actor) || !trail.is_operators() {
+        if !trail.set_operator(actor) || !trail.is_operators() {
             return Err(TrailError::OtherActor);
         }
         trail.may_open()?;
@@ -141,7 +142,8 @@ impl OperatorLedger {
         let found = found.await?;
         for tenant in named {
             let theirs = found.records.iter().filter(|record| record.tenant() == Some(&tenant));
-            let people: BTreeSet<SubjectId> = theirs.flat_map(|record| record.subjects().iter().copied()).collect();
+            // Whom he asked for, too: that he found nothing must not hide whom he was after.
+            let people = theirs.flat_map(|record| record.subjects().iter().copied()).chain(query.subject()).collect();
             self.record(self.event().with_tenant(tenant), people)?;
         }
         self.trail.settled().await?;

@@ -202,6 +202,11 @@ impl LedgerQuery {
         own.then_some(self)
     }
 
+    /// Who was asked for.
+    pub(crate) fn subject(&self) -> Option<SubjectId> {
+        self.subject
+    }
+
     /// Where to go on.
     pub(crate) fn cursor(&self) -> Option<&str> {
         self.cursor.as_deref()

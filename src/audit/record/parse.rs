@@ -103,6 +103,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
     if !c.rest.is_empty() {
         return Err(frame);
     }
+    // A change says what it made of its row, and nothing else does.
+    if (kind == Kind::Changed) == changes.is_empty() {
+        return Err(RecordError { field: "changes" });
+    }
     Ok(Record {
         index,
         stream,
@@ -274,6 +278,9 @@ impl<'a> Cursor<'a> {
                 },
             };
             self.literal("}", field)?;
+            if section.sealed.is_empty() {
+                return Err(bad);
+            }
             fields += section.fields.len();
             sealed += section.sealed.len();
             sections.push(section);

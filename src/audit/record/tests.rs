@@ -15,13 +15,13 @@ const FULL: &str = concat!(
     r#"{"v":1,"index":18446744073709551615,"stream":"clinic-a","seq":7,"prev":"#,
     r#""00000000000000000000000000000000000000000000000000000000000000ff","#,
     r#""at":"2026-11-21T22:47:00.123456789Z","mono":5,"trail":"018f4e3a-7b1c-7def-8abc-000000000001","#,
-    r#""kind":"opened","action":"read","user":"018f4e3a-7b1c-7def-8abc-000000000002","#,
+    r#""kind":"changed","action":"update","user":"018f4e3a-7b1c-7def-8abc-000000000002","#,
     r#""about":"018f4e3a-7b1c-7def-8abc-000000000008","role":"doctor","#,
     r#""session":"018f4e3a-7b1c-7def-8abc-000000000003","permission":"notes.read","entity":"note","#,
     r#""subjects":["018f4e3a-7b1c-7def-8abc-000000000004","018f4e3a-7b1c-7def-8abc-000000000005"],"#,
     r#""row":"018f4e3a-7b1c-7def-8abc-000000000006","attempt":"018f4e3a-7b1c-7def-8abc-000000000007","#,
     r#""changes":[{"class":"clinical","sealed":"AQE","fields":[{"name":"text","before":"illegible","#,
-    r#""after":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}]},{"class":"identity","sealed":"","fields":["#,
+    r#""after":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}]},{"class":"identity","sealed":"Ag","fields":["#,
     r#"{"name":"given","before":"CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg"},{"name":"sex","after":"illegible"}]}],"#,
     r#""purpose":"treatment","reason":"é \"\\\b\t\n\f\r\u0000\u001f/","why":"assigned","outcome":"committed","#,
     r#""end":"completed","status":200,"bytes":12,"count":3,"peer":"2001:db8::1","agent":"curl/8","request":"req-1","method":"GET","#,
@@ -31,7 +31,7 @@ const FULL: &str = concat!(
 /// The value of `changes` in [`FULL`].
 const CHANGES: &str = concat!(
     r#"[{"class":"clinical","sealed":"AQE","fields":[{"name":"text","before":"illegible","#,
-    r#""after":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}]},{"class":"identity","sealed":"","fields":["#,
+    r#""after":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}]},{"class":"identity","sealed":"Ag","fields":["#,
     r#"{"name":"given","before":"CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg"},{"name":"sex","after":"illegible"}]}]"#,
 );
 /// A commitment of as many letters, with bits behind its last byte.
@@ -89,6 +89,9 @@ fn a_record_has_one_spelling() {
         ),
         ("open list", FULL, r#"005"],"row""#, r#"005",],"row""#, "subjects"),
         ("empty list of changes", FULL, CHANGES, "[]", "changes"),
+        ("a change that says nothing", LEAST, r#""kind":"event""#, r#""kind":"changed""#, "changes"),
+        ("an access that says what changed", FULL, r#""kind":"changed""#, r#""kind":"opened""#, "changes"),
+        ("sealed that is empty", FULL, r#""sealed":"Ag""#, r#""sealed":"""#, "changes"),
         ("class without fields", FULL, r#""fields":[{"name":"text""#, r#""fields":[],"x":[{"name":"text""#, "changes"),
         ("class of no name", FULL, r#""class":"clinical""#, r#""class":"""#, "changes"),
         ("classes that fall", FULL, r#""class":"clinical""#, r#""class":"zoo""#, "changes"),
@@ -154,7 +157,7 @@ fn what_is_too_long_is_refused_on_both_sides_of_the_edge() {
             set(&mut record, text.repeat(fits));
         }
     }
-    record.changes.clear();
+    (record.kind, record.changes) = (Kind::Event, Vec::new());
     record.subjects = vec![SubjectId::from_bytes([7; 16]); MAX_SUBJECTS];
     assert_eq!(Record::from_bytes(&record.to_bytes()).as_ref(), Ok(&record));
     record.subjects.push(SubjectId::from_bytes([8; 16]));
@@ -175,7 +178,7 @@ fn the_longest_record_fits() {
     record.route = Some(long(MAX_TEXT).into());
     // Visible ASCII: what a client sends is made that.
     record.agent = Some("\"".repeat(MAX_TEXT).into());
-    record.changes.clear();
+    (record.kind, record.changes) = (Kind::Event, Vec::new());
     record.subjects = vec![SubjectId::from_bytes([7; 16]); MAX_SUBJECTS];
     let bytes = record.to_bytes();
     assert!(bytes.len() <= MAX_RECORD, "{}", bytes.len());
@@ -184,7 +187,7 @@ fn the_longest_record_fits() {
     // A change is of one person's row, and has no reason.
     record.subjects.truncate(1);
     record.reason = None;
-    record.changes = longest_changes();
+    (record.kind, record.changes) = (Kind::Changed, longest_changes());
     let bytes = record.to_bytes();
     assert!(bytes.len() <= MAX_RECORD, "{}", bytes.len());
     assert_eq!(Record::from_bytes(&bytes), Ok(record));
@@ -219,16 +222,16 @@ fn changes_beyond_their_bounds_are_refused() {
         fields: (0..fields).map(field).collect(),
     };
     let rows = [
-        ("fields", vec![class(0, MAX_FIELDS, 0)], vec![class(0, MAX_FIELDS + 1, 0)]),
+        ("fields", vec![class(0, MAX_FIELDS, 1)], vec![class(0, MAX_FIELDS + 1, 1)]),
         (
             "fields of two classes",
-            vec![class(0, 8, 0), class(1, MAX_FIELDS - 8, 0)],
-            vec![class(0, 8, 0), class(1, MAX_FIELDS - 7, 0)],
+            vec![class(0, 8, 1), class(1, MAX_FIELDS - 8, 1)],
+            vec![class(0, 8, 1), class(1, MAX_FIELDS - 7, 1)],
         ),
         (
             "classes",
-            (0..MAX_CLASSES).map(|n| class(n, 1, 0)).collect(),
-            (0..=MAX_CLASSES).map(|n| class(n, 1, 0)).collect(),
+            (0..MAX_CLASSES).map(|n| class(n, 1, 1)).collect(),
+            (0..=MAX_CLASSES).map(|n| class(n, 1, 1)).collect(),
         ),
         ("sealed", vec![class(0, 1, MAX_SEALED_VALUES)], vec![class(0, 1, MAX_SEALED_VALUES + 1)]),
         (
@@ -283,8 +286,8 @@ fn stated() -> impl Strategy<Value = Stated> {
 fn changes() -> impl Strategy<Value = Vec<ClassDiff>> {
     let value = || (stated(), stated()).prop_filter("a value", |both| *both != (Stated::Nothing, Stated::Nothing));
     let fields = proptest::collection::btree_map("[a-z0-9_]{1,63}", value(), 1..3);
-    let section = (proptest::collection::vec(any::<u8>(), 0..80), fields);
-    proptest::collection::btree_map("\\PC{1,10}", section, 0..3).prop_map(|sections| {
+    let section = (proptest::collection::vec(any::<u8>(), 1..80), fields);
+    proptest::collection::btree_map("\\PC{1,10}", section, 1..3).prop_map(|sections| {
         let field = |(name, (before, after)): (String, _)| FieldDiff { name: name.into(), before, after };
         let section = |(class, (sealed, fields)): (String, (Vec<u8>, std::collections::BTreeMap<_, _>))| ClassDiff {
             class: class.into(),
@@ -329,7 +332,7 @@ prop_compose! {
             subjects: subjects.into_iter().map(SubjectId::from_bytes).collect(),
             row: ids.3.map(RowId::from_bytes),
             attempt: ids.4.map(AttemptId::from_bytes),
-            changes,
+            changes: if words.0 == Kind::Changed { changes } else { Vec::new() },
             purpose: purpose.map(|p| Purpose::new(&p).unwrap()),
             reason: texts.3.map(Into::into),
             why: texts.4.map(Into::into),

@@ -199,9 +199,15 @@ async fn an_operators_reading_is_on_record_in_every_chain_that_he_looked_into() 
     for record in &written {
         assert_eq!((record.action, record.entity(), record.user), (Some(Action::Search), Some("ledger"), Some(who)));
     }
+    // Whom he looked for stands in the clinic's chain also if he found nothing.
+    let nobody = LedgerQuery::new().with_subject(subject(99));
+    assert!(view.tenants(&[tenant("clinic-c")], &nobody).await.unwrap().records.is_empty());
+    let written = records(dir.path());
+    let theirs = written.iter().rfind(|r| r.stream == chain("clinic-c")).unwrap();
+    assert_eq!((theirs.action, theirs.subjects.clone()), (Some(Action::Search), vec![subject(99)]));
     // His own chain, which is a reading as well.
     let page = view.platform(&LedgerQuery::new().with_user(who)).await.unwrap();
-    assert_eq!(page.records.len(), 2);
+    assert_eq!(page.records.len(), 3);
     assert_eq!(records(dir.path()).last().map(|r| (r.stream.clone(), r.reason.clone())), {
         Some((Stream::Platform, Some("ticket 4711".into())))
     });
@@ -214,6 +220,37 @@ async fn an_operators_reading_is_on_record_in_every_chain_that_he_looked_into() 
     }
     closer.finish(End::Completed);
     assert!(matches!(view.platform(&LedgerQuery::new()).await, Err(TimelineError::Trail(TrailError::Closed))));
+    ledger.shutdown().await;
+}
+
+/// attack: an operator acts first and says who he is afterwards, or acts under another's name, so that one chain lacks it.
+#[tokio::test]
+async fn an_operator_says_who_he_is_before_he_acts_and_acts_under_no_other_name() {
+    let dir = TempDir::new().unwrap();
+    let ledger = open(dir.path());
+    let (me, other) = (UserId::from_bytes([77; 16]), UserId::from_bytes([78; 16]));
+    let export = || Event::new(Action::Export).with_tenant(tenant("clinic-a"));
+    let (late, closer) = ledger.begin(RequestFacts::new());
+    late.record(export()).unwrap();
+    let refused = OperatorLedger::danger_open(&late, me, "operator", "ticket 4711");
+    assert_eq!(refused.err(), Some(TrailError::OtherActor));
+    drop(closer);
+
+    let (trail, _closer) = ledger.begin(RequestFacts::new());
+    assert!(OperatorLedger::danger_open(&trail, me, "operator", "ticket 4711").is_ok());
+    for (name, event) in [
+        ("another user", export().with_user(other)),
+        ("another role", export().with_role("owner")),
+        ("a session of somebody", Event { session: Some(crate::id::SessionId::from_bytes([5; 16])), ..export() }),
+    ] {
+        assert_eq!(trail.record(event), Err(TrailError::OtherActor), "{name}");
+    }
+    trail.record(export().with_user(me).with_role("operator")).unwrap();
+    // He may look again.
+    assert!(OperatorLedger::danger_open(&trail, me, "operator", "ticket 4712").is_ok());
+    trail.settled().await.unwrap();
+    let both: Vec<_> = records(dir.path()).into_iter().filter(|r| r.user == Some(me)).map(|r| r.stream).collect();
+    assert_eq!(both, [chain("clinic-a"), Stream::Platform]);
     ledger.shutdown().await;
 }
 

@@ -212,6 +212,17 @@ impl Trail {
             record.stream = Stream::Tenant(tenant);
             self.0.ledger.admit(&record.stream)?;
         }
+        if state.actor.as_ref().is_some_and(Actor::is_operator) {
+            // Both chains have to say who it was: an operator acts under no other name.
+            let others = [
+                event.user.is_some() && event.user != record.user,
+                event.role.is_some() && event.role != record.role,
+                event.session.is_some() && event.session != record.session,
+            ];
+            if others.contains(&true) {
+                return Err(TrailError::OtherActor);
+            }
+        }
         record.action = Some(event.action);
         record.user = event.user.or(record.user);
         record.about = event.about;
@@ -237,6 +248,16 @@ impl Trail {
                 true
             }
         }
+    }
+
+    /// The same for an operator, all of whose acts have to stand in two chains: `false` also if something was recorded before.
+    pub(crate) fn set_operator(&self, actor: Actor) -> bool {
+        let nothing_yet = {
+            let state = lock(&self.0.state);
+            state.actor.as_ref().is_some_and(Actor::is_operator)
+                || state.close.is_none() && self.0.last.load(Ordering::Acquire) == 0
+        };
+        nothing_yet && self.set_actor(actor)
     }
 
     /// Who acts.

@@ -74,11 +74,6 @@ pub enum RotationError {
         /// The class.
         class: &'static str,
     },
-    /// A table has no primary key of one `blob not null` column, which would be the row's identifier.
-    #[error(
-        "table `{0}` has no primary key of one `blob not null` column, so its sealed values have no row: change the migration"
-    )]
-    RowId(&'static str),
     /// What is kept of the rotation was not written by this platform.
     #[error("what the key store holds of this rotation was changed by somebody: restore the key store from a copy")]
     State,

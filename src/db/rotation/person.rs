@@ -21,9 +21,6 @@ const ROWS: i64 = 100;
 /// Whether the permission may handle everything that people's rows hold.
 pub(super) fn check<P: Permission>(file: &File) -> Result<(), RotationError> {
     for table in &file.sealed {
-        if table.key.is_none() {
-            return Err(RotationError::RowId(table.table));
-        }
         for column in &table.columns {
             if !P::OPENS.contains(&column.class()) {
                 return Err(RotationError::Permission { permission: P::ID, class: column.class() });
@@ -55,7 +52,7 @@ pub(super) async fn reseal_person<P: Changes>(
 ) -> Result<(u64, u64), RotationError> {
     let (mut values, mut damaged) = (0, 0);
     for table in &file.sealed {
-        let key = table.key.as_deref().ok_or(RotationError::RowId(table.table))?;
+        let key = table.key.as_str();
         let mut after = None;
         loop {
             let rows = stale(db, chart, table, key, after.as_deref()).await?;
@@ -104,7 +101,7 @@ pub(super) async fn reseal_person<P: Changes>(
 /// Whether a value of this person is still sealed under an old key.
 pub(super) async fn is_stale<P: Changes>(db: &Db, chart: &SubjectGrant<P>, file: &File) -> Result<bool, RotationError> {
     for table in &file.sealed {
-        let key = table.key.as_deref().ok_or(RotationError::RowId(table.table))?;
+        let key = table.key.as_str();
         let mut after = None;
         loop {
             let rows = stale(db, chart, table, key, after.as_deref()).await?;

@@ -19,6 +19,15 @@ pub(super) const VALUE: u8 = 1;
 pub(super) const LEFT_OUT: u8 = 2;
 pub(super) const ILLEGIBLE: u8 = 3;
 
+/// The sealed list is as long as a multiple of this: its length stands in clear, and would tell a short value such as
+/// `yes` from `no`.
+pub(super) const STEP: usize = 256;
+
+/// How many zeros a list of this length is followed by.
+pub(super) fn padding(length: usize) -> usize {
+    length.next_multiple_of(STEP) - length
+}
+
 /// The most bytes around the values of one section.
 pub(super) const AROUND: usize = HEADER + 24 + TAG;
 

@@ -14,4 +14,4 @@ mod tests;
 use form::Place;
 pub use open::{CommitmentKey, DiffError, Edit, RowDiff, Side, Told};
 #[cfg(feature = "sqlite")]
-pub(crate) use seal::{Cell, ChangedCell, seal};
+pub(crate) use seal::{Cell, ChangedCell, KeyNotYetKnown, seal};

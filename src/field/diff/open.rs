@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Place,
-    form::{self, ILLEGIBLE, LEFT_OUT, NOTHING, VALUE},
+    form::{self, ILLEGIBLE, LEFT_OUT, NOTHING, VALUE, padding},
 };
 use crate::{
     access::{ClinicGrant, Closed, DataClass, Opens, Permission, Sealing, SubjectGrant, contains},
@@ -196,7 +196,8 @@ fn next<'a>(list: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
     Some((tag, value))
 }
 
-/// Whether the list has as many values as the record names, and each is what the record says of it.
+/// Whether the list has as many values as the record names, each is what the record says of it, and zeros follow up to the
+/// next step and no further.
 fn is_whole(section: &ClassDiff, values: &Plaintext) -> bool {
     let mut list = values.as_bytes();
     let good = section.fields.iter().all(|field| {
@@ -209,7 +210,8 @@ fn is_whole(section: &ClassDiff, values: &Plaintext) -> bool {
             )
         })
     });
-    good && list.is_empty()
+    let length = values.as_bytes().len();
+    good && list.len() == padding(length - list.len()) && list.iter().all(|byte| *byte == 0)
 }
 
 impl<P: Permission> RowDiff<P> {

@@ -2,7 +2,7 @@
 
 use super::{
     Place,
-    form::{self, AROUND, ILLEGIBLE, LEFT_OUT, NOTHING, VALUE},
+    form::{self, AROUND, ILLEGIBLE, LEFT_OUT, NOTHING, STEP, VALUE, padding},
     open::Side,
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     audit::{AttemptId, ClassDiff, FieldDiff, MAX_CLASSES, MAX_FIELDS, MAX_SEALED_VALUES, Stated},
     field::{
         ColumnInfo, EncodeError,
-        format::{Cipher, Names, Parts},
+        format::{Cipher, Defect, Names, Parts},
         value::{Encoder, Plaintext},
     },
     id::RowId,
@@ -24,10 +24,20 @@ pub(crate) enum Cell {
     Illegible,
 }
 
+/// A value's key is newer than those that the door was opened with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyNotYetKnown;
+
 impl Cell {
     /// What stands in a cell of this row. What does not open is illegible: a change may mend it, and its record says so.
-    pub(crate) fn open(sealing: &Sealing<'_>, column: &ColumnInfo, row: RowId, bytes: Option<&[u8]>) -> Self {
-        let Some(bytes) = bytes else { return Self::Nothing };
+    /// But of a good value nothing false is said because the door has not its key yet.
+    pub(crate) fn open(
+        sealing: &Sealing<'_>,
+        column: &ColumnInfo,
+        row: RowId,
+        bytes: Option<&[u8]>,
+    ) -> Result<Self, KeyNotYetKnown> {
+        let Some(bytes) = bytes else { return Ok(Self::Nothing) };
         let place = crate::field::format::Place {
             tenant: sealing.tenant,
             subject: sealing.subject,
@@ -36,7 +46,11 @@ impl Cell {
         };
         let opened = Parts::parse(bytes)
             .and_then(|parts| Cipher::opening(&sealing.key, column.class(), &parts)?.open(&place, &parts, Vec::new()));
-        opened.map_or(Self::Illegible, Self::Value)
+        match opened {
+            Ok(value) => Ok(Self::Value(value)),
+            Err(Defect::NotYetKnown) => Err(KeyNotYetKnown),
+            Err(_) => Ok(Self::Illegible),
+        }
     }
 
     fn len(&self) -> usize {
@@ -115,12 +129,13 @@ pub(crate) fn seal(
         let sections = cells.chunk_by(|a, b| a.column.class() == b.column.class()).map(|cells| {
             let class = cells[0].column.class();
             let fields: Vec<_> = cells.iter().map(|cell| state(&place, &key, cell)).collect();
-            let len = cells.iter().map(|cell| if cell.fits { cell.len() + 10 } else { 10 }).sum();
+            let len = cells.iter().map(|cell| if cell.fits { cell.len() + 10 } else { 10 }).sum::<usize>() + STEP;
             let sealed = form::seal((suite, epoch, &key), &place, class, &fields, len, |out| {
-                cells.iter().try_for_each(|cell| {
+                for cell in cells {
                     cell.before.write(cell.fits, out)?;
-                    cell.after.write(cell.fits, out)
-                })
+                    cell.after.write(cell.fits, out)?;
+                }
+                out.push(&[0; STEP][..padding(out.plaintext().len())])
             })?;
             Ok(ClassDiff { class: class.into(), sealed, fields })
         });
@@ -151,7 +166,8 @@ fn chunks(mut cells: &mut [ChangedCell]) -> Vec<&mut [ChangedCell]> {
 /// Says which values find room in a record: the shortest first, so that one long text does not crowd out the rest. Of the
 /// others it says the commitment alone.
 fn make_room(cells: &mut [ChangedCell]) {
-    let mut room = MAX_SEALED_VALUES - MAX_CLASSES * AROUND - MAX_FIELDS * 10;
+    let classes = cells.chunk_by(|a, b| a.column.class() == b.column.class()).count();
+    let mut room = MAX_SEALED_VALUES - MAX_CLASSES * AROUND - MAX_FIELDS * 10 - classes * (STEP - 1);
     let mut by_length: Vec<&mut ChangedCell> = cells.iter_mut().collect();
     by_length.sort_by_key(|cell| cell.len());
     for cell in by_length {

@@ -35,7 +35,7 @@ where
     Everything: Opens<C::Class>,
 {
     let sealed = value.map(|value| Encrypted::<C>::seal(&value, by, row(1)).unwrap());
-    Cell::open(&by.sealing_any().unwrap(), info::<C>(), row(1), sealed.as_ref().map(Encrypted::as_bytes))
+    Cell::open(&by.sealing_any().unwrap(), info::<C>(), row(1), sealed.as_ref().map(Encrypted::as_bytes)).unwrap()
 }
 
 fn changed<C: Column>(by: &SubjectGrant<Everything>, before: Option<C::Value>, after: Option<C::Value>) -> ChangedCell
@@ -225,7 +225,7 @@ fn what_was_moved_or_edited_does_not_open() {
             }),
             DiffError::NotOpened,
         ),
-        ("no values", edited(&good, |r| r.changes[0].sealed = Box::default()), DiffError::NotOpened),
+        ("no values", edited(&good, |r| r.changes[0].sealed = [1].into()), DiffError::NotOpened),
         (
             "a value of the column itself",
             edited(&good, |r| {
@@ -239,7 +239,7 @@ fn what_was_moved_or_edited_does_not_open() {
         ("of nobody", edited(&good, |r| r.subjects.clear()), DiffError::Elsewhere),
         ("of another clinic", edited(&good, |r| r.stream = Stream::Tenant(tenant("meadow"))), DiffError::Elsewhere),
         ("of no clinic", edited(&good, |r| r.stream = Stream::Platform), DiffError::Elsewhere),
-        ("of another kind", edited(&good, |r| r.kind = Kind::Attempt), DiffError::NoValues),
+        ("of another kind", edited(&good, |r| (r.kind, r.changes) = (Kind::Attempt, Vec::new())), DiffError::NoValues),
         ("without its attempt", edited(&good, |r| r.attempt = None), DiffError::NoValues),
         ("without its row", edited(&good, |r| r.row = None), DiffError::NoValues),
     ];
@@ -370,7 +370,7 @@ fn what_is_no_value_of_its_cell_is_called_illegible() {
     for (name, bytes) in [("plain text", &b"in clear"[..]), ("another row's", elsewhere.as_bytes()), ("empty", b"")] {
         let broken = ChangedCell::new(
             info::<Text>(),
-            Cell::open(&sealing, info::<Text>(), row(1), Some(bytes)),
+            Cell::open(&sealing, info::<Text>(), row(1), Some(bytes)).unwrap(),
             cell::<Text>(&by, Some(AFTER.into())),
         );
         let record = record(&by, vec![broken]);
@@ -379,6 +379,18 @@ fn what_is_no_value_of_its_cell_is_called_illegible() {
         assert!(matches!(edit.before, Told::Illegible), "{name}");
         assert_eq!(value(edit.after).as_deref(), Some(AFTER), "{name}");
     }
+}
+
+/// A good value under a key that came after the door was opened: nothing is said of it, least of all that it is damaged.
+#[test]
+fn a_value_whose_key_is_not_yet_known_is_not_called_illegible() {
+    let sealed = Encrypted::<Text>::seal(&BEFORE.to_owned(), &chart_at_epoch("harbour", 7, 1, 2), row(1)).unwrap();
+    let by = ada();
+    let sealing = by.sealing_any().unwrap();
+    let open = |bytes: &[u8]| Cell::open(&sealing, info::<Text>(), row(1), Some(bytes)).err();
+    assert_eq!(open(sealed.as_bytes()), Some(super::seal::KeyNotYetKnown));
+    // Of a key that is gone, and of another place's, it is.
+    assert_eq!(open(b"in clear"), None);
 }
 
 /// A row of very many columns takes more than one record, each of which opens by itself.
@@ -476,7 +488,7 @@ fn a_clinics_rows_are_sealed_under_its_own_key() {
     let sealing = by.sealing_any().unwrap();
     let fee = |value: i64| {
         let sealed = Encrypted::<Fee>::seal(&value, &by, row(1)).unwrap();
-        Cell::open(&sealing, info::<Fee>(), row(1), Some(sealed.as_bytes()))
+        Cell::open(&sealing, info::<Fee>(), row(1), Some(sealed.as_bytes())).unwrap()
     };
     let cells = vec![ChangedCell::new(info::<Fee>(), fee(1), fee(2))];
     let changes = seal(&sealing, attempt(), "notes", row(1), cells).unwrap().remove(0);
@@ -503,6 +515,60 @@ fn a_record_outlives_the_key_that_sealed_it() {
     let sealed = Encrypted::<Text>::seal(&BEFORE.to_owned(), &ada(), row(1)).unwrap();
     let retired = SubjectKey::for_test(subject(7), 1, [1; 32]).retired_for_test(2, [9; 32]);
     assert!(sealed.open(&grant(retired), row(1)).is_err());
+}
+
+/// attack: whoever reads the ledger without a key takes the length of what is sealed for the value.
+#[test]
+fn the_length_of_what_is_sealed_tells_no_short_value() {
+    let by = ada();
+    let length = |before: Option<&str>, after: Option<&str>| {
+        let cells = vec![changed::<Text>(&by, before.map(str::to_owned), after.map(str::to_owned))];
+        let record = record(&by, cells);
+        let read = both::<Text, _>(&by.open_diff(&record).unwrap());
+        assert_eq!(read, Some((before.map(str::to_owned), after.map(str::to_owned))));
+        record.changes()[0].sealed().len()
+    };
+    let step = "x".repeat(246);
+    let lengths = [
+        length(None, Some("no")),
+        length(Some("yes"), None),
+        length(Some("yes"), Some("no")),
+        length(Some(&step), Some("")),
+    ];
+    assert_eq!(lengths, [6 + 12 + 256 + 16; 4]);
+    assert_eq!(length(Some(&step), Some("x")), 6 + 12 + 512 + 16, "one byte more takes the next step");
+}
+
+/// Behind the values stand the zeros that they need: nothing else can be hidden there.
+#[test]
+fn what_stands_behind_the_values_is_zeros_and_no_more_than_needed() {
+    let by = ada();
+    let sealing = by.sealing_any().unwrap();
+    let good = record(&by, vec![changed::<Text>(&by, None, Some(AFTER.to_owned()))]);
+    let fields = good.changes[0].fields.clone();
+    let place =
+        Place { tenant: sealing.tenant, subject: sealing.subject, attempt: attempt(), table: "notes", row: row(1) };
+    let (suite, epoch, key) = form::sealing(&sealing.key);
+    let value: &[&[u8]] =
+        &[&[form::NOTHING, form::VALUE], &u32::try_from(AFTER.len()).unwrap().to_be_bytes(), AFTER.as_bytes()];
+    let value = value.concat();
+    let zeros = form::padding(value.len());
+    let rows = [
+        ("as it is made", vec![0; zeros], true),
+        ("none", vec![], false),
+        ("one less", vec![0; zeros - 1], false),
+        ("a step more", vec![0; zeros + form::STEP], false),
+        ("something else at the end", [vec![0; zeros - 1], vec![1]].concat(), false),
+        ("something else at the beginning", [vec![1], vec![0; zeros - 1]].concat(), false),
+    ];
+    for (name, behind, opens) in rows {
+        let sealed = form::seal((suite, epoch, &key), &place, "clinical", &fields, 512, |out| {
+            out.push(&value)?;
+            out.push(&behind)
+        });
+        let record = edited(&good, |r| r.changes[0].sealed = sealed.unwrap());
+        assert_eq!(by.open_diff(&record).is_ok(), opens, "{name}");
+    }
 }
 
 #[test]

@@ -117,7 +117,6 @@ pub(crate) const OTHERS: &[(&str, &str, Prints)] = &[
     ("access/job.rs", "JobGrant", Fields),
     ("access/job.rs", "Jobs", Fields),
     ("audit/record/event.rs", "Purpose", ByHand),
-    ("db/touched.rs", "Touched", ByHand),
     ("field/blind_index.rs", "BlindIndex", ByHand),
     ("field/diff/open.rs", "Edit", Fields),
     ("field/encrypted.rs", "Encrypted", ByHand),

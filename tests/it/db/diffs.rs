@@ -211,6 +211,68 @@ async fn each_statement_is_told_as_what_it_did() {
     }
 }
 
+/// attack: any statement can tell of a row, in the very words of the triggers. What is said of a row is never what it told.
+// proves CCA-24, CLM-06
+#[tokio::test]
+async fn a_statement_that_speaks_like_a_trigger_forges_nothing() {
+    // `:note` would be replaced in the table's name.
+    let told = |message: &str| format!("({message}) collate ward_row = ('d' || char(58) || 'notes')");
+    let update = |message: &str| {
+        format!("update notes set text = :a where id = :note and ({} or length(id) = 16)", told(message))
+    };
+    let import = || Change::import("notes");
+    let changed: &[(&str, &str)] = &[("first", "a")];
+    for (name, import_it, sql, expected) in [
+        ("hidden: it was so already", false, update("'o/' || hex(id) || '/' || hex(:a)"), changed),
+        ("falsified: there was nothing", false, update("'o/' || hex(id) || '/-'"), changed),
+        ("falsified: the row is new", false, update("'n/' || hex(id)"), changed),
+        ("hidden in an import: the row is new", true, update("'n/' || hex(id)"), changed),
+        ("hidden in an import: the key alone", true, update("hex(id)"), changed),
+        (
+            "hidden in an import: out and in again",
+            true,
+            "delete from notes; insert into notes (id, patient, text) values (:note, :ada, :a)".to_owned(),
+            changed,
+        ),
+        ("a row that did not change", false, format!("select {} from notes", told("hex(id)")), &[]),
+        ("a row that there is not", false, format!("select {} from notes", told("hex(:one)")), &[]),
+        ("no row at all", false, format!("select {} from notes", told("'o/zz/'")), &[]),
+    ] {
+        let scene = Scene::new().await;
+        let change = if import_it { import() } else { Change::update("notes", scene.note) };
+        let (done, records) =
+            scene.change(change, async |conn, chart| assert!(run(conn, &scene, chart, &sql).await, "{name}")).await;
+        done.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found: Vec<_> = scene.open(&of_kind(&records, Kind::Changed)).await.iter().map(text).collect();
+        let found: Vec<_> = found.iter().map(|(before, after)| (before.as_str(), after.as_str())).collect();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+/// attack: a row under a key that no value can be sealed for would change unsaid.
+#[tokio::test]
+async fn a_row_whose_key_is_not_sixteen_bytes_is_not_written() {
+    let scene = Scene::new().await;
+    let text =
+        async || raw(&scene.bench.clinic_file(&scene.bench.harbour), "select hex(id) || hex(text) from notes").await;
+    let before: Vec<String> = text().await.iter().map(|row| row.get(0)).collect();
+    for (name, sql) in [
+        ("too short", "insert into notes (id, patient, text) values (x'01', :ada, :1)"),
+        ("too long", "insert into notes (id, patient, text) values (zeroblob(17), :ada, :1)"),
+        ("empty", "insert or ignore into notes (id, patient, text) values (x'', :ada, :1)"),
+        ("renamed", "update notes set id = x'02'"),
+    ] {
+        let (_, records) = scene
+            .change(Change::import("notes"), async |conn, chart| {
+                assert!(!run(conn, &scene, chart, sql).await, "{name}");
+            })
+            .await;
+        assert!(of_kind(&records, Kind::Changed).is_empty(), "{name}");
+        let after: Vec<String> = text().await.iter().map(|row| row.get(0)).collect();
+        assert_eq!(after, before, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn of_a_change_that_is_not_committed_nothing_is_said() {
     let scene = Scene::new().await;

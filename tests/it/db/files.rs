@@ -100,6 +100,9 @@ mod wrong {
     pub(super) mod column {
         tower_ward::columns! { pub(crate) Missing: String = "notes"."txet" as super::Clinical; }
     }
+    pub(super) mod key {
+        tower_ward::columns! { pub(crate) Word: String = "patient_words"."word" as super::Clinical; }
+    }
     pub(super) mod kind {
         tower_ward::columns! { pub(crate) Text: String = "notes"."author" as super::Clinical; }
     }
@@ -116,6 +119,12 @@ async fn a_schema_that_would_take_something_unsealed_does_not_boot() {
         (
             Schema::new(&model::MIGRATIONS, &[wrong::column::COLUMNS]),
             "column `notes.txet` is declared in `columns!` or `with_people` but not in the schema: write its migration",
+        ),
+        // attack on oneself: what a change made of such rows would never be said.
+        (
+            Schema::new(&model::MIGRATIONS, &[wrong::key::COLUMNS]),
+            "table `patient_words` has sealed columns but no primary key of one `blob not null` column, which would be the \
+             row's identifier: change the migration",
         ),
         (
             Schema::new(&model::MIGRATIONS, &[wrong::kind::COLUMNS]),

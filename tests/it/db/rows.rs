@@ -103,7 +103,7 @@ async fn a_clinics_door_changes_rows_of_no_person_and_no_others() {
     for (statement, table) in [
         ("update notes set author = 'eve'", Some("notes")),
         ("delete from patients", Some("patients")),
-        ("insert into staff (id, salary) values (x'01', x'02')", None),
+        ("insert into staff (id, salary) values (zeroblob(16), x'02')", None),
         ("delete from _sqlx_migrations", Some("_sqlx_migrations")),
         ("update _sqlx_migrations set success = 0", Some("_sqlx_migrations")),
     ] {
@@ -121,8 +121,8 @@ async fn a_clinics_door_changes_rows_of_no_person_and_no_others() {
     assert_eq!(count(&bench, "select count(*) from staff").await, 1);
 }
 
-/// The columns of which none is indexed: where an index stands is another test's.
-const WITHOUT_INDEX: &[&[tower_ward::field::ColumnInfo]] = &[model::COLUMNS.split_at(1).1];
+/// The columns of which none is indexed, and none of `staff`: these are other tests'.
+const WITHOUT_INDEX: &[&[tower_ward::field::ColumnInfo]] = &[model::COLUMNS.split_at(1).1.split_at(1).0];
 
 #[tokio::test]
 async fn a_shared_table_is_open_to_every_door_and_a_misspelt_one_does_not_boot() {
@@ -152,6 +152,8 @@ async fn a_shared_table_is_open_to_every_door_and_a_misspelt_one_does_not_boot()
         (&[("notes", "patient")], &["notes"], "`notes`"),
         (&[("notes", "patient"), ("Notes", "id")], &[], "`Notes`"),
         (&[], &["staff", "staff"], "`staff`"),
+        // attack on oneself: any door would write what another's key alone opens.
+        (&[], &["Notes"], "`Notes` has sealed columns"),
         (&[("ward_relations", "subject")], &[], "`ward_relations`"),
         (&[], &["ward_attempts"], "`ward_attempts`"),
         (&[], &["_sqlx_migrations"], "`_sqlx_migrations`"),
@@ -206,6 +208,59 @@ async fn a_tool_that_vacuums_or_analyses_beside_the_server_stops_no_change() {
     }
 }
 
+/// attack: a setting first, then what it makes possible, in one transaction.
+// proves GLM-19 for whose data it was
+#[tokio::test]
+async fn a_setting_that_silences_the_triggers_takes_the_change_down_with_it() {
+    let bench = Bench::new().await;
+    let ada = bench.patient(&bench.harbour, "Ada", "a cough").await;
+    let eve = bench.patient(&bench.harbour, "Eve", "a cold").await;
+    let found = raw(&bench.clinic_file(&bench.harbour), "select id, patient from notes").await;
+    let note_of = |person: SubjectId| {
+        let row = found.iter().find(|row| row.get::<Vec<u8>, _>(1) == person.as_bytes()).expect("a note");
+        sql(row.get::<Vec<u8>, _>(0))
+    };
+    let (hers, mine, me) = (note_of(eve), note_of(ada), sql(ada.as_bytes()));
+    // The last trigger, which would be at its old place again.
+    let (trail, mut closer) = bench.trail();
+    let chart = bench.danger::<WriteNotes>(&trail, &bench.harbour).subject(ada).await.expect("open");
+    let mut tx = bench.db.change(&chart, Change::import("notes")).await.expect("begun");
+    let (last, made): (String, String) =
+        sqlx::query_as("select name, sql from temp.sqlite_schema order by rowid desc limit 1")
+            .fetch_one(tx.conn())
+            .await
+            .expect("a trigger");
+    drop(tx);
+    closer.finish(End::Completed);
+    let made = made.replacen("CREATE TRIGGER", "create temp trigger", 1);
+    let before = everything(&bench).await;
+    for (name, statement) in [
+        (
+            "another's row replaced without its trigger",
+            format!(
+                "pragma recursive_triggers = off; insert or replace into notes (id, patient, text) values ({hers}, {me}, x'00')"
+            ),
+        ),
+        (
+            "one's own row, as if it were new",
+            format!(
+                "pragma recursive_triggers = off; insert or replace into notes (id, patient, text) values ({mine}, {me}, x'00')"
+            ),
+        ),
+        (
+            "checks off",
+            format!("pragma ignore_check_constraints = on; update notes set author = 'x' where id = {mine}"),
+        ),
+        ("a schema to write", format!("pragma writable_schema = on; update notes set author = 'x' where id = {mine}")),
+        ("a trigger down, and up again", format!("drop trigger temp.\"{last}\"; {made}")),
+    ] {
+        let (result, outcomes) = try_change(&bench, ada, &statement).await;
+        assert!(matches!(result, Err(TxError::RolledBack | TxError::OtherRow { .. })), "{name}: {result:?}");
+        assert_eq!(outcomes, [Outcome::RolledBack], "{name}");
+        assert_eq!(everything(&bench).await, before, "{name}");
+    }
+}
+
 /// Triggers, views and settings that would outlive the request on the one connection that writes.
 #[tokio::test]
 async fn an_injected_statement_leaves_neither_a_backdoor_nor_a_setting_behind() {
@@ -238,7 +293,8 @@ async fn an_injected_statement_leaves_neither_a_backdoor_nor_a_setting_behind() 
     {
         let before = everything(&bench).await;
         let (result, _) = try_change(&bench, ada, statement).await;
-        assert!(n == 0 || result.is_err() || statement.starts_with("pragma"), "{statement}: {result:?}");
+        // Some settings do not change within a transaction.
+        assert!(n == 0 || result.is_err() || statement == "pragma secure_delete = off", "{statement}: {result:?}");
         assert_eq!(everything(&bench).await, before, "{statement}");
         let (trail, _closer) = bench.trail();
         let chart = bench.danger::<WriteNotes>(&trail, &bench.harbour).subject(ada).await.expect("open");

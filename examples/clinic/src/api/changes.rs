@@ -1,16 +1,21 @@
 //! What was changed in somebody's data, before and after, from the ledger: to who may open what it was.
 
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroUsize,
+};
+
 use axum::extract::State;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tower_ward::{
-    access::{Grant, Opens, Permission, SubjectGrant},
-    audit::{Kind, LedgerQuery, Record},
+    access::{DoorError, Grant, Opens, Permission, SubjectGrant},
+    audit::{AttemptId, Kind, LedgerQuery, MAX_PAGE, Outcome, Record},
     axum::{Json, Path, Query},
     db::Db,
-    field::{self, Column, FieldValue, RowDiff, Told},
+    field::{self, Column, DiffError, FieldValue, RowDiff, Told},
     id::SubjectId,
     problem::Problem,
 };
@@ -40,8 +45,13 @@ pub(crate) struct ChangeView {
     /// The table.
     entity: String,
     row: Uuid,
-    /// The change, by which the timeline says whether it was committed.
+    /// The change, by which the timeline names it.
     attempt: Option<Uuid>,
+    /// What became of it: `committed`; `rolled_back`, and then the row stayed as it was; `unknown`; or `open`, as long as
+    /// nothing is on record.
+    outcome: &'static str,
+    /// What it made of the row is on record and did not open: the ledger or the key is damaged.
+    unreadable: bool,
     fields: Vec<FieldView>,
 }
 
@@ -132,30 +142,67 @@ async fn page<P: Permission>(
     fields: impl Fn(&RowDiff<P>) -> Vec<FieldView>,
 ) -> Result<Json<Page<ChangeView>>, Problem> {
     let part = door.ledger(&query.add_kind(Kind::Changed)).await?;
+    let outcomes = outcomes(door, &part.records).await?;
     let mut items = Vec::new();
     for record in &part.records {
-        let diff =
-            door.open_diff(record).map_err(|_| Problem::internal().with_reason("a record that does not open"))?;
-        let fields = fields(&diff);
-        if !fields.is_empty() {
-            items.push(view(record, &diff, fields));
-        }
+        let opened = door.open_diff(record).map(|diff| fields(&diff));
+        items.extend(shown(record, &outcomes, opened)?);
     }
     Ok(Json(Page { items, next: part.next }))
 }
 
-fn view<P: Permission>(record: &Record, diff: &RowDiff<P>, fields: Vec<FieldView>) -> ChangeView {
-    ChangeView {
+/// What became of the changes that these records tell of.
+async fn outcomes<P: Permission>(
+    door: &SubjectGrant<P>,
+    records: &[Record],
+) -> Result<HashMap<AttemptId, Outcome>, DoorError> {
+    let mut found = HashMap::new();
+    let Some(oldest) = records.iter().map(Record::at).min() else { return Ok(found) };
+    let one = NonZeroUsize::MIN;
+    let ended = LedgerQuery::new().add_kind(Kind::Outcome);
+    // Nearly all stand right behind their changes.
+    let near = ended.clone().with_from(oldest).oldest_first().with_limit(NonZeroUsize::new(MAX_PAGE).unwrap_or(one));
+    let known = |record: &Record| Some((record.attempt()?, record.outcome()?));
+    found.extend(door.ledger(&near).await?.records.iter().filter_map(known));
+    // And what nobody knew may have been settled long after.
+    for attempt in records.iter().filter_map(Record::attempt).collect::<BTreeSet<_>>() {
+        if found.get(&attempt).is_none_or(|outcome| *outcome == Outcome::Unknown) {
+            let last = ended.clone().with_attempt(attempt).with_limit(one);
+            found.extend(door.ledger(&last).await?.records.iter().filter_map(known));
+        }
+    }
+    Ok(found)
+}
+
+/// One entry of the page; none if the change changed nothing that is shown here. A record that does not open is shown as
+/// such, and does not hide those behind it.
+fn shown(
+    record: &Record,
+    outcomes: &HashMap<AttemptId, Outcome>,
+    opened: Result<Vec<FieldView>, DiffError>,
+) -> Result<Option<ChangeView>, Problem> {
+    let (unreadable, fields) = match opened {
+        Ok(fields) if fields.is_empty() => return Ok(None),
+        Ok(fields) => (false, fields),
+        Err(DiffError::Closed(closed)) => return Err(DoorError::from(closed).into()),
+        Err(_) => (true, Vec::new()),
+    };
+    let (Some(entity), Some(row)) = (record.entity(), record.row()) else {
+        return Err(Problem::internal().with_reason("a change of no row"));
+    };
+    Ok(Some(ChangeView {
         sequence: record.sequence(),
         at: record.at(),
         action: record.action().map(|action| action.as_str()),
         user: record.user().map(Uuid::from),
         role: record.role().map(str::to_owned),
-        entity: diff.table().to_owned(),
-        row: diff.row().into(),
+        entity: entity.to_owned(),
+        row: row.into(),
         attempt: record.attempt().map(|attempt| Uuid::from_bytes(*attempt.as_bytes())),
+        outcome: record.attempt().and_then(|attempt| outcomes.get(&attempt)).map_or("open", |outcome| outcome.as_str()),
+        unreadable,
         fields,
-    }
+    }))
 }
 
 macro_rules! handlers {
@@ -179,4 +226,51 @@ handlers! {
     of_chart: ReadChartChanges, clinical, must_be_patient;
     of_appointments: ReadScheduleChanges, schedule, must_be_patient;
     of_payroll: ReadPayrollChanges, payroll, must_be_employee;
+}
+
+#[cfg(test)]
+mod tests {
+    use tower_ward::access::Closed;
+
+    use super::*;
+
+    fn record() -> Record {
+        let line = format!(
+            r#"{{"v":1,"index":0,"stream":"harbour","seq":3,"prev":"{}","at":"2026-11-30T10:00:00.000000000Z","mono":5,"#,
+            "0".repeat(64),
+        ) + r#""kind":"changed","action":"update","entity":"notes","row":"018f4e3a-7b1c-7def-8abc-000000000006","#
+            + r#""attempt":"018f4e3a-7b1c-7def-8abc-000000000007","changes":[{"class":"clinical","sealed":"AQE","#
+            + r#""fields":[{"name":"text","before":"illegible"}]}]}"#;
+        Record::from_bytes(line.as_bytes()).unwrap()
+    }
+
+    /// One damaged record would take the whole history with it.
+    #[test]
+    fn a_record_that_does_not_open_is_shown_as_such_and_an_end_of_the_request_is_a_refusal() {
+        let (record, none) = (record(), HashMap::new());
+        for error in [DiffError::NotOpened, DiffError::Elsewhere] {
+            let entry = shown(&record, &none, Err(error)).unwrap().unwrap();
+            assert_eq!((entry.unreadable, entry.entity.as_str(), entry.sequence), (true, "notes", 3), "{error}");
+            assert!(entry.fields.is_empty(), "{error}");
+        }
+        assert!(shown(&record, &none, Err(DiffError::Closed(Closed))).is_err());
+        assert!(shown(&record, &none, Ok(Vec::new())).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_entry_says_what_became_of_its_change() {
+        let record = record();
+        let attempt = record.attempt().unwrap();
+        let rows = [
+            (None, "open"),
+            (Some(Outcome::Committed), "committed"),
+            (Some(Outcome::RolledBack), "rolled_back"),
+            (Some(Outcome::Unknown), "unknown"),
+        ];
+        for (outcome, expected) in rows {
+            let outcomes = outcome.into_iter().map(|outcome| (attempt, outcome)).collect();
+            let entry = shown(&record, &outcomes, Err(DiffError::NotOpened)).unwrap().unwrap();
+            assert_eq!(entry.outcome, expected);
+        }
+    }
 }

@@ -177,6 +177,40 @@ async fn the_ledgers_files_hold_no_value_and_each_record_holds_the_rest() {
     }
 }
 
+/// attack on oneself: a change that the database refused at its commit is on record, and is not shown as one that was made.
+// proves CLM-06
+#[tokio::test]
+async fn a_change_that_was_rolled_back_is_shown_as_that() {
+    const NEVER: &str = "Never stood in the chart.";
+    let site = Site::start().await;
+    let user = site.users(HOME, "doctor").next().unwrap();
+    let id = *site.reach(HOME, user).first().unwrap();
+    let doctor = site.login_as(HOME, user).await;
+    let notes = format!("/api/patients/{id}/notes");
+    doctor.post(&notes, &json!({ "text": NOTE })).await.expect(201);
+    // From now on, a note is refused when it is committed and not before.
+    let mut file = open_file(site.path(), HOME).await;
+    sqlx::raw_sql(
+        "pragma foreign_keys = off; create table gone (id integer primary key) strict;
+         alter table notes add column broken integer default 1 references gone (id) deferrable initially deferred",
+    )
+    .execute(&mut file)
+    .await
+    .unwrap();
+    sqlx::Connection::close(file).await.unwrap();
+    let refused = doctor.post(&notes, &json!({ "text": NEVER })).await;
+    assert!(refused.status.is_server_error(), "{}", refused.status);
+
+    let shown = changes(&doctor, &format!("/api/patients/{id}/chart/changes")).await;
+    let newest_two: Vec<_> =
+        shown[..2].iter().map(|c| (&c["outcome"], &c["fields"][0]["after"], &c["unreadable"])).collect();
+    let expected = [(json!("rolled_back"), value(NEVER)), (json!("committed"), value(NOTE))];
+    for ((outcome, after, unreadable), (is, text)) in newest_two.into_iter().zip(&expected) {
+        assert_eq!((outcome, after, unreadable), (is, text, &json!(false)));
+    }
+    assert!(!doctor.get(&notes).await.expect(200).holds(NEVER));
+}
+
 /// Once a patient is erased, what the ledger holds of their values opens for nobody, and the ledger verifies.
 #[tokio::test]
 async fn an_erased_patients_changes_are_gone_and_the_ledger_verifies() {
