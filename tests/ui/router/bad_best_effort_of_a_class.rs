@@ -12,5 +12,5 @@ fn routes(ward: &Ward) -> Router {
 }
 
 fn main() {
-    let _ = routes;
+    let _mounted: fn(&Ward) -> Router = routes;
 }
