@@ -168,9 +168,11 @@ async fn the_neighbours_owner_gets_nothing_of_the_clinics_ledger() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let patient = patient.to_string();
-    assert!(
-        all.len() > 3 && all.iter().all(|r| r["user"] != json!(me) && !r["subjects"].to_string().contains(&patient))
-    );
+    // That he asked for the patient stands there, and nothing else of the patient.
+    let (asked, rest): (Vec<_>, Vec<_>) = all.iter().partition(|r| r["subjects"].to_string().contains(&patient));
+    let own = |r: &&Value| r["user"] == json!(him) && r["action"] == "search" && r["entity"] == "ledger";
+    assert!(!asked.is_empty() && asked.iter().all(own), "{asked:#?}");
+    assert!(rest.len() > 3 && all.iter().all(|r| r["user"] != json!(me)));
     assert_eq!(tried.len(), 1, "{tried:#?}");
     let tried = &tried[0];
     assert_eq!((&tried["user"], &tried["action"], &tried["status"]), (&json!(him), &json!("denied"), &json!(400)));
