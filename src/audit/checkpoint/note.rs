@@ -71,7 +71,8 @@ impl<'a> Line<'a> {
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') {
             return None;
         }
-        let bytes = BASE64.decode(signature.as_bytes()).ok()?;
+        // The decoder takes padding in the middle as well: a signature has one spelling.
+        let bytes = BASE64.decode(signature.as_bytes()).ok().filter(|bytes| BASE64.encode(bytes) == signature)?;
         let (id, signature) = bytes.split_first_chunk()?;
         (!signature.is_empty()).then(|| Self { name, id: *id, signature: signature.to_vec() })
     }

@@ -200,6 +200,11 @@ fn texts_that_no_proof_prints_as_are_refused() {
         ("base64 without padding", good.replace('=', ""), ProofError::Text),
         ("base64url", format!("inclusion 0 2\n{}\n", data_encoding::BASE64URL.encode(&[0xff; 32])), ProofError::Text),
         ("a bit behind the hash", format!("inclusion 0 2\n{loose}\n"), ProofError::Text),
+        (
+            "padding in the middle",
+            format!("inclusion 0 2\n{}{}\n", BASE64.encode(&[7; 2]), BASE64.encode(&[7; 30])),
+            ProofError::Text,
+        ),
         ("31 bytes", format!("inclusion 0 2\n{}\n", BASE64.encode(&[7; 31])), ProofError::Text),
         ("33 bytes", format!("inclusion 0 2\n{}\n", BASE64.encode(&[7; 33])), ProofError::Text),
         ("an index that is not there", format!("inclusion 2 2\n{hash}\n"), ProofError::Index),
