@@ -13,7 +13,11 @@ pub(crate) fn records_on_disk(dir: &Path) -> Vec<Record> {
     files.sort();
     let mut records = Vec::new();
     for file in files {
-        let bytes = std::fs::read(file).expect("a file of the ledger");
+        let bytes = match std::fs::read(file) {
+            // A checkpoint that was being written has its own name by now.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            read => read.expect("a file of the ledger"),
+        };
         let mut at = 0;
         while let Some(found) = bytes[at..].windows(START.len()).position(|window| window == START) {
             at += found;
