@@ -11,7 +11,7 @@ use std::{
 };
 
 use server::Postgres;
-use sqlx::{Executor as _, Row as _};
+use sqlx::{Connection as _, Executor as _, Row as _};
 use tower_ward::{
     audit::{
         Fault, Kind, Known, Ledger, LedgerError, LedgerQuery, PostgresLedger, Report, Sinks, Stream, VerifyError,
@@ -268,6 +268,26 @@ async fn what_a_living_node_has_begun_is_not_settled_by_another() {
     let third = open(&server.place()).await.unwrap();
     assert_eq!(third.unsettled().len(), 1, "nobody else will say how it ended");
     third.shutdown().await;
+}
+
+/// The server may think for hours that a session lives whose client lost it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_has_not_ended_keeps_its_node_out_of_nothing() {
+    let server = Postgres::start();
+    let ledger = open(&server.place()).await.unwrap();
+    append(&ledger, 1).await.unwrap();
+    let mut old = sqlx::PgConnection::connect(&server.url("postgres")).await.unwrap();
+    let held = "select count(pg_advisory_lock_shared((classid::bigint << 32) | objid::bigint)) from pg_locks
+        where locktype = 'advisory' and objsubid = 1 and granted";
+    assert_eq!(sqlx::query_scalar::<_, i64>(held).fetch_one(&mut old).await.unwrap(), 1, "the node's lock");
+    server.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'writer'");
+    // The first one may be what finds the connection gone.
+    let _ = append(&ledger, 2).await;
+    until("the node is back", || ledger.is_available()).await;
+    append(&ledger, 3).await.unwrap();
+    ledger.shutdown().await;
+    drop(old);
+    assert_eq!(found(&server).get(&3), Some(&1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -327,6 +327,81 @@ async fn a_ledger_that_was_put_back_is_told_by_its_sink() {
     }
 }
 
+/// The record of a gap is given to the sink as well, and must not make the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_fails_every_second_time_does_not_fill_the_ledger() {
+    let dir = TempDir::new().unwrap();
+    let whims: Arc<Whims> = Arc::default();
+    whims.every.store(2, Ordering::SeqCst);
+    let ledger = open(dir.path(), Sinks::new().add_best_effort("copy", Moody(None, Arc::clone(&whims)))).unwrap();
+    for n in 0..100 {
+        append(&ledger, n).await.unwrap();
+    }
+    until("the gap is on record", || gaps(dir.path()).len() >= 2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = Instant::now();
+    ledger.shutdown().await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(whims.count.load(Ordering::SeqCst) > 50, "the sink was asked again and again");
+    assert!(gaps(dir.path()).len() <= 3, "{:?}", gaps(dir.path()));
+}
+
+/// An attacker who puts the ledger back also keeps the copy away for the moment of the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_away_at_the_start_is_compared_when_it_comes_back() {
+    for (kind, make) in kinds() {
+        let (dir, other, kept) = (TempDir::new().unwrap(), TempDir::new().unwrap(), make());
+        let whims: Arc<Whims> = Arc::default();
+        let ledger = open(other.path(), Sinks::new().add_required("copy", moody(&*kept, &whims))).unwrap();
+        for n in 0..10 {
+            append(&ledger, n).await.unwrap();
+        }
+        ledger.shutdown().await;
+        let copy = kept.head();
+
+        whims.broken.store(true, Ordering::SeqCst);
+        let ledger = open(dir.path(), Sinks::new().add_best_effort("copy", moody(&*kept, &whims))).unwrap();
+        for n in 0..30 {
+            append(&ledger, n).await.unwrap();
+        }
+        until("the gap is on record", || !gaps(dir.path()).is_empty()).await;
+        let asked = whims.count.load(Ordering::SeqCst);
+        whims.broken.store(false, Ordering::SeqCst);
+        append(&ledger, 30).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        ledger.shutdown().await;
+        assert_eq!(whims.count.load(Ordering::SeqCst), asked, "{kind}: a batch was given to a copy of something else");
+        assert_eq!(gaps(dir.path()), [("begins".to_owned(), None)], "{kind}: said to be whole");
+        assert_eq!(kept.head(), copy, "{kind}: the copy was changed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_with_smaller_segments_takes_every_batch() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let sinks = Sinks::new().add_required("copy", FolderSink::open(there.path(), &options()).unwrap());
+    let large = LedgerOptions::new().with_segment_size(4 << 20);
+    let ledger = Ledger::open_with(here.path(), sinks, large, SystemClock::shared()).unwrap();
+    let (trail, closer) = ledger.begin(RequestFacts::new());
+    let people = |n: u16| {
+        let subject = |m: u16| {
+            SubjectId::from_bytes([&n.to_be_bytes()[..], &m.to_be_bytes(), &[7; 12]].concat().try_into().unwrap())
+        };
+        (0..1_000).map(subject).fold(Event::new(Action::Export).with_tenant(clinic(0)), Event::add_subject)
+    };
+    for n in 0..40 {
+        trail.record(people(n)).unwrap();
+    }
+    trail.settled().await.unwrap();
+    drop(closer);
+    ledger.shutdown().await;
+    let (copy, whole) = (verify(there.path()).unwrap(), verify(here.path()).unwrap());
+    assert_eq!(copy.head(), whole.head());
+    let longest = std::fs::read_dir(there.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).max();
+    assert!(longest > Some(128 * 1024), "no batch was longer than a segment of the copy: {longest:?}");
+    FolderSink::open(there.path(), &options()).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sinks_are_named_once_and_as_a_record_can_say() {
     let dir = TempDir::new().unwrap();

@@ -159,6 +159,7 @@ impl Writer {
 
     /// Nobody sends any more: what is left are the counts of refusals, in as many batches as they need.
     fn last(&mut self, batch: &mut Draft, limit: usize) -> Next {
+        self.add_gaps(batch);
         self.add_refusals(batch, true, limit);
         if batch.count() > 0 { Next::Store } else { Next::Stop }
     }
