@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::{Head, LedgerError, home::Records, scan::Agreement, tree};
+use super::{Head, Ledger, LedgerError, home::Records, scan::Agreement, tree};
 use crate::{
     audit::{
         checkpoint::{CheckpointError, CheckpointSigner, CheckpointVerifier},
@@ -40,6 +40,81 @@ impl Checkpoint {
 
     pub(super) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.note)
+    }
+}
+
+impl Ledger {
+    /// The newest checkpoint that this process has signed: one a second while records are written, and one at the shutdown.
+    /// `None` without [`with_signer`](LedgerOptions::with_signer), and before the first record.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_ward::{
+    ///     audit::{
+    ///         Action, Checkpoint, CheckpointSigner, CheckpointVerifier, Event, Fault, Known, Ledger, LedgerOptions,
+    ///         RequestFacts, leaf_hash, verify_with,
+    ///     },
+    ///     clock::SystemClock,
+    ///     id::{SubjectId, TenantId},
+    /// };
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let dir = folder.path();
+    /// let signer = CheckpointSigner::generate("clinic.example/ledger")?; // in a server, from a `KeySource`
+    /// let keys = CheckpointVerifier::new(signer.verifier_key().clone())?; // for everybody
+    /// let options = LedgerOptions::new().with_segment_size(128 * 1024).with_signer(signer);
+    /// let ledger = Ledger::open(dir, options, SystemClock::shared())?;
+    /// let (trail, closer) = ledger.begin(RequestFacts::new());
+    /// let (clinic, patient) = (TenantId::new("harbour")?, SubjectId::generate(&SystemClock::new()));
+    /// trail.record(Event::new(Action::Export).with_tenant(clinic.clone()).add_subject(patient))?;
+    /// trail.settled().await?;
+    /// # drop(closer);
+    /// ledger.shutdown().await;
+    ///
+    /// // An auditor keeps the newest one elsewhere: in a file, by mail, on paper.
+    /// let kept: Checkpoint = ledger.checkpoint().ok_or("nothing was signed")?;
+    /// let signed = keys.verify(kept.note())?;
+    /// assert_eq!((signed.head(), kept.head()), (ledger.head(), ledger.head()));
+    /// // Later, the ledger must still begin as it was then.
+    /// let known = Known::new().add_head(signed.head()).with_keys(keys.clone());
+    /// assert_eq!(verify_with(dir, &known)?.signed(), Some(ledger.head()));
+    ///
+    /// // One record can be proved to somebody who has the checkpoint alone.
+    /// let record = &ledger.danger_timeline(&clinic, patient, None, 1)?.records[0];
+    /// let proof = ledger.hashes().ok_or("no hashes")?.inclusion_in(0, &signed.head())?;
+    /// assert_eq!(proof.verify(&leaf_hash(&record.to_bytes()), &signed.head()), Ok(()));
+    ///
+    /// // Whoever puts an empty ledger in its place is told.
+    /// # drop(ledger);
+    /// std::fs::remove_dir_all(dir)?;
+    /// Ledger::open(dir, LedgerOptions::new().with_segment_size(128 * 1024), SystemClock::shared())?.shutdown().await;
+    /// let found = verify_with(dir, &Known::new().add_head(signed.head())).unwrap_err();
+    /// assert_eq!((found.index(), found.kind()), (0, Fault::RolledBack));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.inner.shared.checkpoint.borrow().clone()
+    }
+
+    /// Waits for a checkpoint of more than `size` records, for whoever carries them elsewhere: a witness, a locked object, an
+    /// auditor. `None` once the ledger has stopped and there will be none.
+    pub async fn checkpoint_after(&self, size: u64) -> Option<Checkpoint> {
+        let mut newest = self.inner.shared.checkpoint.subscribe();
+        let mut stopped = self.inner.shared.stopped.subscribe();
+        let newer = |newest: &Option<Checkpoint>| newest.as_ref().is_some_and(|newest| newest.head().size() > size);
+        tokio::select! {
+            biased;
+            found = newest.wait_for(newer) => found.ok().and_then(|found| found.clone()),
+            _ = stopped.wait_for(|stopped| *stopped) => self.checkpoint().filter(|last| last.head().size() > size),
+        }
+    }
+
+    /// The hashes of all records, for proofs of inclusion and consistency. `None` in PostgreSQL.
+    #[must_use]
+    pub fn hashes(&self) -> Option<HashReader> {
+        self.inner.shared.hashes.clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Places that get every record besides the ledger's home.
 
 mod folder;
+mod keeper;
 mod mirror;
 #[cfg(feature = "tracing")]
 mod tracing;
@@ -8,7 +9,8 @@ mod tracing;
 use std::{collections::BTreeSet, fmt};
 
 pub use folder::FolderSink;
-pub(super) use mirror::{Gap, Held, Mirrors, ask};
+pub(super) use keeper::Gap;
+pub(super) use mirror::{Held, Mirrors, ask};
 
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingSink;
