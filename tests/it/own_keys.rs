@@ -160,6 +160,7 @@ impl Place {
         let door = grant.admit().await.map_err(key_error)?;
         let row = RowId::generate(&SystemClock::new());
         let sealed = Encrypted::seal(&TEXT.to_owned(), &door, row).unwrap();
+        closer.trail().settled().await.unwrap();
         closer.finish(End::Completed);
         Ok(Note { clinic: clinic.clone(), person: door.subject(), row, sealed })
     }
@@ -168,6 +169,8 @@ impl Place {
     async fn open_note(&self, note: &Note) -> Result<(), KeyError> {
         let held = self.hold(note).await?;
         assert!(held.opens(note), "{}: the door opened and the note did not", note.clinic);
+        // The answer waits for its records, so that a load of requests cannot fill the ledger's queue.
+        held.closer.trail().settled().await.unwrap();
         Ok(())
     }
 
