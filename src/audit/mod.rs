@@ -120,8 +120,6 @@ pub use future::{AuditFuture, Failure, UpgradeHasTrail};
 #[cfg(feature = "checkpoint")]
 pub use hashes::{HashError, HashFile, HashReader};
 pub use layer::{Audit, AuditLayer};
-#[cfg(feature = "checkpoint")]
-pub use ledger::Checkpoint;
 #[cfg(feature = "tracing")]
 pub use ledger::TracingSink;
 #[doc(hidden)]
@@ -129,6 +127,8 @@ pub use ledger::fuzz_segment;
 pub use ledger::{Batch, FolderSink, Sink, SinkError, Sinks};
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
+#[cfg(feature = "checkpoint")]
+pub use ledger::{Checkpoint, PruneReport, Retention, RetentionError};
 pub(crate) use ledger::{Found, Place, cursor_bytes};
 pub use ledger::{
     Head, HeadError, Ledger, LedgerError, LedgerFolder, LedgerOptions, LedgerPage, LedgerQuery, MAX_PAGE,
@@ -142,9 +142,9 @@ pub use proof::fuzz_proof;
 #[cfg(feature = "checkpoint")]
 pub use proof::{ConsistencyProof, InclusionProof, ProofError, leaf_hash};
 pub use record::{
-    Action, AttemptId, ClassDiff, End, Event, FieldDiff, Kind, MAX_CLASSES, MAX_FIELDS, MAX_NAME, MAX_RECORD,
-    MAX_SEALED_VALUES, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome, Purpose, PurposeError, Record, RecordError,
-    Stated, Stream,
+    Action, AttemptId, ClassDiff, Dropped, End, Event, FieldDiff, Kind, MAX_CLASSES, MAX_FIELDS, MAX_NAME, MAX_RECORD,
+    MAX_SEALED_VALUES, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome, Prune, Purpose, PurposeError, Record,
+    RecordError, Stated, Stream,
 };
 pub(crate) use record::{Actor, Change, Door, Refusal};
 pub(crate) use trail::{Attempt, RowChange};

@@ -149,6 +149,15 @@ impl CheckpointVerifier {
     }
 }
 
+impl CheckpointVerifier {
+    /// Whether the log has signed this text, which is no checkpoint, with this signature line.
+    pub(crate) fn holds(&self, text: &str, line: &str) -> bool {
+        let Some(line) = Line::parse(line) else { return false };
+        let mut logs = self.keys.iter().filter(|key| !key.is_witness());
+        logs.any(|key| (key.name(), key.id()) == (line.name, line.id) && key.holds(text.as_bytes(), &line.signature))
+    }
+}
+
 /// The time of a cosignature that holds: `time(8) ‖ signature(64)` over `cosignature/v1`, the time and the text.
 fn cosigned(key: &VerifierKey, line: &Line<'_>, text: &str) -> Result<Timestamp, CheckpointError> {
     let (time, signature) = line.signature.split_first_chunk().ok_or(CheckpointError::BadSignature)?;

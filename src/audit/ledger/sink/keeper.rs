@@ -49,6 +49,7 @@ impl Gap {
 pub(super) enum Given {
     Batch(Arc<Batch>),
     Checkpoint(Arc<str>),
+    Prune,
 }
 
 /// What a sink's thread and the writer share.
@@ -174,7 +175,13 @@ impl Keeper {
                         let _ = error;
                     }
                 }
-                Ok(Given::Checkpoint(_)) => {}
+                Ok(Given::Prune) if !self.is_behind() => {
+                    if let Err(error) = guarded(|| self.sink.prune()) {
+                        trace::event!(warn, sink = %self.state.name, error = %error, "a sink did not drop what retention dropped");
+                        let _ = error;
+                    }
+                }
+                Ok(Given::Checkpoint(_) | Given::Prune) => {}
                 Err(RecvTimeoutError::Timeout) if self.is_behind() => self.mend(),
                 Err(RecvTimeoutError::Timeout) => self.tell_end(),
                 Err(RecvTimeoutError::Disconnected) => {

@@ -163,6 +163,14 @@ impl Mirrors {
         }
     }
 
+    /// Tells all to drop what the ledger has dropped, and waits for nobody.
+    pub(crate) fn prune(&self) {
+        for mirror in &self.0 {
+            // The next run tells it again.
+            let _ = mirror.queue.try_send(Given::Prune);
+        }
+    }
+
     /// Lets each sink take what is on its way, for a while.
     pub(crate) fn stop(self) {
         let states: Vec<_> = self.0.into_iter().map(|mirror| mirror.state).collect();

@@ -94,6 +94,17 @@ pub trait Sink: Send + 'static {
         let _ = note;
         Ok(())
     }
+
+    /// Drops the bodies that the ledger has dropped by [retention](crate::audit::Retention): those that the newest prune records
+    /// in its copy cover. Asked after each run; on the thread that also appends, so what takes long belongs on another one.
+    /// Default: does nothing, which is right for a sink that passes on.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot. It is asked again after the next run.
+    fn prune(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 /// The sinks of a ledger, each by a name, and what happens when one does not take a batch.
