@@ -119,10 +119,9 @@ impl<P: Permission> ClinicGrant<P> {
     }
 }
 
-impl<P: HoldsLedger> ClinicGrant<P> {
-    /// Keeps what the clinic's chain holds of this person, or all of it, whatever its age: see
-    /// [`Retention`](crate::audit::Retention). On record, with the reason: a fixed sentence or a file's number, and nothing about
-    /// a person.
+impl<P: HoldsLedger> SubjectGrant<P> {
+    /// Keeps what the clinic's chain holds of this person, whatever its age: see [`Retention`](crate::audit::Retention). On
+    /// record, with the reason: a fixed sentence or a file's number, and nothing about a person.
     ///
     /// ```
     /// use tower_ward::{access::{Grant, HoldsLedger}, id::SubjectId, problem::Problem};
@@ -131,10 +130,10 @@ impl<P: HoldsLedger> ClinicGrant<P> {
     /// impl HoldsLedger for HoldLedger {}
     ///
     /// async fn keep(grant: Grant<HoldLedger>, patient: SubjectId, file: String) -> Result<(), Problem> {
-    ///     let clinic = grant.clinic().await?;
-    ///     clinic.hold_ledger(Some(patient), file.clone()).await?;
+    ///     let person = grant.subject(patient).await?;
+    ///     person.hold_ledger(file.clone()).await?;
     ///     // …
-    ///     Ok(clinic.release_ledger(Some(patient), file).await?)
+    ///     Ok(person.release_ledger(file).await?)
     /// }
     /// ```
     ///
@@ -145,7 +144,7 @@ impl<P: HoldsLedger> ClinicGrant<P> {
     /// tower_ward::permissions! { pub ReadStatus = "status.read"; }
     ///
     /// async fn pry(grant: Grant<ReadStatus>) -> Result<(), Problem> {
-    ///     Ok(grant.clinic().await?.release_ledger(None, "").await?)
+    ///     Ok(grant.clinic().await?.release_ledger("").await?)
     /// }
     /// ```
     ///
@@ -153,42 +152,53 @@ impl<P: HoldsLedger> ClinicGrant<P> {
     ///
     /// [`DoorError::Closed`] once the request has ended; [`DoorError::Trail`] if it cannot be recorded, or the reason is longer
     /// than 256 bytes.
-    pub async fn hold_ledger(
-        &self,
-        person: Option<SubjectId>,
-        reason: impl Into<Cow<'static, str>>,
-    ) -> Result<(), DoorError> {
-        self.set_hold(true, person, reason.into()).await
+    pub async fn hold_ledger(&self, reason: impl Into<Cow<'static, str>>) -> Result<(), DoorError> {
+        set_hold::<P>(true, self.facts(), self.clinic_key(), Some(self.subject()), reason.into()).await
     }
 
-    /// Ends such a hold: what is old enough is dropped by the next run. What is held for the person stays held while the whole
-    /// chain is, and the other way round.
+    /// Ends the hold for this person: what is old enough is dropped by the next run, unless the whole chain is held.
     ///
     /// # Errors
     ///
     /// As [`hold_ledger`](Self::hold_ledger).
-    pub async fn release_ledger(
-        &self,
-        person: Option<SubjectId>,
-        reason: impl Into<Cow<'static, str>>,
-    ) -> Result<(), DoorError> {
-        self.set_hold(false, person, reason.into()).await
+    pub async fn release_ledger(&self, reason: impl Into<Cow<'static, str>>) -> Result<(), DoorError> {
+        set_hold::<P>(false, self.facts(), self.clinic_key(), Some(self.subject()), reason.into()).await
+    }
+}
+
+impl<P: HoldsLedger> ClinicGrant<P> {
+    /// The same for all of the clinic's chain.
+    ///
+    /// # Errors
+    ///
+    /// As [`SubjectGrant::hold_ledger`].
+    pub async fn hold_ledger(&self, reason: impl Into<Cow<'static, str>>) -> Result<(), DoorError> {
+        set_hold::<P>(true, self.facts(), self.key(), None, reason.into()).await
     }
 
-    async fn set_hold(
-        &self,
-        held: bool,
-        person: Option<SubjectId>,
-        reason: Cow<'static, str>,
-    ) -> Result<(), DoorError> {
-        let facts = self.facts();
-        if facts.trail.may_open().is_err() || self.key().is_cut() {
-            return Err(Closed.into());
-        }
-        let event = Event::hold(held, facts.tenant.clone(), person).with_permission(P::ID).with_reason(reason);
-        facts.trail.record(event)?;
-        Ok(facts.trail.settled().await?)
+    /// Ends the hold for all of the clinic's chain. What is held for one person stays held.
+    ///
+    /// # Errors
+    ///
+    /// As [`SubjectGrant::hold_ledger`].
+    pub async fn release_ledger(&self, reason: impl Into<Cow<'static, str>>) -> Result<(), DoorError> {
+        set_hold::<P>(false, self.facts(), self.key(), None, reason.into()).await
     }
+}
+
+async fn set_hold<P: Permission>(
+    held: bool,
+    facts: &Facts,
+    key: &TenantKey,
+    person: Option<SubjectId>,
+    reason: Cow<'static, str>,
+) -> Result<(), DoorError> {
+    if facts.trail.may_open().is_err() || key.is_cut() {
+        return Err(Closed.into());
+    }
+    let event = Event::hold(held, facts.tenant.clone(), person).with_permission(P::ID).with_reason(reason);
+    facts.trail.record(event)?;
+    Ok(facts.trail.settled().await?)
 }
 
 impl<P: Permission> SubjectGrant<P> {

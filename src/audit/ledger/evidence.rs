@@ -274,10 +274,7 @@ impl<'k> Signatures<'k> {
 
     pub(crate) fn look(&mut self, entry: Entry<'_>) {
         let (Some(keys), Some(record)) = (self.keys, entry.record) else { return };
-        if let Some(line) = record.signature()
-            && self.foreign.is_none()
-            && !keys.holds(&record.signed_text(), line)
-        {
+        if record.prune().is_some() && self.foreign.is_none() && keys.verify_prune(record).is_err() {
             self.foreign = Some(entry.index);
         }
     }

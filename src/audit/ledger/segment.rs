@@ -69,7 +69,9 @@ impl Header {
             root: hash_at(bytes, 32),
             rewritten: u32_at(bytes, 64),
         };
-        let sane = (MIN_SIZE..=MAX_SIZE).contains(&header.size);
+        // What was written anew is as long as what is left in it.
+        let least = if header.rewritten == 0 { MIN_SIZE } else { HEADER as u64 };
+        let sane = (least..=MAX_SIZE).contains(&header.size);
         (sane && header.to_bytes() == *bytes).then_some(header)
     }
 }

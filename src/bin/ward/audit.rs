@@ -95,6 +95,12 @@ fn say(what: &Verify, report: &Report) {
         report.segments(),
         report.head()
     );
+    if report.dropped() > 0 {
+        println!(
+            "of {} records the hash alone is left: retention dropped them, as prune records say",
+            report.dropped()
+        );
+    }
     if let Some(bytes) = report.torn() {
         println!("{bytes} bytes at the end were cut off by a crash before they were acknowledged");
     }

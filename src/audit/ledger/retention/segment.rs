@@ -12,7 +12,7 @@ use crate::audit::{
         LedgerError,
         open::io as io_error,
         reader::{self, Found, Reader},
-        segment::{self, BATCH, BatchHeader, FRAME, HEADER, Header, MIN_SIZE},
+        segment::{self, BATCH, BatchHeader, FRAME, HEADER, Header},
         tree,
     },
     record::{Dropped, Record},
@@ -51,13 +51,11 @@ fn open(dir: &Path, number: u32) -> Result<Reader, LedgerError> {
     opened.map_err(|fault| VerifyError::new(0, fault).into())
 }
 
+/// Takes a batch and its frames.
+type Take<'a> = dyn FnMut(&BatchHeader, &[u8]) -> Result<(), LedgerError> + 'a;
+
 /// Hands out the batches of a segment, up to where the next one begins.
-fn batches(
-    dir: &Path,
-    number: u32,
-    until: Option<u64>,
-    batch: &mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), LedgerError>,
-) -> Result<Header, LedgerError> {
+fn batches(dir: &Path, number: u32, until: Option<u64>, batch: &mut Take<'_>) -> Result<Header, LedgerError> {
     let mut reader = open(dir, number)?;
     let mut index = reader.header.first;
     while until != Some(index) {
@@ -143,7 +141,7 @@ fn fill(dir: &Path, number: u32, until: Option<u64>, drops: &Drops<'_>, unfinish
         })?;
         out.batch(found, batch).map_err(&unwritable)
     })?;
-    let size = out.offset.max(MIN_SIZE);
+    let size = out.offset;
     let header = Header { size, rewritten: header.rewritten.wrapping_add(1), ..header };
     out.finish(&header).map_err(&unwritable)?;
     Ok(dropped)
