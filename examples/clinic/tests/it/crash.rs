@@ -1,5 +1,6 @@
 //! The clinic killed under load, left in the middle of a request, and told to stop.
 
+mod home;
 mod kill;
 
 use std::time::Duration;

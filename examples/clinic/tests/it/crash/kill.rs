@@ -1,8 +1,7 @@
 //! The clinic killed under load: what it answered is on record, and what it wrote is there.
 
 use std::{
-    collections::{HashMap, HashSet},
-    path::Path,
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,11 +11,10 @@ use std::{
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tower_ward::audit::{Kind, Outcome, verify};
+use tower_ward::audit::{Kind, Outcome};
 
-use crate::process::{
-    Changes, Client, Clinic, Dice, Records, check_changes, command, data_folder, drug, is_long, somebody, within,
-};
+use super::home::{Home, Place};
+use crate::process::{Changes, Client, Clinic, Dice, check_changes, drug, is_long, somebody, within};
 
 /// Rounds on one data folder, which grows with each.
 const ROUNDS_ON_A_FOLDER: u32 = 25;
@@ -161,27 +159,34 @@ struct Totals {
 
 /// One data folder, and what is known of it.
 struct Folder {
-    data: tempfile::TempDir,
-    records: Records,
-    kinds: HashMap<String, HashSet<Kind>>,
+    home: Home,
+    /// Of each request, at which place in the ledger a record of each kind first stands.
+    kinds: HashMap<String, HashMap<Kind, u64>>,
+    /// How many records were there after the kill, in the copy too.
+    durable: u64,
     changes: Changes,
     users: Vec<User>,
 }
 
 impl Folder {
-    async fn new() -> Self {
-        let data = data_folder();
-        let clinic = Clinic::start(data.path());
+    async fn new(place: Place) -> Self {
+        let mut home = Home::new(place);
+        let clinic = home.start();
         let users = User::all(&clinic).await;
         clinic.kill();
-        let mut records = Records::of(&data.path().join("ledger"));
         // What laid the folder out is no part of what is counted.
-        records.read_on();
-        Self { data, records, kinds: HashMap::new(), changes: Changes::default(), users }
+        let (_, durable) = home.verify().await;
+        Self { home, kinds: HashMap::new(), durable, changes: Changes::default(), users }
     }
 
-    fn path(&self) -> &Path {
-        self.data.path()
+    /// Starts the server and checks what it found.
+    async fn restart(&mut self, answered: &[Answered], totals: &mut Totals) -> Clinic {
+        let clinic = self.home.start();
+        for user in &mut self.users {
+            user.client.address = clinic.address;
+        }
+        self.check(answered, totals).await;
+        clinic
     }
 
     /// Uses the server until it is killed, `after` so long.
@@ -199,19 +204,20 @@ impl Folder {
     }
 
     /// The ledger that the kill left is good, and two readers of it agree.
-    fn verify(&mut self, totals: &mut Totals) {
-        let report = verify(&self.path().join("ledger")).unwrap();
-        totals.torn += usize::from(report.torn().is_some());
-        self.read();
-        assert_eq!(report.records(), self.records.all.len() as u64);
+    async fn verify(&mut self, totals: &mut Totals) {
+        let before = self.home.all.len();
+        let (torn, durable) = self.home.verify().await;
+        totals.torn += usize::from(torn);
+        self.durable = durable;
+        self.note(before);
     }
 
-    /// Reads on, and gives the outcomes that came in.
-    fn read(&mut self) -> Vec<Outcome> {
-        let new = self.records.read_on();
+    /// Notes the records from this place on, and gives the outcomes among them.
+    fn note(&mut self, from: usize) -> Vec<Outcome> {
+        let new = &self.home.all[from..];
         for record in new {
             if let Some(id) = record.request_id() {
-                self.kinds.entry(id.to_owned()).or_default().insert(record.kind());
+                self.kinds.entry(id.to_owned()).or_default().entry(record.kind()).or_insert(record.index());
             }
         }
         new.iter().filter(|record| record.kind() == Kind::Outcome).map(|record| record.outcome().unwrap()).collect()
@@ -220,18 +226,21 @@ impl Folder {
     /// After the restart: every answered request has its records, every acknowledged write is there to be read, every
     /// change has one outcome, and the database agrees with it.
     async fn check(&mut self, answered: &[Answered], totals: &mut Totals) {
-        for outcome in self.read() {
+        let before = self.home.all.len();
+        self.home.check_copy().await;
+        for outcome in self.note(before) {
             match outcome {
                 Outcome::Committed => totals.settled_as_committed += 1,
                 Outcome::RolledBack => totals.settled_as_rolled_back += 1,
                 other => panic!("settled as {other:?}"),
             }
         }
-        self.changes = check_changes(self.path(), &self.records.all).await;
+        self.changes = check_changes(self.home.path(), &self.home.all).await;
         for answer in answered {
             let kinds = self.kinds.get(&answer.request_id);
-            let recorded = answer.kinds.iter().all(|kind| kinds.is_some_and(|kinds| kinds.contains(kind)));
-            assert!(recorded, "request {} was answered and has {kinds:?}", answer.request_id);
+            let at = |kind| kinds.and_then(|kinds| kinds.get(kind));
+            let recorded = answer.kinds.iter().all(|kind| at(kind).is_some_and(|index| *index < self.durable));
+            assert!(recorded, "request {} was answered and has {kinds:?} of {}", answer.request_id, self.durable);
         }
         let written: Vec<&Written> = answered.iter().filter_map(|answer| answer.written.as_ref()).collect();
         let mut seen: HashMap<&str, Value> = HashMap::new();
@@ -260,51 +269,62 @@ impl Folder {
     }
 
     fn add_to(&self, totals: &mut Totals) {
-        totals.records += self.records.all.len();
+        totals.records += self.home.all.len();
         totals.committed += self.changes.committed;
         totals.rolled_back += self.changes.rolled_back;
     }
 }
 
-// proves CLA-17
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_nine_loses_no_acknowledged_record() {
-    let rounds = if is_long("kill") { 1_000 } else { 50 };
+/// Uses and kills the server, again and again.
+async fn kill_again_and_again(place: Place, rounds: u32) {
     let mut dice = Dice::printed();
     let mut totals = Totals::default();
-    let mut folder = Folder::new().await;
+    let mut folder = Folder::new(place).await;
     let mut answered = Vec::new();
     for round in 1..=rounds {
         if dice.below(6) == 0 {
-            let mut starting = command(folder.path()).spawn().unwrap();
+            let mut starting = folder.home.command().spawn().unwrap();
             tokio::time::sleep(dice.millis(500)).await;
             starting.kill().unwrap();
             starting.wait().unwrap();
             totals.killed_while_starting += 1;
-            folder.verify(&mut totals);
+            // What was answered before was durable before, so it is counted from the kill at work.
+            let durable = folder.durable;
+            folder.verify(&mut totals).await;
+            assert!(folder.durable >= durable, "a start took records back");
+            folder.durable = durable;
         }
-        let clinic = Clinic::start(folder.path());
-        for user in &mut folder.users {
-            user.client.address = clinic.address;
-        }
-        folder.check(&answered, &mut totals).await;
+        let clinic = folder.restart(&answered, &mut totals).await;
         answered = folder.use_and_kill(clinic, &mut dice).await;
-        folder.verify(&mut totals);
+        folder.verify(&mut totals).await;
         totals.rounds = round;
-        if round % ROUNDS_ON_A_FOLDER == 0 {
-            let clinic = Clinic::start(folder.path());
-            for user in &mut folder.users {
-                user.client.address = clinic.address;
-            }
-            folder.check(&answered, &mut totals).await;
-            drop(clinic);
+        if round % ROUNDS_ON_A_FOLDER == 0 || round == rounds {
+            drop(folder.restart(&answered, &mut totals).await);
             folder.add_to(&mut totals);
-            println!("{totals:?}");
+            println!("{place:?}: {totals:?}");
             if round < rounds {
-                (folder, answered) = (Folder::new().await, Vec::new());
+                (folder, answered) = (Folder::new(place).await, Vec::new());
             }
         }
     }
     assert!(totals.responses > totals.rounds as usize, "killed before anything was answered");
     assert!(totals.settled_as_committed + totals.settled_as_rolled_back > 0, "no kill hit a change");
+}
+
+// proves CLA-17
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_nine_loses_no_acknowledged_record() {
+    kill_again_and_again(Place::Folder, if is_long("kill") { 1_000 } else { 50 }).await;
+}
+
+// proves CLA-17: and the copy has what was answered, no more than the ledger, and all of it after the restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_nine_loses_no_acknowledged_record_beside_a_copy() {
+    kill_again_and_again(Place::FolderAndCopy, if is_long("kill") { 50 } else { 10 }).await;
+}
+
+// proves CLA-17
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_nine_loses_no_acknowledged_record_in_a_database() {
+    kill_again_and_again(Place::Database, if is_long("kill") { 50 } else { 10 }).await;
 }
