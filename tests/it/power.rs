@@ -34,6 +34,8 @@ const CUTS: usize = 200;
 const CUTS_OF_ONE: usize = 10;
 /// Longest time from the start of the writer to the cut, in ms.
 const LOAD: u16 = 700;
+/// The same where it is to be cut while it starts.
+const START: u16 = 100;
 
 #[derive(Debug, Clone, Copy)]
 struct Kind {
@@ -96,14 +98,16 @@ fn cut_again_and_again(test: &str, kind: Kind) {
         if round > 0 && round % CUTS_OF_ONE == 0 {
             (dir, acknowledged, head) = (made(kind), HashSet::new(), None);
         }
+        // Every second cut comes while the writer recovers what the one before left, which nobody has looked at, or later.
+        let second = round % 2 == 1;
         let mut disk = Disk::up(dir.path(), kind, &[]);
         let mut writer = Writer::start(test, &disk.ledger(), &signer);
         if round % CUTS_OF_ONE == 0 {
-            // The first cut is at work, the others also while it recovers what the one before left.
             writer.wait_for_one();
         }
-        let [a, b] = tower_ward::entropy::array();
-        std::thread::sleep(Duration::from_millis(u64::from(u16::from_be_bytes([a, b]) % LOAD)));
+        let [coin, a, b] = tower_ward::entropy::array();
+        let longest = if second && coin % 2 == 0 { START } else { LOAD };
+        std::thread::sleep(Duration::from_millis(u64::from(u16::from_be_bytes([a, b]) % longest)));
         let cut = disk.cut(["none", "sectors", "all", "blocks", "sectors"][round % 5]);
         (unflushed, survived) = (unflushed + cut.unflushed, survived + cut.survived);
         let (new, last) = writer.killed();
@@ -113,6 +117,9 @@ fn cut_again_and_again(test: &str, kind: Kind) {
         }
         head = last.or(head);
         disk.down();
+        if !second {
+            continue;
+        }
 
         let disk = Disk::up(dir.path(), kind, &[]);
         let folder = disk.ledger();
