@@ -80,6 +80,16 @@ enum Audit {
         #[arg(long, value_name = "FILE", default_value = "ledger.key")]
         out: PathBuf,
     },
+    /// Print the SQL that makes a ledger's tables in PostgreSQL. Run it once as the role that is to own them:
+    /// `ward audit schema --role ward_writer | psql -1 -v ON_ERROR_STOP=1 …`.
+    Schema {
+        /// The schema that is made.
+        #[arg(long, value_name = "NAME", default_value = "ward_ledger")]
+        schema: String,
+        /// The role that the servers log in as, which must be there and must be another one than the owner.
+        #[arg(long, value_name = "NAME")]
+        role: String,
+    },
     /// Print records of a ledger, the newest first. The folder is only read, also while a server writes it.
     List(Box<audit::List>),
 }
@@ -102,6 +112,7 @@ fn main() -> ExitCode {
         Command::Rotate(what) => rotate::rotate(&what),
         Command::Audit(Audit::Verify(what)) => audit::verify(&what),
         Command::Audit(Audit::Keygen { name, out }) => audit::keygen(&name, &out),
+        Command::Audit(Audit::Schema { schema, role }) => audit::schema(&schema, &role),
         Command::Audit(Audit::List(list)) => audit::list(&list),
     }
 }

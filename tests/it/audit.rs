@@ -65,19 +65,19 @@ fn patient() -> SubjectId {
     SubjectId::from_bytes([7; 16])
 }
 
-fn event(n: u64) -> Event {
+pub(crate) fn event(n: u64) -> Event {
     let row = RowId::from_bytes(u128::from(n).to_be_bytes());
     Event::new(Action::Read).with_tenant(clinic()).with_entity("note").add_subject(patient()).with_row(row)
 }
 
 /// Records one event and waits until it is durable.
-async fn append(ledger: &Ledger, n: u64) -> Result<(), TrailError> {
+pub(crate) async fn append(ledger: &Ledger, n: u64) -> Result<(), TrailError> {
     let (trail, _closer) = ledger.begin(RequestFacts::new());
     trail.record(event(n))?;
     trail.settled().await
 }
 
-fn say(word: &str, n: u64) {
+pub(crate) fn say(word: &str, n: u64) {
     let mut out = std::io::stdout().lock();
     // Written in one piece: the process may be killed at any instant.
     out.write_all(format!("\n{word} {n} .\n").as_bytes()).unwrap();
@@ -85,7 +85,7 @@ fn say(word: &str, n: u64) {
 }
 
 /// What a child said.
-fn said(out: impl BufRead, each: &mut dyn FnMut(&str, u64)) {
+pub(crate) fn said(out: impl BufRead, each: &mut dyn FnMut(&str, u64)) {
     for line in out.lines() {
         let line = line.unwrap();
         if let [word, n, "."] = line.split(' ').collect::<Vec<_>>()[..] {
@@ -95,7 +95,7 @@ fn said(out: impl BufRead, each: &mut dyn FnMut(&str, u64)) {
 }
 
 /// The patient's whole timeline, part by part.
-fn everything(ledger: &Ledger) -> Vec<Record> {
+pub(crate) fn everything(ledger: &Ledger) -> Vec<Record> {
     let (mut all, mut before) = (Vec::new(), None);
     loop {
         let part = ledger.danger_timeline(&clinic(), patient(), before, usize::MAX).unwrap();

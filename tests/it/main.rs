@@ -40,6 +40,8 @@ mod own_keys;
 mod pkcs11;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite"))]
 mod postgres;
+#[cfg(feature = "checkpoint")]
+mod power;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod privacy;
 mod problem;

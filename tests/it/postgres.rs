@@ -1,6 +1,8 @@
 //! The ledger in PostgreSQL: many nodes, lost answers, a server that goes away, and whoever owns the tables.
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
+#[cfg(feature = "cli")]
+mod command;
 mod retention;
 pub(crate) mod server;
 

@@ -104,6 +104,7 @@ fn the_clinic_has_these_flags_and_no_others() {
             "key",
             "key-copy",
             "ledger-key",
+            "ledger-database",
             "ledger-copy",
             "peer-quota",
             "user-quota"

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    fs::File,
     future::Future,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
 use tower_ward::{
     access::Policy,
-    audit::{CheckpointSigner, FolderSink, Ledger, LedgerOptions, Sinks},
+    audit::PostgresLedger,
     clock::{SharedClock, SystemClock},
     db::{Db, SqliteRelations},
     headers::HeadersLayer,
@@ -22,7 +23,6 @@ use tower_ward::{
     keys::{KekReport, KeyError, KeyReport, KeySource, Keyring, KeyringOptions, RootKey},
     privacy::Erasures,
     quota::Quota,
-    secret::ExposeSecret as _,
     stack::{ConnInfo, Ward, WardService},
     store::{Durable, SqliteStore, StoreError},
     tenant::Hosts,
@@ -32,8 +32,8 @@ use crate::{
     api::{self, App},
     args::Args,
     certs, demo_data,
-    folder::{Folder, LEDGER_KEY},
-    model,
+    folder::Folder,
+    ledger, model,
     seed::{self, DemoClinic, Seed},
     serve::{self, Ended, Limits, Listener},
 };
@@ -71,6 +71,8 @@ pub struct Server {
     stores: Stores,
     listener: Listener,
     plain: bool,
+    /// What keeps other servers off the folder.
+    held: Option<File>,
 }
 
 /// What was opened, and is not compared with the ledger yet.
@@ -120,7 +122,9 @@ async fn store(path: &Path, clock: &SharedClock) -> Result<SqliteStore, StoreFau
 /// Whatever is wrong, before the first request is answered.
 pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let clock = SystemClock::shared();
-    let folder = Folder::find(&args.data, args.fresh)?.with_keys_copy(args.key_copy.as_deref())?;
+    let folder = Folder::find(&args.data, args.fresh)?
+        .with_keys_copy(args.key_copy.as_deref())?
+        .with_ledger_in_database(args.ledger_database.is_some())?;
     let data = demo_data::load()?;
     // What speaks against the start is found before the folder is made, or emptied.
     let public = !args.listen.ip().to_canonical().is_loopback();
@@ -130,8 +134,10 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let source = args.key.clone().transpose().map_err(|e| format!("--key: {e}"))?;
     let root = source.as_ref().map(RootKey::load).transpose()?;
     let socket = if public { None } else { Some(bind(args.listen)?) };
+    let database = ledger::database(args, &folder, &clock).await?;
     folder.make()?;
-    let Opened { ward, identity, db, keyring, stores } = open(root, args, &folder, &clock).await?;
+    let held = folder.hold()?;
+    let Opened { ward, identity, db, keyring, stores } = open(root, args, database, &folder, &clock).await?;
     let mut tenants = Vec::new();
     for clinic in &data.clinics {
         let tenant = TenantId::new(&clinic.tenant)?;
@@ -174,7 +180,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let keys = keyring.report().await?;
     say(&key_line(&keys));
     let Parts { ward, app } = parts;
-    Ok(Server { service, ward, app, keys, demo, stores, listener, plain: args.plain_http })
+    Ok(Server { service, ward, app, keys, demo, stores, listener, plain: args.plain_http, held })
 }
 
 const LOOPBACK_ONLY: &str =
@@ -194,7 +200,13 @@ fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     listen().map_err(|e| format!("cannot listen on `{address}`: {e}; name another address with --listen"))
 }
 
-async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Opened, Error> {
+async fn open(
+    root: Option<RootKey>,
+    args: &Args,
+    database: Option<PostgresLedger>,
+    folder: &Folder,
+    clock: &SharedClock,
+) -> Result<Opened, Error> {
     let root = match root {
         Some(root) => root,
         None => {
@@ -211,7 +223,7 @@ async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &Share
     for clinic in demo_data::load()?.clinics {
         keyring.create_tenant(&TenantId::new(&clinic.tenant)?).await?;
     }
-    let ledger = open_ledger(args, folder, clock)?;
+    let ledger = ledger::open(args, database, folder, clock).await?;
     let identity =
         Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(clock), IdentityOptions::new("https://localhost"))
             .await?;
@@ -236,35 +248,6 @@ async fn open(root: Option<RootKey>, args: &Args, folder: &Folder, clock: &Share
         .build()?;
     Ok(Opened { ward, identity, db, keyring, stores: Stores(stores) })
 }
-
-/// The ledger, with whoever signs its checkpoints, and its copy.
-fn open_ledger(args: &Args, folder: &Folder, clock: &SharedClock) -> Result<Ledger, Error> {
-    let source = args.ledger_key.clone().transpose().map_err(|error| format!("--ledger-key: {error}"))?;
-    let source = match source {
-        Some(source) => source,
-        None => {
-            if !folder.ledger_key().exists() {
-                let signer = CheckpointSigner::generate(LEDGER_NAME)?;
-                folder.write_private(LEDGER_KEY, signer.encode().expose_secret().as_bytes())?;
-            }
-            KeySource::File(folder.ledger_key())
-        }
-    };
-    let signer = CheckpointSigner::decode(&source.read_secret(MAX_KEY)?)?;
-    // What an auditor needs to have, and nobody needs to hide.
-    folder.write_private("ledger.vkey", format!("{}\n", signer.verifier_key()).as_bytes())?;
-    let options = LedgerOptions::new().with_signer(signer);
-    let sinks = match &args.ledger_copy {
-        Some(copy) => Sinks::new().add_required("copy", FolderSink::open(copy, &options)?),
-        None => Sinks::new(),
-    };
-    Ok(Ledger::open_with(&folder.ledger(), sinks, options, Arc::clone(clock))?)
-}
-
-/// What the demo's ledger is called in its checkpoints.
-const LEDGER_NAME: &str = "clinic.localhost/ledger";
-/// No signing key's text is longer.
-const MAX_KEY: usize = 512;
 
 /// The keyring over the key store and its copy.
 async fn open_keys(root: RootKey, folder: &Folder, clock: &SharedClock) -> Result<(Keyring, Vec<SqliteStore>), Error> {
@@ -337,6 +320,7 @@ impl Server {
         let _ = tokio::time::timeout(Duration::from_secs(5), self.app.db.close()).await;
         self.ward.ledger().shutdown().await;
         let _ = tokio::time::timeout(Duration::from_secs(5), self.stores.close()).await;
+        drop(self.held);
         Ok(ended)
     }
 

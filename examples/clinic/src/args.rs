@@ -35,6 +35,11 @@ pub struct Args {
     /// makes it. Default: `ledger-signing.key` in the data folder, which gets one at random.
     #[arg(long, value_name = "SOURCE", value_parser = source)]
     pub ledger_key: Option<Result<KeySource, KeySourceError>>,
+    /// Where the URL of the PostgreSQL database is that holds the ledger, instead of the data folder: env:NAME, file:PATH or
+    /// credential:NAME. The tables are made by what `ward audit schema` prints. A new folder remembers where its ledger is,
+    /// and does not start with another.
+    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    pub ledger_database: Option<Result<KeySource, KeySourceError>>,
     /// A second folder for the ledger, on another disk: nothing is answered before its records are in both.
     #[arg(long, value_name = "DIR")]
     pub ledger_copy: Option<PathBuf>,

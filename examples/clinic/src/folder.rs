@@ -16,6 +16,9 @@ const MARK: &str = "DEMO";
 const MARK_TEXT: &str = "This folder holds the demo data of the clinic example. `--fresh` removes it.\n";
 /// The file that remembers where the copy of the key store is, if that is outside of the folder.
 const KEY_COPY: &str = "key-copy";
+/// The file that remembers that the ledger is in a database. A server that writes there holds its lock.
+const LEDGER_DATABASE: &str = "ledger-database";
+const LEDGER_DATABASE_TEXT: &str = "The ledger of this folder is in a PostgreSQL database.\n";
 
 /// The file of the key that signs the ledger's checkpoints.
 pub(crate) const LEDGER_KEY: &str = "ledger-signing.key";
@@ -56,6 +59,15 @@ pub enum FolderError {
         /// What was asked for.
         asked: PathBuf,
     },
+    /// The ledger was begun in the folder.
+    #[error(
+        "the ledger of `{0}` is in that folder: start without --ledger-database; for a ledger in a database, begin a new \
+             folder with --data"
+    )]
+    LedgerHere(PathBuf),
+    /// The ledger was begun in a database.
+    #[error("the ledger of `{0}` is in a PostgreSQL database: name the source of its URL with --ledger-database")]
+    LedgerElsewhere(PathBuf),
 }
 
 /// A folder that is a demo's.
@@ -64,6 +76,7 @@ pub struct Folder {
     path: PathBuf,
     new: bool,
     keys_copy: PathBuf,
+    ledger_elsewhere: bool,
 }
 
 impl Folder {
@@ -79,7 +92,7 @@ impl Folder {
             Err(source) => return Err(FolderError::Io { path: path.to_owned(), source }),
         };
         let keys_copy = path.join("keys-copy.sqlite");
-        let mut folder = Self { path: path.to_owned(), new: true, keys_copy };
+        let mut folder = Self { path: path.to_owned(), new: true, keys_copy, ledger_elsewhere: false };
         if entries.as_mut().is_none_or(|entries| entries.next().is_none()) {
             return Ok(folder);
         }
@@ -127,6 +140,40 @@ impl Folder {
         Ok(self)
     }
 
+    /// Says whether the ledger was asked for in a database. A new folder remembers that; another one has its ledger already:
+    /// a second one, begun elsewhere, would know nothing of what is in the first.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`], saying where the ledger is.
+    pub fn with_ledger_in_database(mut self, asked: bool) -> Result<Self, FolderError> {
+        self.ledger_elsewhere = asked;
+        match (self.new, asked, self.path.join(LEDGER_DATABASE).exists()) {
+            (false, true, false) => Err(FolderError::LedgerHere(self.path)),
+            (false, false, true) => Err(FolderError::LedgerElsewhere(self.path)),
+            _ => Ok(self),
+        }
+    }
+
+    /// Where the ledger is in a database, keeps every other server off this folder while the file is held. One in a folder
+    /// has a lock of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::InUse`] while another server holds it.
+    pub fn hold(&self) -> Result<Option<fs::File>, FolderError> {
+        if !self.ledger_elsewhere {
+            return Ok(None);
+        }
+        let path = self.path.join(LEDGER_DATABASE);
+        let file = fs::File::open(&path).map_err(|source| FolderError::Io { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(FolderError::InUse(self.path.clone())),
+            Err(fs::TryLockError::Error(source)) => Err(FolderError::Io { path, source }),
+        }
+    }
+
     fn remembered_copy(&self) -> Result<Option<PathBuf>, FolderError> {
         let path = self.path.join(KEY_COPY);
         match fs::read(&path) {
@@ -152,6 +199,9 @@ impl Folder {
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(at)?;
         self.write_private(MARK, MARK_TEXT.as_bytes())?;
+        if self.ledger_elsewhere {
+            self.write_private(LEDGER_DATABASE, LEDGER_DATABASE_TEXT.as_bytes())?;
+        }
         if self.keys_copy.starts_with(&self.path) {
             return Ok(());
         }
@@ -206,7 +256,7 @@ impl Folder {
         self.path.join("clinics")
     }
 
-    /// The ledger.
+    /// The ledger, unless it is in a database.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
         self.path.join("ledger")
@@ -238,5 +288,6 @@ impl Folder {
 
 /// Whether a server holds the ledger of this folder.
 fn in_use(path: &Path) -> bool {
-    fs::File::open(path.join("ledger").join("ledger.lock")).is_ok_and(|lock| lock.try_lock().is_err())
+    let locks = [path.join("ledger").join("ledger.lock"), path.join(LEDGER_DATABASE)];
+    locks.iter().any(|lock| fs::File::open(lock).is_ok_and(|lock| lock.try_lock().is_err()))
 }

@@ -6,6 +6,7 @@ pub mod args;
 pub mod certs;
 pub mod demo_data;
 pub mod folder;
+mod ledger;
 pub mod model;
 pub mod seed;
 pub mod serve;

@@ -12,10 +12,12 @@ use clap::Args;
 use tower_ward::{
     audit::{
         Action, AttemptId, CheckpointSigner, CheckpointVerifier, Head, Kind, Known, LedgerFolder, LedgerQuery,
-        MAX_CHECKPOINT, MAX_PAGE, Outcome, Record, Report, Stream, VerifierKey, verify_with,
+        MAX_CHECKPOINT, MAX_PAGE, Outcome, PostgresLedger, Record, Report, Stream, VerifierKey, verify_postgres,
+        verify_with,
     },
     clock::Timestamp,
     id::{SessionId, SubjectId, TenantId, TrailId, UserId},
+    keys::KeySource,
     secret::ExposeSecret as _,
 };
 
@@ -23,8 +25,15 @@ use tower_ward::{
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The ledger's folder.
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "database")]
+    dir: Option<PathBuf>,
+    /// Instead of a folder: where the URL is of the PostgreSQL database that holds the ledger, `env:NAME`, `file:/path` or
+    /// `credential:name`. Any role that may look will do.
+    #[arg(long, value_name = "SOURCE", value_parser = source, conflicts_with = "dir")]
+    database: Option<Result<KeySource, String>>,
+    /// The schema of the ledger's tables there.
+    #[arg(long, value_name = "NAME", default_value = "ward_ledger", requires = "database")]
+    schema: String,
     /// A checkpoint that was kept elsewhere, signed by `--key`: the ledger must once have been so. May be given again.
     #[arg(long, value_name = "CHECKPOINT", requires = "key")]
     since: Vec<PathBuf>,
@@ -45,10 +54,50 @@ pub(crate) struct Verify {
     quorum: usize,
 }
 
+/// A parser's refusal would be printed next to the text that was refused, which may be a URL: so it refuses nothing.
+#[expect(clippy::unnecessary_wraps, reason = "the form of a parser")]
+fn source(text: &str) -> Result<Result<KeySource, String>, std::convert::Infallible> {
+    Ok(text.parse::<KeySource>().map_err(|error| error.to_string()))
+}
+
+/// No database's URL is longer.
+const MAX_URL: usize = 4_096;
+
+fn place(source: &Result<KeySource, String>, schema: &str) -> Result<PostgresLedger, String> {
+    let url = source.as_ref().map_err(Clone::clone)?.read_secret(MAX_URL).map_err(|error| error.to_string())?;
+    let place = PostgresLedger::new(url.expose_secret()).and_then(|place| place.with_schema(schema));
+    place.map_err(|error| error.to_string())
+}
+
+/// Prints the script that makes a ledger's tables.
+pub(crate) fn schema(schema: &str, role: &str) -> ExitCode {
+    // Where the database is does not matter to the script.
+    let script = PostgresLedger::new("postgres://localhost").and_then(|place| place.with_schema(schema)?.schema(role));
+    let printed = script.map_err(|error| error.to_string()).and_then(|script| {
+        let mut out = io::stdout().lock();
+        out.write_all(script.as_bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())
+    });
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Checks a ledger, and says what it is worth, or which record is the first bad one.
 pub(crate) fn verify(what: &Verify) -> ExitCode {
-    let report = known(what)
-        .and_then(|known| verify_with(&what.dir, &known).map_err(|error| format!("{}: {error}", what.dir.display())));
+    let report = known(what).and_then(|known| match (&what.dir, &what.database) {
+        (Some(dir), _) => verify_with(dir, &known).map_err(|error| format!("{}: {error}", dir.display())),
+        (None, Some(source)) => {
+            let verified = place(source, &what.schema).map(|place| verify_postgres(&place, &known));
+            verified
+                .and_then(|report| report.map_err(|error| error.to_string()))
+                .map_err(|error| format!("--database: {error}"))
+        }
+        (None, None) => Err("name the ledger's folder, or its database with --database".to_owned()),
+    });
     match report {
         Ok(report) => {
             say(what, &report);
@@ -88,13 +137,13 @@ fn known(what: &Verify) -> Result<Known, String> {
 }
 
 fn say(what: &Verify, report: &Report) {
-    println!(
-        "ok: {} records of {} clinics in {} segments, head {}",
-        report.records(),
-        report.tenants(),
-        report.segments(),
-        report.head()
-    );
+    let (records, tenants, head) = (report.records(), report.tenants(), report.head());
+    match what.dir {
+        Some(_) => {
+            println!("ok: {records} records of {tenants} clinics in {} segments, head {head}", report.segments())
+        }
+        None => println!("ok: {records} records of {tenants} clinics in a database, head {head}"),
+    }
     if report.dropped() > 0 {
         println!(
             "of {} records the hash alone is left: retention dropped them, as prune records say",

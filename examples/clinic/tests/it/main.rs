@@ -8,6 +8,7 @@ mod changes;
 mod chart;
 mod contract;
 mod crash;
+mod database;
 mod disk;
 mod erasure;
 mod faults;
@@ -21,6 +22,9 @@ mod ledger;
 mod matrix;
 mod openapi;
 mod patients;
+#[path = "../../../../tests/it/postgres/server.rs"]
+#[expect(dead_code, reason = "what the library's own tests do with it besides")]
+mod postgres;
 mod process;
 mod roles;
 mod serve;
