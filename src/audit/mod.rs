@@ -22,10 +22,10 @@
 //!    together.
 //! 10. The ledger is read back page by page: one person's part, a clinic's, or, by an operator, several clinics'
 //!     ([`OperatorLedger`]). Each of these readings is recorded. A [`LedgerQuery`] names no chain: the door does.
-//!
 //! 11. With a signer, a checkpoint is signed each second, and every record can be proved to be in it. What was kept of
 //!     checkpoints is held against the ledger by [`verify_with`].
 //! 12. [`Sinks`] get every record besides: a required one before anybody is answered, another with its gaps on record.
+//! 13. What is older than seven years, and not held, is dropped by `Ledger::prune` and by nothing else; the hashes stay.
 //!
 //! `docs/ledger.md` gives the bytes and the attacker's table.
 //!
@@ -33,8 +33,9 @@
 //!
 //! One process writes a folder, and it must be on a local disk whose sync can be believed; many write a ledger in
 //! PostgreSQL (feature `postgres`). [`Ledger::open`] reads the whole ledger, about a second for each million records. A
-//! head or a checkpoint is only worth something where the writer of the ledger cannot change it: carry it elsewhere. The process must call [`Ledger::shutdown`] after
-//! its last request.
+//! head or a checkpoint is only worth something where the writer of the ledger cannot change it: carry it elsewhere. Records
+//! are dropped only if somebody calls `Ledger::prune`, once a month say. The process must call [`Ledger::shutdown`] after its
+//! last request.
 //!
 //! A body that its client does not read keeps its trail open, and one place of the queue, until the server drops it: give
 //! writes a time limit there. What one user can keep so is bounded by
@@ -131,8 +132,8 @@ pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
 pub use ledger::{Checkpoint, PruneReport, Retention, RetentionError};
 pub(crate) use ledger::{Found, Place, cursor_bytes};
 pub use ledger::{
-    Head, HeadError, Ledger, LedgerError, LedgerFolder, LedgerOptions, LedgerPage, LedgerQuery, MAX_PAGE,
-    MAX_TENANTS_READ, OperatorLedger, Timeline, TimelineError, Unsettled,
+    Head, HeadError, Ledger, LedgerError, LedgerFolder, LedgerOptions, LedgerPage, LedgerQuery, LedgerReport, MAX_PAGE,
+    MAX_TENANTS_READ, OperatorLedger, SinkReport, Timeline, TimelineError, Unsettled,
 };
 #[cfg(feature = "postgres")]
 pub use ledger::{PostgresLedger, PostgresSink, verify_postgres};

@@ -15,6 +15,7 @@ mod postgres;
 mod query;
 mod reader;
 mod refusals;
+mod report;
 mod retention;
 pub(super) mod scan;
 mod seats;
@@ -54,6 +55,7 @@ pub use postgres::{PostgresLedger, PostgresSink, verify_postgres};
 pub use query::{LedgerPage, LedgerQuery, MAX_PAGE};
 pub(crate) use query::{Place, cursor_bytes};
 use refusals::Refusals;
+pub use report::{LedgerReport, SinkReport};
 pub(crate) use retention::Cover;
 use retention::Errand;
 #[cfg(feature = "checkpoint")]
@@ -115,6 +117,10 @@ pub(crate) struct Shared {
     stop: AtomicBool,
     stopped: watch::Sender<bool>,
     errands: Mutex<Vec<Errand>>,
+    /// As the sinks' threads know themselves, and whether each is required.
+    sinks: OnceLock<Vec<(Arc<sink::State>, bool)>>,
+    #[cfg(feature = "checkpoint")]
+    pruned: Mutex<Option<crate::clock::Timestamp>>,
     #[cfg(feature = "checkpoint")]
     pruning: AtomicBool,
     #[cfg(feature = "checkpoint")]

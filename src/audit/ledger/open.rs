@@ -253,6 +253,9 @@ impl Read {
             stop: AtomicBool::new(false),
             stopped: watch::Sender::new(false),
             errands: Mutex::default(),
+            sinks: OnceLock::from(mirrors.states()),
+            #[cfg(feature = "checkpoint")]
+            pruned: Mutex::default(),
             #[cfg(feature = "checkpoint")]
             pruning: AtomicBool::new(false),
             #[cfg(feature = "checkpoint")]

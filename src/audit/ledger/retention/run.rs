@@ -286,6 +286,7 @@ impl Ledger {
             if plan.is_empty() {
                 let bodies = self.drop_bodies(survey).await?;
                 self.errand(Errand::PruneSinks);
+                *lock(&shared.pruned) = Some(shared.clock.now());
                 return Ok(PruneReport { prunes, bodies });
             }
             for (stream, prune) in plan {

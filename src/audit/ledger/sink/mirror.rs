@@ -112,6 +112,11 @@ impl Mirrors {
         Ok(Self(mirrors))
     }
 
+    /// How each stands, and whether it is required.
+    pub(crate) fn states(&self) -> Vec<(Arc<State>, bool)> {
+        self.0.iter().map(|mirror| (Arc::clone(&mirror.state), mirror.required)).collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
