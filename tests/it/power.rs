@@ -4,7 +4,6 @@
 //! in that program until it flushes, as in a disk with a write cache. A cut loses all of that, or any part of it in whole
 //! blocks or sectors, and with it goes what only the kernel had: from the cut on the disk answers nothing but errors.
 //! Then the file system is mounted again from what the disk still has.
-#![expect(clippy::disallowed_methods, reason = "what runs here is another process")]
 
 use std::{
     collections::HashSet,
@@ -344,8 +343,8 @@ impl Writer {
         let (mut numbers, mut text) = (Vec::new(), self.first);
         std::io::Read::read_to_string(&mut self.out, &mut text).unwrap();
         said(text.as_bytes(), &mut |_, n| numbers.push(n));
-        let heads = text.lines().filter_map(|line| line.strip_prefix("head ")?.strip_suffix(" ,"));
-        (numbers, heads.last().map(|head| head.parse().unwrap()))
+        let mut heads = text.lines().filter_map(|line| line.strip_prefix("head ")?.strip_suffix(" ,"));
+        (numbers, heads.next_back().map(|head| head.parse().unwrap()))
     }
 }
 
