@@ -4,7 +4,7 @@ use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tower_ward::{
-    audit::{CheckpointSigner, FolderSink, Ledger, LedgerOptions, PostgresLedger, Retention, Sinks},
+    audit::{CheckpointSigner, FolderSink, Ledger, LedgerOptions, PostgresLedger, Retention, RetentionError, Sinks},
     clock::SharedClock,
     keys::KeySource,
     secret::ExposeSecret as _,

@@ -269,6 +269,11 @@ pub(crate) trait Records: Send + Sync + std::fmt::Debug {
     /// The newest signed checkpoint that stands beside the records.
     fn checkpoint(&self) -> io::Result<Option<String>>;
 
+    /// Says that retention runs, to all who write this ledger, until the answer is dropped; `None` if it runs already.
+    fn turn(&self) -> Result<Option<Box<dyn std::any::Any>>, LedgerError> {
+        Ok(Some(Box::new(())))
+    }
+
     /// Drops the bodies that may go, of closed parts of the ledger alone: see [`Drops`].
     fn drop_bodies(&self, drops: &Drops<'_>) -> Result<Dropping, LedgerError>;
 

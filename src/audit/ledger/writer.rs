@@ -173,7 +173,8 @@ impl Writer {
                     // Whoever asked may have given up.
                     let _ = done.try_send(());
                 }
-                Errand::PruneSinks => self.mirrors.prune(),
+                #[cfg(feature = "checkpoint")]
+                Errand::PruneSinks(pruned) => self.mirrors.prune(&pruned),
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::{
             Head,
             home::{Draft, Home, HomeError, Link, Places},
         },
-        record::{Hash, Record},
+        record::{Dropped, Hash, Record},
     },
     entropy,
 };
@@ -46,6 +46,16 @@ impl Table {
 /// The next record, written by another node.
 fn follow(places: &mut Places, row: &Row) -> Result<(), HomeError> {
     let changed = || HomeError::Changed { index: row.index };
+    if let Ok(left) = Dropped::from_bytes(&row.bytes) {
+        // Retention was faster than this node.
+        if left.index != places.tree.size() || !row.is_itself() {
+            return Err(changed());
+        }
+        places.tree.push(left.hash);
+        places.last = Some(left.hash);
+        places.chains.insert(left.stream, Link { sequence: left.sequence, hash: left.hash });
+        return Ok(());
+    }
     let record = Record::from_bytes(&row.bytes).map_err(|_| changed())?;
     let (sequence, previous) =
         places.chains.get(&record.stream).map_or((0, [0; 32]), |link| (link.sequence + 1, link.hash));

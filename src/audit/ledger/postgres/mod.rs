@@ -147,7 +147,7 @@ impl PostgresLedger {
             ),
             (
                 triggers,
-                "the triggers named `keep` and `keep_row` are missing or disabled: run the schema's script again",
+                "the triggers named `keep` and `keep_row` are missing or disabled: run the schema's script in a new schema, or have its owner enable them",
             ),
         ] {
             if !good {
