@@ -1,10 +1,10 @@
 //! The door to a clinic's part of the ledger: read by who was granted it, and on record.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use super::{Authority, ClinicGrant, Closed, DoorError, Facts, Permission, Relations, SubjectGrant};
 use crate::{
-    audit::{Action, Door, Found, LedgerPage, LedgerQuery, Place, Refusal, TimelineError, cursor_bytes},
+    audit::{Action, Door, Event, Found, LedgerPage, LedgerQuery, Place, Refusal, TimelineError, cursor_bytes},
     codec, entropy,
     id::SubjectId,
     keys::{InPlace, TenantKey},
@@ -27,6 +27,23 @@ use crate::{
     note = "guard the route with a permission of its own for it; or, if `{Self}` really should read who did what in the whole clinic, say so: `impl tower_ward::access::ReadsLedger for {Self} {{}}`"
 )]
 pub trait ReadsLedger: Permission {}
+
+/// Says that a permission decides for how long the ledger of a clinic is kept: that it keeps what retention would drop.
+///
+/// ```
+/// tower_ward::permissions! { pub HoldLedger = "ledger.hold"; }
+/// impl tower_ward::access::HoldsLedger for HoldLedger {}
+/// ```
+///
+/// # Security
+///
+/// Who has it can end a hold as well, and the next run drops what is old enough. Grant it to who answers to the court.
+#[diagnostic::on_unimplemented(
+    message = "the permission `{Self}` does not hold the ledger",
+    label = "this grant is for `{Self}`",
+    note = "guard the route with a permission of its own for it: `impl tower_ward::access::HoldsLedger for {Self} {{}}`"
+)]
+pub trait HoldsLedger: Permission {}
 
 /// What a cursor is sealed for. No class of data can be called so: its name has a space.
 const CURSOR: &str = "ledger cursor";
@@ -100,6 +117,88 @@ impl<P: Permission> ClinicGrant<P> {
         let found = found.and_then(|found| record(facts, P::ID, query, &found).map(|()| found));
         answer::<P>(facts, key, found)
     }
+}
+
+impl<P: HoldsLedger> SubjectGrant<P> {
+    /// Keeps what the clinic's chain holds of this person, whatever its age: see [`Retention`](crate::audit::Retention). On
+    /// record, with the reason: a fixed sentence or a file's number, and nothing about a person.
+    ///
+    /// ```
+    /// use tower_ward::{access::{Grant, HoldsLedger}, id::SubjectId, problem::Problem};
+    ///
+    /// tower_ward::permissions! { pub HoldLedger = "ledger.hold"; }
+    /// impl HoldsLedger for HoldLedger {}
+    ///
+    /// async fn keep(grant: Grant<HoldLedger>, patient: SubjectId, file: String) -> Result<(), Problem> {
+    ///     let person = grant.subject(patient).await?;
+    ///     person.hold_ledger(file.clone()).await?;
+    ///     // …
+    ///     Ok(person.release_ledger(file).await?)
+    /// }
+    /// ```
+    ///
+    /// Another permission does not compile:
+    ///
+    /// ```compile_fail,E0599
+    /// # use tower_ward::{access::Grant, problem::Problem};
+    /// tower_ward::permissions! { pub ReadStatus = "status.read"; }
+    ///
+    /// async fn pry(grant: Grant<ReadStatus>) -> Result<(), Problem> {
+    ///     Ok(grant.clinic().await?.release_ledger("").await?)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DoorError::Closed`] once the request has ended; [`DoorError::Trail`] if it cannot be recorded, or the reason is longer
+    /// than 256 bytes.
+    pub async fn hold_ledger(&self, reason: impl Into<Cow<'static, str>>) -> Result<(), DoorError> {
+        set_hold::<P>(true, self.facts(), self.clinic_key(), Some(self.subject()), reason.into()).await
+    }
+
+    /// Ends the hold for this person: what is old enough is dropped by the next run, unless the whole chain is held.
+    ///
+    /// # Errors
+    ///
+    /// As [`hold_ledger`](Self::hold_ledger).
+    pub async fn release_ledger(&self, reason: impl Into<Cow<'static, str>>) -> Result<(), DoorError> {
+        set_hold::<P>(false, self.facts(), self.clinic_key(), Some(self.subject()), reason.into()).await
+    }
+}
+
+impl<P: HoldsLedger> ClinicGrant<P> {
+    /// The same for all of the clinic's chain.
+    ///
+    /// # Errors
+    ///
+    /// As [`SubjectGrant::hold_ledger`].
+    pub async fn hold_ledger(&self, reason: impl Into<Cow<'static, str>>) -> Result<(), DoorError> {
+        set_hold::<P>(true, self.facts(), self.key(), None, reason.into()).await
+    }
+
+    /// Ends the hold for all of the clinic's chain. What is held for one person stays held.
+    ///
+    /// # Errors
+    ///
+    /// As [`SubjectGrant::hold_ledger`].
+    pub async fn release_ledger(&self, reason: impl Into<Cow<'static, str>>) -> Result<(), DoorError> {
+        set_hold::<P>(false, self.facts(), self.key(), None, reason.into()).await
+    }
+}
+
+async fn set_hold<P: Permission>(
+    held: bool,
+    facts: &Facts,
+    key: &TenantKey,
+    person: Option<SubjectId>,
+    reason: Cow<'static, str>,
+) -> Result<(), DoorError> {
+    if facts.trail.may_open().is_err() || key.is_cut() {
+        return Err(Closed.into());
+    }
+    let event = Event::hold(held, facts.tenant.clone(), person).with_permission(P::ID).with_reason(reason);
+    facts.trail.record(event)?;
+    Ok(facts.trail.settled().await?)
 }
 
 impl<P: Permission> SubjectGrant<P> {

@@ -98,7 +98,7 @@ pub(crate) use job::Issuers;
 #[doc(hidden)]
 pub use job::fuzz_envelope;
 pub use job::{JobError, JobGrant, Jobs, MAX_ENVELOPE_BYTES, MAX_JOB_LIFE, Task};
-pub use ledger::ReadsLedger;
+pub use ledger::{HoldsLedger, ReadsLedger};
 pub use permission::{Changes, DataClass, Opens, Permission};
 #[doc(hidden)]
 pub use permission::{contains, equal};

@@ -22,10 +22,10 @@
 //!    together.
 //! 10. The ledger is read back page by page: one person's part, a clinic's, or, by an operator, several clinics'
 //!     ([`OperatorLedger`]). Each of these readings is recorded. A [`LedgerQuery`] names no chain: the door does.
-//!
 //! 11. With a signer, a checkpoint is signed each second, and every record can be proved to be in it. What was kept of
 //!     checkpoints is held against the ledger by [`verify_with`].
 //! 12. [`Sinks`] get every record besides: a required one before anybody is answered, another with its gaps on record.
+//! 13. What is older than seven years, and not held, is dropped by `Ledger::prune` and by nothing else; the hashes stay.
 //!
 //! `docs/ledger.md` gives the bytes and the attacker's table.
 //!
@@ -33,8 +33,9 @@
 //!
 //! One process writes a folder, and it must be on a local disk whose sync can be believed; many write a ledger in
 //! PostgreSQL (feature `postgres`). [`Ledger::open`] reads the whole ledger, about a second for each million records. A
-//! head or a checkpoint is only worth something where the writer of the ledger cannot change it: carry it elsewhere. The process must call [`Ledger::shutdown`] after
-//! its last request.
+//! head or a checkpoint is only worth something where the writer of the ledger cannot change it: carry it elsewhere. Records
+//! are dropped only if somebody calls `Ledger::prune`, once a month say. The process must call [`Ledger::shutdown`] after its
+//! last request.
 //!
 //! A body that its client does not read keeps its trail open, and one place of the queue, until the server drops it: give
 //! writes a time limit there. What one user can keep so is bounded by
@@ -120,8 +121,6 @@ pub use future::{AuditFuture, Failure, UpgradeHasTrail};
 #[cfg(feature = "checkpoint")]
 pub use hashes::{HashError, HashFile, HashReader};
 pub use layer::{Audit, AuditLayer};
-#[cfg(feature = "checkpoint")]
-pub use ledger::Checkpoint;
 #[cfg(feature = "tracing")]
 pub use ledger::TracingSink;
 #[doc(hidden)]
@@ -129,10 +128,12 @@ pub use ledger::fuzz_segment;
 pub use ledger::{Batch, FolderSink, Sink, SinkError, Sinks};
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
+#[cfg(feature = "checkpoint")]
+pub use ledger::{Checkpoint, PruneReport, Retention, RetentionError};
 pub(crate) use ledger::{Found, Place, cursor_bytes};
 pub use ledger::{
-    Head, HeadError, Ledger, LedgerError, LedgerFolder, LedgerOptions, LedgerPage, LedgerQuery, MAX_PAGE,
-    MAX_TENANTS_READ, OperatorLedger, Timeline, TimelineError, Unsettled,
+    Head, HeadError, Ledger, LedgerError, LedgerFolder, LedgerOptions, LedgerPage, LedgerQuery, LedgerReport, MAX_PAGE,
+    MAX_TENANTS_READ, OperatorLedger, SinkReport, Timeline, TimelineError, Unsettled,
 };
 #[cfg(feature = "postgres")]
 pub use ledger::{PostgresLedger, PostgresSink, verify_postgres};
@@ -142,9 +143,9 @@ pub use proof::fuzz_proof;
 #[cfg(feature = "checkpoint")]
 pub use proof::{ConsistencyProof, InclusionProof, ProofError, leaf_hash};
 pub use record::{
-    Action, AttemptId, ClassDiff, End, Event, FieldDiff, Kind, MAX_CLASSES, MAX_FIELDS, MAX_NAME, MAX_RECORD,
-    MAX_SEALED_VALUES, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome, Purpose, PurposeError, Record, RecordError,
-    Stated, Stream,
+    Action, AttemptId, ClassDiff, Dropped, End, Event, FieldDiff, Kind, MAX_CLASSES, MAX_FIELDS, MAX_NAME, MAX_RECORD,
+    MAX_SEALED_VALUES, MAX_SUBJECTS, MAX_TEXT, MAX_WHY, Method, Outcome, Prune, Purpose, PurposeError, Record,
+    RecordError, Stated, Stream,
 };
 pub(crate) use record::{Actor, Change, Door, Refusal};
 pub(crate) use trail::{Attempt, RowChange};

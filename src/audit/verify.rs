@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
+#[cfg(feature = "checkpoint")]
+use super::ledger::Signatures;
 use super::{
     ledger::{
-        FolderRecords, Head, Records, is_written,
+        Cover, Entry, FolderRecords, Head, Records, is_written,
         scan::{Agreement, ScanError, Scanned},
         tree,
     },
-    record::Record,
+    record::{Dropped, Record},
 };
 use crate::id::TenantId;
 
@@ -25,6 +27,7 @@ pub(crate) const MAX_TENANTS: usize = 1_000_000;
 /// 3. Each record is canonical, has the next index, and names its tenant's next sequence number and the hash of the
 ///    tenant's record before it.
 /// 4. A last batch that is not whole is *torn*, and reported as such, if a crash can explain it; otherwise it is edited.
+/// 5. Where the body of a record is missing, a prune record of its chain covers it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -72,9 +75,10 @@ pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
 
 /// The same with what is known of the ledger from elsewhere: heads that were kept, and the keys that sign its checkpoints.
 ///
-/// 5. Each head that was kept is one that the ledger once had: with fewer records it was *rolled back*, with another root
+/// 6. Each head that was kept is one that the ledger once had: with fewer records it was *rolled back*, with another root
 ///    *forked*, after the last head that still agrees.
-/// 6. With keys, the ledger's own newest checkpoint is there, is signed by one of them, and is such a head too.
+/// 7. With keys, the ledger's own newest checkpoint is there, is signed by one of them, and is such a head too; and so is
+///    each prune record.
 ///
 /// [`Ledger::checkpoint`](super::Ledger::checkpoint) has an example.
 ///
@@ -147,24 +151,35 @@ impl Known {
             heads.push(head);
             signed = Some(head);
         }
-        let scanned = archive.check(written, MAX_TENANTS, &heads, &mut |_, _, _| ()).map_err(|error| match error {
+        #[cfg(feature = "checkpoint")]
+        let mut signatures = Signatures::new(self.keys.as_ref());
+        let mut look = |_entry: Entry<'_>| {
+            #[cfg(feature = "checkpoint")]
+            signatures.look(_entry);
+        };
+        let scanned = archive.check(written, MAX_TENANTS, &heads, &mut look).map_err(|error| match error {
             ScanError::Fault(error) => error,
+            ScanError::Missing(..) => VerifyError::new(0, Fault::Deleted),
             ScanError::TooManyTenants => VerifyError::new(0, Fault::TooManyTenants),
         })?;
         let head = Head::of(&scanned.places.tree);
+        #[cfg(feature = "checkpoint")]
+        signatures.finish()?;
         #[cfg(feature = "checkpoint")]
         if self.keys.is_some() && kept?.is_none() && head.size() > 0 {
             return Err(VerifyError::new(0, Fault::Unsigned));
         }
         judge(&heads, &scanned.known, head.size())?;
         let tenants = scanned.places.chains.keys().filter(|stream| **stream != super::Stream::Platform).count();
-        Ok((Report { head, tenants, segments: 0, torn: None, signed }, scanned))
+        let dropped = scanned.covers.values().map(|cover| cover.dropped().count(0, u64::MAX)).sum();
+        Ok((Report { head, tenants, dropped, segments: 0, torn: None, signed }, scanned))
     }
 }
 
 /// Checks one clinic's records without those of any other: that there is each from its first on, as it was written.
 ///
-/// `records` are the [canonical bytes](super::Record::to_bytes) of the clinic's records, in order. The errors' index is the
+/// `records` are the [canonical bytes](super::Record::to_bytes) of the clinic's records, in order; of one that retention has
+/// dropped, those of what is [left](super::Dropped) of it. The errors' index is the
 /// number in the clinic's own chain. That these are *all* records of the clinic is shown by an inclusion proof of the last
 /// one, and by asking for the next.
 ///
@@ -205,20 +220,37 @@ impl Known {
 /// The first record that is not the clinic's next one.
 pub fn verify_chain<'r>(tenant: &TenantId, records: impl IntoIterator<Item = &'r [u8]>) -> Result<Chain, VerifyError> {
     let mut chain = Chain { records: 0, last: [0; 32] };
+    let mut cover = Cover::default();
     for bytes in records {
         let fault = |kind| VerifyError::new(chain.records, kind);
-        let record = Record::from_bytes(bytes).map_err(|_| fault(Fault::Edited))?;
-        if record.tenant() != Some(tenant) || record.sequence < chain.records {
+        let (record, left);
+        let (stream, sequence, previous, hash) = if Dropped::is(bytes) {
+            left = Dropped::from_bytes(bytes).map_err(|_| fault(Fault::Edited))?;
+            (&left.stream, left.sequence, None, left.hash)
+        } else {
+            record = Record::from_bytes(bytes).map_err(|_| fault(Fault::Edited))?;
+            if record.prune().is_some_and(|prune| !cover.add(record.sequence, prune)) {
+                return Err(fault(Fault::Inserted));
+            }
+            (&record.stream, record.sequence, Some(record.previous), tree::leaf(bytes))
+        };
+        if stream.as_str() != tenant.as_str() || sequence < chain.records {
             return Err(fault(Fault::Inserted));
         }
-        if record.sequence > chain.records {
+        if sequence > chain.records {
             return Err(fault(Fault::Deleted));
         }
-        if record.previous != chain.last {
+        if previous.is_some_and(|previous| previous != chain.last) {
             // The one before is not what it was when this one was written.
             return Err(VerifyError::new(chain.records.saturating_sub(1), Fault::Edited));
         }
-        chain = Chain { records: chain.records + 1, last: tree::leaf(bytes) };
+        if previous.is_none() {
+            cover.drop(sequence);
+        }
+        chain = Chain { records: chain.records + 1, last: hash };
+    }
+    if let Some(missing) = cover.unexplained() {
+        return Err(VerifyError::new(missing, Fault::Deleted));
     }
     Ok(chain)
 }
@@ -264,6 +296,7 @@ pub(crate) fn judge(heads: &[Head], known: &[Agreement], size: u64) -> Result<()
 pub struct Report {
     head: Head,
     tenants: usize,
+    dropped: u64,
     segments: u32,
     torn: Option<u64>,
     signed: Option<Head>,
@@ -286,6 +319,12 @@ impl Report {
     #[must_use]
     pub fn root(&self) -> &[u8; 32] {
         &self.head.root
+    }
+
+    /// How many of the records are hashes alone: their bodies were dropped by retention, as prune records say that they may be.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// How many tenants have a chain.

@@ -4,6 +4,7 @@
 #[cfg(feature = "cli")]
 mod command;
 mod kill;
+mod retention;
 pub(crate) mod server;
 
 use std::collections::HashMap;
@@ -276,6 +277,18 @@ async fn a_place_that_is_not_guarded_is_refused() {
             "alter table ward_ledger.records enable trigger keep",
         ),
         (
+            "how long to keep",
+            "writer",
+            "grant update on ward_ledger.retention to writer",
+            "revoke update on ward_ledger.retention from writer",
+        ),
+        (
+            "a trigger of rows is off",
+            "writer",
+            "alter table ward_ledger.records disable trigger keep_row",
+            "alter table ward_ledger.records enable trigger keep_row",
+        ),
+        (
             "a trigger is gone",
             "writer",
             "alter trigger keep on ward_ledger.batches rename to other",
@@ -377,6 +390,7 @@ async fn every_tampering_with_the_tables_is_found() {
         ("the hash beside it", "update ward_ledger.records set hash = sha256('x') where idx = 9", Fault::Edited, 9),
         ("the clinic beside it", "update ward_ledger.records set stream = 'clinic-9' where idx = 9", Fault::Edited, 9),
         ("the number beside it", "update ward_ledger.records set seq = 99 where idx = 9", Fault::Edited, 9),
+        ("a body is gone", "update ward_ledger.records set record = null where idx = 7", Fault::Deleted, 7),
         ("one is gone", "delete from ward_ledger.records where idx = 5", Fault::Deleted, 5),
         ("the first is gone", "delete from ward_ledger.records where idx = 0", Fault::Deleted, 0),
         ("the end of a batch is gone", "update ward_ledger.batches set count = count + 1 where first = (select max(first) from ward_ledger.batches)", Fault::Truncated, 30),

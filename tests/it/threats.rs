@@ -106,6 +106,7 @@ fn the_clinic_has_these_flags_and_no_others() {
             "ledger-key",
             "ledger-database",
             "ledger-copy",
+            "ledger-years",
             "peer-quota",
             "user-quota"
         ]

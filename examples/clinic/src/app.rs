@@ -5,6 +5,7 @@ use std::{
     fs::File,
     future::Future,
     net::SocketAddr,
+    num::NonZeroU16,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -71,6 +72,7 @@ pub struct Server {
     stores: Stores,
     listener: Listener,
     plain: bool,
+    ledger_years: NonZeroU16,
     /// What keeps other servers off the folder.
     held: Option<File>,
 }
@@ -180,7 +182,8 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let keys = keyring.report().await?;
     say(&key_line(&keys));
     let Parts { ward, app } = parts;
-    Ok(Server { service, ward, app, keys, demo, stores, listener, plain: args.plain_http, held })
+    let (plain, ledger_years) = (args.plain_http, args.ledger_years);
+    Ok(Server { service, ward, app, keys, demo, stores, listener, plain, ledger_years, held })
 }
 
 const LOOPBACK_ONLY: &str =
@@ -314,8 +317,10 @@ impl Server {
     ///
     /// If the process cannot serve.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, Error> {
+        let keeping = tokio::spawn(ledger::keep(self.ward.ledger().clone(), self.ledger_years));
         let extension = |facts: serve::ConnFacts| ConnInfo::new(facts.peer, facts.sni.as_deref().map(Into::into));
         let ended = serve::serve(self.listener, self.service, extension, Limits::default(), shutdown).await;
+        keeping.abort();
         // What still holds a connection was cut, so this is for the log files alone, and not waited for at any price.
         let _ = tokio::time::timeout(Duration::from_secs(5), self.app.db.close()).await;
         self.ward.ledger().shutdown().await;
@@ -345,6 +350,12 @@ impl Server {
         }
         notes.extend(keys.findings());
         notes
+    }
+
+    /// What whoever runs this should know of its ledger: one sentence each.
+    #[must_use]
+    pub fn ledger_notes(&self) -> Vec<String> {
+        self.ward.ledger().report().findings().collect()
     }
 
     /// What to tell whoever started it: where the clinics are, and one login for each role.

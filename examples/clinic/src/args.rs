@@ -1,6 +1,11 @@
 //! The command line.
 
-use std::{convert::Infallible, net::SocketAddr, num::NonZeroU32, path::PathBuf};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroU32},
+    path::PathBuf,
+};
 
 use clap::Parser;
 use tower_ward::keys::{KeySource, KeySourceError};
@@ -43,6 +48,9 @@ pub struct Args {
     /// A second folder for the ledger, on another disk: nothing is answered before its records are in both.
     #[arg(long, value_name = "DIR")]
     pub ledger_copy: Option<PathBuf>,
+    /// Years for which the ledger's records are kept. What is older, and not held, is dropped once a day.
+    #[arg(long, value_name = "N", default_value = "7")]
+    pub ledger_years: NonZeroU16,
     /// Requests that one address may make in a minute.
     #[arg(long, value_name = "N", default_value = "1200")]
     pub peer_quota: NonZeroU32,

@@ -1,9 +1,10 @@
 //! The ledger: in the data folder or in a database, with whoever signs its checkpoints, and its copy.
 
-use std::sync::Arc;
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tower_ward::{
-    audit::{CheckpointSigner, FolderSink, Ledger, LedgerOptions, PostgresLedger, Sinks},
+    audit::{CheckpointSigner, FolderSink, Ledger, LedgerOptions, PostgresLedger, Retention, Sinks},
     clock::SharedClock,
     keys::KeySource,
     secret::ExposeSecret as _,
@@ -78,6 +79,30 @@ pub(crate) async fn open(
 
 const EMPTY: &str = "the database of --ledger-database holds no records, and the ledger of this data folder had some: name the \
     database that the folder was begun with";
+
+/// Once a day, drops what is older than it has to be kept.
+pub(crate) async fn keep(ledger: Ledger, years: NonZeroU16) {
+    let retention = Retention::new().with_years(years);
+    // The first run comes when the clinic has been up for a while: it reads the whole ledger.
+    let mut next = tokio::time::interval_at(Instant::now() + FIRST, DAY);
+    loop {
+        next.tick().await;
+        match ledger.prune(&retention).await {
+            Ok(report) if report.bodies() > 0 => {
+                tracing::info!(
+                    bodies = report.bodies(),
+                    prunes = report.prunes(),
+                    "old records of the ledger are dropped"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "old records of the ledger are not dropped"),
+        }
+    }
+}
+
+const FIRST: Duration = Duration::from_secs(10 * 60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn signer(args: &Args, folder: &Folder) -> Result<CheckpointSigner, Error> {
     let source = args.ledger_key.clone().transpose().map_err(|error| format!("--ledger-key: {error}"))?;

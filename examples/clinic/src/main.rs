@@ -29,6 +29,9 @@ async fn run() -> Result<(), app::Error> {
     for note in server.key_notes() {
         println!("  Keys: {note}.");
     }
+    for note in server.ledger_notes() {
+        println!("  Ledger: {note}.");
+    }
     let data = args.data.display();
     println!("  All logins: {data}/demo.json. The certificate to trust: {data}/ca.pem. Ctrl-C stops.");
     if let serve::Ended::Cut(count) = server.run(signalled).await? {

@@ -5,7 +5,7 @@
 //! compile.
 
 use tower_ward::{
-    access::{ManagesAccounts, ReadsLedger},
+    access::{HoldsLedger, ManagesAccounts, ReadsLedger},
     classes, columns,
     field::Json,
     permissions,
@@ -61,6 +61,8 @@ permissions! {
     pub ReadScheduleChanges = "schedule.changes" opens Schedule;
     /// See who did what in the clinic, when, from where, and why they might.
     pub ReadLedger = "ledger.read";
+    /// Keep the ledger's records of a patient, or all of them, beyond their time, and end that.
+    pub HoldLedger = "ledger.hold";
     /// See the diary.
     pub ReadSchedule = "schedule.read" opens Schedule, Identity;
     /// Change a patient's appointment.
@@ -85,6 +87,9 @@ permissions! {
 
 /// Who answers for the clinic sees what is done in it.
 impl ReadsLedger for ReadLedger {}
+
+/// And answers to the court.
+impl HoldsLedger for HoldLedger {}
 
 /// The demo's accounts are made with its records.
 impl ManagesAccounts for SeedDemo {}

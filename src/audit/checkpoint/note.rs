@@ -65,7 +65,7 @@ impl<'a> Note<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
+    pub(super) fn parse(line: &'a str) -> Option<Self> {
         let (name, signature) = line.strip_prefix(DASH)?.split_once(' ')?;
         // The note's own rule. Control characters were refused before.
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') {
@@ -81,8 +81,13 @@ impl<'a> Line<'a> {
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = [&self.id[..], &self.signature].concat();
-        writeln!(f, "{DASH}{} {}", self.name, BASE64.encode_display(&bytes))
+        write!(f, "{DASH}{} {}", self.name, BASE64.encode_display(&bytes))
     }
+}
+
+/// One signature line, without its newline.
+pub(super) fn line(key: &VerifierKey, signature: &[u8]) -> String {
+    Line { name: key.name(), id: key.id(), signature: signature.to_vec() }.to_string()
 }
 
 /// The body of a checkpoint.
@@ -92,8 +97,7 @@ pub(super) fn body(origin: &str, head: &Head) -> String {
 
 /// Adds the first signature to the text that it signs.
 pub(super) fn push_signature(text: &mut String, key: &VerifierKey, signature: &[u8]) {
-    let line = Line { name: key.name(), id: key.id(), signature: signature.to_vec() };
-    write!(text, "\n{line}").expect("a String takes what is written");
+    writeln!(text, "\n{}", line(key, signature)).expect("a String takes what is written");
 }
 
 /// The origin and the head that a note's text says.
@@ -117,6 +121,6 @@ pub(super) fn read_body(text: &str) -> Result<(&str, Head), CheckpointError> {
 pub fn fuzz_checkpoint(bytes: &[u8]) -> Option<String> {
     let note = Note::parse(bytes).ok()?;
     let (origin, head) = read_body(note.text).ok()?;
-    let lines: String = note.signatures.iter().map(ToString::to_string).collect();
-    Some(format!("{}\n{lines}", body(origin, &head)))
+    let lines: Vec<String> = note.signatures.iter().map(ToString::to_string).collect();
+    Some(format!("{}\n{}\n", body(origin, &head), lines.join("\n")))
 }

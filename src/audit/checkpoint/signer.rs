@@ -148,6 +148,13 @@ impl CheckpointSigner {
     }
 }
 
+impl CheckpointSigner {
+    /// The signature line of a text that is no checkpoint.
+    pub(crate) fn sign_line(&self, text: &str) -> String {
+        note::line(&self.key, self.pair.sign(text.as_bytes()).as_ref())
+    }
+}
+
 impl fmt::Debug for CheckpointSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CheckpointSigner").field("key", &self.key).finish_non_exhaustive()

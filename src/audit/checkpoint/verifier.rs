@@ -6,7 +6,7 @@ use super::{
     CheckpointError, CheckpointKeyError, Head, VerifierKey,
     note::{self, Line, Note},
 };
-use crate::clock::Timestamp;
+use crate::{audit::record::Record, clock::Timestamp};
 
 /// Verifies the checkpoints of one log.
 ///
@@ -146,6 +146,41 @@ impl CheckpointVerifier {
             return Err(CheckpointError::Quorum { have: witnesses.len(), need: self.quorum });
         }
         Ok(VerifiedCheckpoint { head, key: key.clone(), current: key == self.current(), cosignatures })
+    }
+}
+
+impl CheckpointVerifier {
+    /// Whether the log has signed this prune record, in this place.
+    ///
+    /// ```
+    /// use tower_ward::audit::{CheckpointError, CheckpointSigner, CheckpointVerifier, Prune, Record};
+    ///
+    /// # fn keys() -> Result<CheckpointVerifier, Box<dyn std::error::Error>> {
+    /// #     Ok(CheckpointVerifier::new(CheckpointSigner::generate("clinic.example/ledger")?.verifier_key().clone())?)
+    /// # }
+    /// let line = format!(
+    ///     r#"{{"v":1,"index":9,"stream":"harbour","seq":4,"prev":"{}","at":"2033-12-01T02:00:00.000000000Z","mono":5,"#,
+    ///     "0f".repeat(32),
+    /// ) + r#""kind":"pruned","prune":{"from":0,"below":4,"until":"2026-12-01T02:00:00.000000000Z","kept":"2"},"#
+    ///     + "\"signature\":\"\u{2014} clinic.example/ledger AAAAAAAA\"}";
+    /// let record = Record::from_bytes(line.as_bytes())?;
+    /// let prune: &Prune = record.prune().ok_or("it says what may go")?;
+    /// assert!(prune.covers(1) && !prune.covers(2) && !prune.covers(4));
+    /// // Whoever it is by, it is not by this log.
+    /// assert_eq!(keys()?.verify_prune(&record), Err(CheckpointError::Unsigned));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::Unsigned`] if it is no prune record, or signed by none of the log's keys;
+    /// [`CheckpointError::BadSignature`] if one of theirs does not hold.
+    pub fn verify_prune(&self, record: &Record) -> Result<(), CheckpointError> {
+        let line = record.signature().and_then(Line::parse).ok_or(CheckpointError::Unsigned)?;
+        let mut logs = self.keys.iter().filter(|key| !key.is_witness());
+        let key = logs.find(|key| (key.name(), key.id()) == (line.name, line.id)).ok_or(CheckpointError::Unsigned)?;
+        let holds = key.holds(record.signed_text().as_bytes(), &line.signature);
+        if holds { Ok(()) } else { Err(CheckpointError::BadSignature) }
     }
 }
 

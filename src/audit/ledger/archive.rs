@@ -12,7 +12,7 @@ use super::{
     LedgerError,
     open::{io as io_error, is_written},
     reader::{self, Found, Reader},
-    segment,
+    segment::{self, Header},
 };
 use crate::audit::verify::{Fault, VerifyError};
 
@@ -28,7 +28,8 @@ pub(crate) struct Chunk {
 /// Takes a record by its index and its bytes, and says whether to go on.
 pub(crate) type Visit<'a> = dyn FnMut(u64, &[u8]) -> Result<ControlFlow<()>, LedgerError> + 'a;
 
-/// Records in their order, which are there for good: what was read once is the same the next time.
+/// Records in their order, which are there for good: what was read once is the same the next time, or what retention has left
+/// of it.
 pub(crate) trait Archive: Send + Sync {
     /// How many records there are. Every index is below it.
     fn end(&self) -> u64;
@@ -36,7 +37,8 @@ pub(crate) trait Archive: Send + Sync {
     /// The parts, in order. A part without a record may have the first index of the next one.
     fn chunks(&self) -> Result<Vec<Chunk>, LedgerError>;
 
-    /// Hands out the records of one part from `from` up to `until`, one after another, until somebody breaks it off.
+    /// Hands out the records of one part from `from` up to `until`, or what is left of them, one after another, until somebody
+    /// breaks it off.
     /// `until` is neither beyond the part nor beyond the end: a record that is missing before it is an error.
     ///
     /// Memory is bounded by one batch, and time by the bytes between the two, and some hundred KiB.
@@ -56,8 +58,8 @@ pub(crate) struct Index(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     firsts: BTreeMap<u32, u64>,
-    /// Of each segment the first records of some batches, and where these begin.
-    marks: BTreeMap<u32, Vec<(u64, u64)>>,
+    /// Of each segment, as often as it was written anew, the first records of some batches, and where these begin.
+    marks: BTreeMap<(u32, u32), Vec<(u64, u64)>>,
 }
 
 impl Index {
@@ -66,21 +68,22 @@ impl Index {
     }
 
     /// The last place known at or before this record.
-    fn mark(&self, number: u32, index: u64) -> Option<(u64, u64)> {
+    fn mark(&self, segment: &Header, index: u64) -> Option<(u64, u64)> {
         self.with(|known| {
-            let marks = known.marks.get(&number)?;
+            let marks = known.marks.get(&(segment.number, segment.rewritten))?;
             let after = marks.partition_point(|(first, _)| *first <= index);
             marks.get(after.checked_sub(1)?).copied()
         })
     }
 
-    fn note(&self, number: u32, found: Vec<(u64, u64)>) {
+    fn note(&self, segment: &Header, found: Vec<(u64, u64)>) {
         self.with(|known| {
-            if known.marks.len() >= MARKED && !known.marks.contains_key(&number) {
+            let key = (segment.number, segment.rewritten);
+            if known.marks.len() >= MARKED && !known.marks.contains_key(&key) {
                 // The oldest, which are asked for least.
                 known.marks.pop_first();
             }
-            let marks = known.marks.entry(number).or_default();
+            let marks = known.marks.entry(key).or_default();
             for (first, offset) in found {
                 if marks.last().is_none_or(|last| offset >= last.1 + STRIDE) {
                     marks.push((first, offset));
@@ -158,7 +161,7 @@ impl Archive for Folder<'_> {
         if reader.header.first != chunk.first {
             return Err(VerifyError::new(chunk.first, Fault::Edited).into());
         }
-        let (mut index, offset) = self.index.mark(chunk.number, from).unwrap_or((chunk.first, reader.offset));
+        let (mut index, offset) = self.index.mark(&reader.header, from).unwrap_or((chunk.first, reader.offset));
         reader.go_to(offset).map_err(&unreadable)?;
         let mut places = Vec::new();
         let result = loop {
@@ -180,7 +183,7 @@ impl Archive for Folder<'_> {
                 Err(error) => break Err(error),
             }
         };
-        self.index.note(chunk.number, places);
+        self.index.note(&reader.header, places);
         result
     }
 }

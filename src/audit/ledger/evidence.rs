@@ -2,7 +2,12 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::{Head, Ledger, LedgerError, home::Records, scan::Agreement, tree};
+use super::{
+    Head, Ledger, LedgerError,
+    home::{Entry, Records},
+    scan::Agreement,
+    tree,
+};
 use crate::{
     audit::{
         checkpoint::{CheckpointError, CheckpointSigner, CheckpointVerifier},
@@ -169,6 +174,10 @@ impl Evidence {
         }
     }
 
+    pub(super) fn signer(&self) -> Option<&CheckpointSigner> {
+        self.signer.as_ref()
+    }
+
     /// Whether there is something to sign, soon.
     pub(super) fn is_behind(&self, head: Head) -> bool {
         self.signer.is_some() && self.signed != Some(head.size())
@@ -240,13 +249,39 @@ impl Rebuilt {
         self.had = Head::of(&tree::Tree::default());
         (self.new, self.failed) = (Vec::new(), None);
         archive
-            .check(false, usize::MAX, &[], &mut |record, _, hash| self.visit(record.index, hash))
+            .check(false, usize::MAX, &[], &mut |entry| self.visit(entry.index, entry.hash))
             .map_err(super::open::read_error)?;
         if let Some(error) = self.failed {
             return Err(error.into());
         }
         self.file.append(&self.new)?;
         Ok(self.file)
+    }
+}
+
+/// Whether the prune records that come by are signed by whom they should be.
+#[derive(Debug)]
+pub(crate) struct Signatures<'k> {
+    keys: Option<&'k CheckpointVerifier>,
+    foreign: Option<u64>,
+}
+
+impl<'k> Signatures<'k> {
+    /// Without keys, all are.
+    pub(crate) fn new(keys: Option<&'k CheckpointVerifier>) -> Self {
+        Self { keys, foreign: None }
+    }
+
+    pub(crate) fn look(&mut self, entry: Entry<'_>) {
+        let (Some(keys), Some(record)) = (self.keys, entry.record) else { return };
+        if record.prune().is_some() && self.foreign.is_none() && keys.verify_prune(record).is_err() {
+            self.foreign = Some(entry.index);
+        }
+    }
+
+    /// The first one that is not.
+    pub(crate) fn finish(self) -> Result<(), VerifyError> {
+        self.foreign.map_or(Ok(()), |index| Err(VerifyError::new(index, Fault::ForeignKey)))
     }
 }
 

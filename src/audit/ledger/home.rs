@@ -8,12 +8,16 @@ use std::{
 };
 
 use super::{
+    LedgerError,
     archive::{self, Archive, Index},
+    retention::{self, Dropping, Drops},
     scan::{Agreement, ScanError, Scanned, scan},
     segment::{self, BATCH, BatchHeader, FRAME, HEADER, Header, Segment},
     tree::{self, Head, Tree},
 };
 use crate::audit::record::{Hash, Record, Stream};
+#[cfg(feature = "checkpoint")]
+use crate::audit::{CheckpointSigner, record::Kind};
 
 /// The end of one chain.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +64,8 @@ impl Batch {
         self.count
     }
 
-    /// The canonical bytes of each record, the one with the index `before().size()` first.
+    /// The canonical bytes of each record, the one with the index `before().size()` first; of one that retention has dropped
+    /// since, those of what is [left](crate::audit::Dropped) of it.
     pub fn records(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = &self.frames[..];
         std::iter::from_fn(move || {
@@ -82,6 +87,9 @@ pub(crate) struct Draft {
     before: Head,
     /// What the places were, for the case that somebody else was first.
     undo: Option<Undo>,
+    /// Signs prune records, once they have their place.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) signer: Option<CheckpointSigner>,
     /// Of the last queued record in it.
     pub(crate) ticket: u64,
 }
@@ -102,6 +110,8 @@ impl Draft {
             hashes: Vec::new(),
             before: Head::of(&Tree::default()),
             undo: None,
+            #[cfg(feature = "checkpoint")]
+            signer: None,
             ticket: 0,
         }
     }
@@ -160,6 +170,10 @@ impl Draft {
         record.index = places.tree.size();
         let link = places.chains.get(&record.stream).copied();
         (record.sequence, record.previous) = link.map_or((0, [0; 32]), |link| (link.sequence + 1, link.hash));
+        #[cfg(feature = "checkpoint")]
+        if let Some(signer) = self.signer.as_ref().filter(|_| record.kind == Kind::Pruned) {
+            record.signature = Some(signer.sign_line(&record.signed_text()).into());
+        }
         self.text.clear();
         record.write_to(&mut self.text);
         let bytes = self.text.as_bytes();
@@ -228,6 +242,9 @@ pub(crate) trait Home: Send + std::fmt::Debug {
 
     /// Keeps a signed checkpoint of what is there.
     fn keep_checkpoint(&mut self, note: &str, head: Head) -> Result<(), HomeError>;
+
+    /// Writes no more into the part that it writes into now, so that bodies there can be dropped.
+    fn close_part(&mut self) {}
 }
 
 /// Why a batch could not be made durable. For the trace alone: whoever waits is told that the ledger is unavailable.
@@ -252,23 +269,26 @@ pub(crate) trait Records: Send + Sync + std::fmt::Debug {
     /// The newest signed checkpoint that stands beside the records.
     fn checkpoint(&self) -> io::Result<Option<String>>;
 
+    /// Drops the bodies that may go, of closed parts of the ledger alone: see [`Drops`].
+    fn drop_bodies(&self, drops: &Drops<'_>) -> Result<Dropping, LedgerError>;
+
     /// The first `end` records, all of which are durable, to be read in parts.
     fn archive<'a>(&'a self, end: u64, index: &'a Index) -> Box<dyn Archive + 'a>;
 
     /// Whether the ledger once was so.
     fn agrees(&self, head: Head) -> Result<Agreement, ScanError> {
-        Ok(self.check(true, usize::MAX, &[head], &mut |_, _, _| ())?.known[0])
+        Ok(self.check(true, usize::MAX, &[head], &mut |_| ())?.known[0])
     }
 
     /// Hands out what stands from the record `from` on and before `until`, in batches and in order, until one is refused.
     fn batches(&self, from: u64, until: u64, hand: &mut dyn FnMut(&Batch) -> bool) -> Result<(), ScanError> {
         let (mut gather, mut wanted) = (Gather::default(), true);
-        self.check(true, usize::MAX, &[], &mut |record, bytes, hash| {
-            if record.index < from {
-                gather.skip(hash);
+        self.check(true, usize::MAX, &[], &mut |entry| {
+            if entry.index < from {
+                gather.skip(entry.hash);
             } else if wanted
-                && record.index < until
-                && let Some(batch) = gather.add(bytes, hash)
+                && entry.index < until
+                && let Some(batch) = gather.add(entry.bytes, entry.hash)
             {
                 wanted = hand(&batch);
             }
@@ -280,15 +300,29 @@ pub(crate) trait Records: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// Is shown each record, its bytes and its leaf hash.
-pub(crate) type Visit<'v> = dyn FnMut(&Record, &[u8], &Hash) + 'v;
+/// What stands in one place of a ledger.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub(crate) index: u64,
+    pub(crate) stream: &'a Stream,
+    pub(crate) sequence: u64,
+    /// `None` if retention has dropped it.
+    pub(crate) record: Option<&'a Record>,
+    /// The canonical bytes of the record, or of what is left of it.
+    pub(crate) bytes: &'a [u8],
+    /// The leaf hash of the record.
+    pub(crate) hash: &'a Hash,
+}
+
+/// Is shown each entry, in order.
+pub(crate) type Visit<'v> = dyn FnMut(Entry<'_>) + 'v;
 
 /// A folder of segments, being written.
 #[derive(Debug)]
 pub(crate) struct Folder {
     dir: PathBuf,
     size: u64,
-    /// `None` after a failed write: nothing more is written there.
+    /// `None` after a failed write, or once it is closed: nothing more is written there.
     segment: Option<Segment>,
     number: u32,
 }
@@ -303,7 +337,7 @@ impl Folder {
             }
             None => {
                 let head = Head::of(&scanned.places.tree);
-                Segment::create(dir, &Header { number: 0, size, first: head.size, root: head.root })?
+                Segment::create(dir, &Header { number: 0, size, first: head.size, root: head.root, rewritten: 0 })?
             }
         };
         Ok(Self { dir: dir.to_owned(), size, number: segment.number(), segment: Some(segment) })
@@ -320,7 +354,7 @@ impl Folder {
             // The header makes void whatever a failed write left in the segment before.
             // A copy may have smaller segments than the ledger has batches.
             let size = self.size.max((HEADER + bytes.len()) as u64);
-            let header = Header { number: self.number + 1, size, first: before.size, root: before.root };
+            let header = Header { number: self.number + 1, size, first: before.size, root: before.root, rewritten: 0 };
             self.segment = None;
             self.segment = Some(Segment::create(&self.dir, &header)?);
             self.number += 1;
@@ -360,6 +394,10 @@ impl Home for Folder {
     fn keep_checkpoint(&mut self, note: &str, _: Head) -> Result<(), HomeError> {
         Ok(segment::write_checkpoint(&self.dir, note)?)
     }
+
+    fn close_part(&mut self) {
+        self.segment = None;
+    }
 }
 
 /// A folder of segments, to be read.
@@ -373,6 +411,10 @@ impl Records for FolderRecords {
 
     fn checkpoint(&self) -> io::Result<Option<String>> {
         segment::read_checkpoint(&self.0)
+    }
+
+    fn drop_bodies(&self, drops: &Drops<'_>) -> Result<Dropping, LedgerError> {
+        retention::drop_in_folder(&self.0, drops)
     }
 
     fn archive<'a>(&'a self, end: u64, index: &'a Index) -> Box<dyn Archive + 'a> {

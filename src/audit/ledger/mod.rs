@@ -15,6 +15,8 @@ mod postgres;
 mod query;
 mod reader;
 mod refusals;
+mod report;
+mod retention;
 pub(super) mod scan;
 mod seats;
 pub(super) mod segment;
@@ -39,12 +41,12 @@ use std::{
 #[cfg(feature = "checkpoint")]
 pub use evidence::Checkpoint;
 #[cfg(feature = "checkpoint")]
-pub(crate) use evidence::kept;
+pub(crate) use evidence::{Signatures, kept};
 pub use folder::LedgerFolder;
 use gate::Gate;
 pub(crate) use gate::{Wait, lock};
 pub use home::Batch;
-pub(super) use home::{FolderRecords, Records};
+pub(super) use home::{Entry, FolderRecords, Records};
 pub(crate) use open::is_written;
 pub use operator::{MAX_TENANTS_READ, OperatorLedger};
 pub use options::{LedgerError, LedgerOptions};
@@ -53,6 +55,11 @@ pub use postgres::{PostgresLedger, PostgresSink, verify_postgres};
 pub use query::{LedgerPage, LedgerQuery, MAX_PAGE};
 pub(crate) use query::{Place, cursor_bytes};
 use refusals::Refusals;
+pub use report::{LedgerReport, SinkReport};
+pub(crate) use retention::Cover;
+use retention::Errand;
+#[cfg(feature = "checkpoint")]
+pub use retention::{PruneReport, Retention, RetentionError};
 pub(crate) use seats::Seat;
 use seats::Seats;
 #[doc(hidden)]
@@ -109,6 +116,15 @@ pub(crate) struct Shared {
     writer: OnceLock<Thread>,
     stop: AtomicBool,
     stopped: watch::Sender<bool>,
+    errands: Mutex<Vec<Errand>>,
+    /// As the sinks' threads know themselves, and whether each is required.
+    sinks: OnceLock<Vec<(Arc<sink::State>, bool)>>,
+    #[cfg(feature = "checkpoint")]
+    pruned: Mutex<Option<crate::clock::Timestamp>>,
+    #[cfg(feature = "checkpoint")]
+    pruning: AtomicBool,
+    #[cfg(feature = "checkpoint")]
+    anchor: retention::Anchor,
     #[cfg(feature = "checkpoint")]
     hashes: Option<HashReader>,
     #[cfg(feature = "checkpoint")]

@@ -14,7 +14,9 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 #[cfg(feature = "checkpoint")]
-use super::evidence::{Evidence, Rebuilt, kept};
+use super::evidence::{Evidence, Rebuilt, Signatures, kept};
+#[cfg(feature = "checkpoint")]
+use super::retention::Anchor;
 use super::{
     Erasures, Inner, Ledger, LedgerError, LedgerOptions, MAX_UNSETTLED, Order, Shared, Unsettled,
     gate::Gate,
@@ -31,8 +33,13 @@ use super::{
 };
 #[cfg(feature = "checkpoint")]
 use crate::audit::{hashes::HashFile, verify::judge};
+#[cfg(feature = "checkpoint")]
+use crate::clock::Timestamp;
 use crate::{
-    audit::record::{AttemptId, Kind, Outcome, Record, Stream},
+    audit::{
+        record::{AttemptId, Kind, Outcome, Record, Stream},
+        verify::{Fault, VerifyError},
+    },
     clock::SharedClock,
     trace,
 };
@@ -139,6 +146,9 @@ pub(super) struct Read {
     pub(super) scanned: Scanned,
     pub(super) unsettled: HashMap<AttemptId, Unsettled>,
     erasures: Erasures,
+    /// When the last record was made.
+    #[cfg(feature = "checkpoint")]
+    newest: Option<Timestamp>,
     #[cfg(feature = "checkpoint")]
     hashes: Option<HashFile>,
 }
@@ -159,24 +169,37 @@ impl Read {
         #[cfg(feature = "checkpoint")]
         let (of_sinks, mut hashes) = (heads.len(), hashes.map(Rebuilt::open).transpose()?);
         #[cfg(feature = "checkpoint")]
+        let keys = options.keys()?;
+        #[cfg(feature = "checkpoint")]
+        let mut signatures = Signatures::new(keys.as_ref());
+        #[cfg(feature = "checkpoint")]
+        let mut newest = None;
+        #[cfg(feature = "checkpoint")]
         {
-            if let Some(keys) = options.keys()? {
-                heads.extend(kept(archive.checkpoint().map_err(io("read the checkpoint"))?.as_deref(), &keys)?);
+            if let Some(keys) = &keys {
+                heads.extend(kept(archive.checkpoint().map_err(io("read the checkpoint"))?.as_deref(), keys)?);
             }
             heads.extend(hashes.as_ref().map(Rebuilt::head));
         }
         let (mut unsettled, mut erasures) = (HashMap::new(), Erasures::new());
         let mut too_many = false;
         let scanned = archive
-            .check(false, options.tenants, &heads, &mut |record, _, _hash| {
+            .check(false, options.tenants, &heads, &mut |entry| {
                 #[cfg(feature = "checkpoint")]
-                if let Some(hashes) = &mut hashes {
-                    hashes.visit(record.index, _hash);
+                {
+                    signatures.look(entry);
+                    newest = entry.record.map(Record::at).or(newest);
+                    if let Some(hashes) = &mut hashes {
+                        hashes.visit(entry.index, entry.hash);
+                    }
                 }
+                let Some(record) = entry.record else { return };
                 too_many |= !note_attempt(&mut unsettled, record);
                 note_erasure(&mut erasures, record);
             })
             .map_err(read_error)?;
+        #[cfg(feature = "checkpoint")]
+        signatures.finish()?;
         if too_many {
             return Err(LedgerError::TooManyUnsettled { max: MAX_UNSETTLED });
         }
@@ -194,6 +217,8 @@ impl Read {
             unsettled,
             erasures,
             #[cfg(feature = "checkpoint")]
+            newest,
+            #[cfg(feature = "checkpoint")]
             hashes,
         })
     }
@@ -206,7 +231,7 @@ impl Read {
         clock: SharedClock,
     ) -> Result<(Ledger, Writer), LedgerError> {
         #[cfg(feature = "checkpoint")]
-        let evidence = Evidence::new(self.hashes, options.signer.clone());
+        let (evidence, newest) = (Evidence::new(self.hashes, options.signer.clone()), self.newest);
         let Self { archive, sinks, held, scanned, unsettled, erasures, .. } = self;
         let Scanned { places, known, .. } = scanned;
         let head = Head::of(&places.tree);
@@ -227,6 +252,14 @@ impl Read {
             writer: OnceLock::new(),
             stop: AtomicBool::new(false),
             stopped: watch::Sender::new(false),
+            errands: Mutex::default(),
+            sinks: OnceLock::from(mirrors.states()),
+            #[cfg(feature = "checkpoint")]
+            pruned: Mutex::default(),
+            #[cfg(feature = "checkpoint")]
+            pruning: AtomicBool::new(false),
+            #[cfg(feature = "checkpoint")]
+            anchor: Anchor { wall: clock.now(), monotonic: clock.monotonic(), newest },
             #[cfg(feature = "checkpoint")]
             hashes: evidence.reader(),
             #[cfg(feature = "checkpoint")]
@@ -252,6 +285,8 @@ impl Read {
 pub(super) fn read_error(error: ScanError) -> LedgerError {
     match error {
         ScanError::Fault(error) => LedgerError::Damaged(error),
+        // By then its index was looked for.
+        ScanError::Missing(..) => LedgerError::Damaged(VerifyError::new(0, Fault::Deleted)),
         ScanError::TooManyTenants => LedgerError::TooManyTenants,
     }
 }

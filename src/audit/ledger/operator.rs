@@ -164,6 +164,34 @@ impl OperatorLedger {
         Ok(found.in_clear())
     }
 
+    /// Keeps what the clinic's chain holds of this person, or all of it, whatever its age, until it is
+    /// [released](Self::release): for a court, an inspection, a complaint.
+    ///
+    /// # Errors
+    ///
+    /// [`TimelineError::Query`] for a clinic that the ledger does not know; the other kinds if it cannot be recorded.
+    pub async fn hold(&self, tenant: &TenantId, person: Option<SubjectId>) -> Result<(), TimelineError> {
+        self.set_hold(true, tenant, person).await
+    }
+
+    /// Ends such a hold: what is old enough is dropped by the next run.
+    ///
+    /// # Errors
+    ///
+    /// As [`hold`](Self::hold).
+    pub async fn release(&self, tenant: &TenantId, person: Option<SubjectId>) -> Result<(), TimelineError> {
+        self.set_hold(false, tenant, person).await
+    }
+
+    async fn set_hold(&self, held: bool, tenant: &TenantId, person: Option<SubjectId>) -> Result<(), TimelineError> {
+        if !self.trail.ledger().knows(tenant) {
+            return Err(TimelineError::Query { field: "tenants" });
+        }
+        self.trail.may_open()?;
+        self.trail.record(Event::hold(held, tenant.clone(), person).with_reason(self.reason.clone()))?;
+        Ok(self.trail.settled().await?)
+    }
+
     async fn read(
         &self,
         read: impl FnOnce(&Pager<'_>) -> Result<Found, TimelineError> + Send + 'static,

@@ -15,7 +15,7 @@ use super::{
     timeline::TimelineError,
 };
 use crate::audit::{
-    record::Record,
+    record::{Dropped, Record},
     verify::{Fault, VerifyError},
 };
 
@@ -92,6 +92,14 @@ struct Seen {
     at: Option<At>,
     /// If it is asked for.
     record: Option<Record>,
+    /// Retention has dropped it, and its time with it.
+    dropped: bool,
+}
+
+impl Seen {
+    fn add_to(&self, summary: &mut Summary) {
+        if self.dropped { summary.add_dropped(self.sequence) } else { summary.add(self.sequence, self.at) }
+    }
 }
 
 /// What a window holds, the newest last.
@@ -124,13 +132,18 @@ impl Search<'_> {
         }
         let edited = || LedgerError::from(VerifyError::new(index, Fault::Edited));
         let parsed = || Record::from_bytes(bytes).ok().filter(|record| record.index == index).ok_or_else(edited);
+        if Dropped::is(bytes) {
+            let left = Dropped::from_bytes(bytes).ok().filter(|left| left.index == index).ok_or_else(edited)?;
+            let ours = self.chains.hold(left.stream.as_str());
+            return Ok(ours.then_some(Seen { sequence: left.sequence, at: None, record: None, dropped: true }));
+        }
         let text = std::str::from_utf8(bytes).map_err(|_| edited())?;
         let Some(head) = Head::of(text) else {
             // Whatever its head looks like, it is not left out unread.
             let record = parsed()?;
             let (sequence, ours) = (record.sequence, self.chains.hold(record.stream.as_str()));
             let record = self.query.matches(&record).then_some(record);
-            return Ok(ours.then_some(Seen { sequence, at: None, record }));
+            return Ok(ours.then_some(Seen { sequence, at: None, record, dropped: false }));
         };
         if !self.chains.hold(head.stream) {
             return Ok(None);
@@ -140,7 +153,7 @@ impl Search<'_> {
         // Most records are of somebody else: do not parse them.
         let hopeless = early || late || !self.needles.iter().all(|needle| text.contains(needle.as_str()));
         let record = if hopeless { None } else { Some(parsed()?).filter(|record| self.query.matches(record)) };
-        Ok(Some(Seen { sequence: head.sequence, at: Some(head.at), record }))
+        Ok(Some(Seen { sequence: head.sequence, at: Some(head.at), record, dropped: false }))
     }
 
     /// What is known of a whole segment, if it holds nothing that is asked for.
@@ -247,7 +260,7 @@ impl Search<'_> {
             if gap && self.one().is_some() {
                 return Err(VerifyError::new(index, Fault::Deleted).into());
             }
-            window.summary.add(seen.sequence, seen.at);
+            seen.add_to(&mut window.summary);
             if let Some(record) = seen.record {
                 window.bytes += bytes.len();
                 window.found.push_back((bytes.len(), record));
@@ -337,7 +350,7 @@ impl Search<'_> {
             let before = (self.last, self.passed);
             self.step(seen.sequence, index)?;
             if let Some(whole) = whole {
-                whole.add(seen.sequence, seen.at);
+                seen.add_to(whole);
             }
             let Some(record) = seen.record else { return Ok(ControlFlow::Continue(())) };
             if !self.sheet.take(record, bytes.len()) {

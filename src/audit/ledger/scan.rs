@@ -3,13 +3,14 @@
 use std::{collections::HashMap, io, path::Path};
 
 use super::{
-    home::{Link, Places, Visit},
+    home::{Entry, Link, Places, Visit},
     reader::{self, Found, Reader},
+    retention::Cover,
     segment::{self, Header},
     tree::{self, Head, Tree},
 };
 use crate::audit::{
-    record::{Hash, Record, Stream},
+    record::{Dropped, Hash, Record, Stream},
     verify::{Fault, VerifyError},
 };
 
@@ -19,6 +20,8 @@ pub(crate) struct Scanned {
     pub(crate) places: Places,
     /// What is to be said of each head that was known, in the order given.
     pub(crate) known: Vec<Agreement>,
+    /// What retention has dropped, and may drop.
+    pub(crate) covers: HashMap<Stream, Cover>,
     /// The segment to go on in.
     pub(crate) last: Option<Last>,
     /// Bytes of a batch that was cut off at the end.
@@ -48,6 +51,8 @@ pub(crate) struct Last {
 #[derive(Debug)]
 pub(crate) enum ScanError {
     Fault(VerifyError),
+    /// A body is missing, in this place of this chain, and no prune record covers it.
+    Missing(Stream, u64),
     TooManyTenants,
 }
 
@@ -89,6 +94,10 @@ pub(super) struct Check<'v, 'f> {
     /// What is known from elsewhere, the smallest last, each with its place in the answer.
     to_come: Vec<(usize, Head)>,
     known: Vec<Agreement>,
+    covers: HashMap<Stream, Cover>,
+    /// Of a missing body the index is wanted.
+    missing: Option<(Stream, u64)>,
+    missing_at: Option<u64>,
     visit: &'v mut Visit<'f>,
 }
 
@@ -100,13 +109,33 @@ pub(crate) fn scan(
     known: &[Head],
     visit: &mut Visit<'_>,
 ) -> Result<Scanned, ScanError> {
-    let mut check = Check::new(most, known, visit);
-    let read = check.segments(dir, written);
-    let (last, torn) = match read {
-        Ok(found) => found,
-        Err(error) => return Err(check.explain(error)),
+    checked(most, known, visit, |check| check.segments(dir, written)).map(|((last, torn), scanned)| Scanned {
+        last,
+        torn,
+        ..scanned
+    })
+}
+
+/// Checks what `read` reads.
+pub(super) fn checked<T>(
+    most: usize,
+    known: &[Head],
+    visit: &mut Visit<'_>,
+    mut read: impl FnMut(&mut Check<'_, '_>) -> Result<T, ScanError>,
+) -> Result<(T, Scanned), ScanError> {
+    let mut pass = |missing, known, visit: &mut Visit<'_>| {
+        let mut check = Check::new(most, known, visit);
+        check.missing = missing;
+        match read(&mut check) {
+            Ok(found) => Ok((found, check.finish()?)),
+            Err(error) => Err(check.explain(error)),
+        }
     };
-    Ok(Scanned { last, torn, ..check.finish()? })
+    match pass(None, known, visit) {
+        // Only the end of the chain tells that it is missing. Its index is looked for then, and not kept for all of them.
+        Err(ScanError::Missing(stream, sequence)) => pass(Some((stream, sequence)), &[], &mut |_| ()),
+        done => done,
+    }
 }
 
 impl<'v, 'f> Check<'v, 'f> {
@@ -124,6 +153,9 @@ impl<'v, 'f> Check<'v, 'f> {
             doubt: None,
             decided: None,
             known: vec![Agreement::Behind; known.len()],
+            covers: HashMap::new(),
+            missing: None,
+            missing_at: None,
             to_come,
             visit,
         }
@@ -137,9 +169,18 @@ impl Check<'_, '_> {
         if let Some(error) = self.misgiving() {
             return Err(error.into());
         }
+        if let Some(index) = self.missing_at {
+            return Err(VerifyError::new(index, Fault::Deleted).into());
+        }
+        let mut missing: Vec<_> =
+            self.covers.iter().filter_map(|(stream, cover)| Some((stream, cover.unexplained()?))).collect();
+        missing.sort();
+        if let Some((stream, sequence)) = missing.into_iter().next() {
+            return Err(ScanError::Missing(stream.clone(), sequence));
+        }
         let chains = self.chains.into_iter().map(|(stream, chain)| (stream, chain.link)).collect();
         let places = Places { tree: self.tree, last: self.last, chains };
-        Ok(Scanned { places, known: self.known, last: None, torn: None })
+        Ok(Scanned { places, known: self.known, covers: self.covers, last: None, torn: None })
     }
 
     /// What to say when reading ended with this error.
@@ -289,40 +330,70 @@ impl Check<'_, '_> {
         }
     }
 
+    /// The next record, or what is left of it.
     pub(super) fn record(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
         self.compare();
-        let Ok(record) = Record::from_bytes(bytes) else { return Err(self.fault(Fault::Edited)) };
-        if record.index != self.tree.size() {
-            return Err(self.misplaced(record.index));
+        if Dropped::is(bytes) {
+            let Ok(dropped) = Dropped::from_bytes(bytes) else { return Err(self.fault(Fault::Edited)) };
+            let Dropped { index, stream, sequence, hash } = &dropped;
+            let entry = Entry { index: *index, stream, sequence: *sequence, record: None, bytes, hash };
+            self.entry(entry)?;
+            if self.missing.as_ref().is_some_and(|missing| (&missing.0, missing.1) == (stream, *sequence)) {
+                self.missing_at = Some(*index);
+            }
+            self.cover(stream).drop(*sequence);
+            return Ok(());
         }
-        let hash = tree::leaf(bytes);
-        let k = Chain { index: record.index, link: Link { sequence: record.sequence, hash } };
-        if let Some(doubt) = self.doubt.take_if(|doubt| doubt.stream == record.stream) {
-            let error = decide(&doubt, Some(&record.previous));
+        let Ok(record) = Record::from_bytes(bytes) else { return Err(self.fault(Fault::Edited)) };
+        let (index, sequence, hash) = (record.index, record.sequence, tree::leaf(bytes));
+        self.entry(Entry { index, stream: &record.stream, sequence, record: Some(&record), bytes, hash: &hash })?;
+        match record.prune() {
+            Some(prune) if !self.cover(&record.stream).add(sequence, prune) => {
+                Err(VerifyError::new(index, Fault::Inserted).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn cover(&mut self, stream: &Stream) -> &mut Cover {
+        if !self.covers.contains_key(stream) {
+            self.covers.insert(stream.clone(), Cover::default());
+        }
+        self.covers.get_mut(stream).expect("it was put there")
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), ScanError> {
+        if entry.index != self.tree.size() {
+            return Err(self.misplaced(entry.index));
+        }
+        let (stream, hash) = (entry.stream, *entry.hash);
+        // What was dropped does not say what it followed.
+        let previous = entry.record.map(|record| record.previous);
+        let k = Chain { index: entry.index, link: Link { sequence: entry.sequence, hash } };
+        if let Some(doubt) = self.doubt.take_if(|doubt| doubt.stream == *stream) {
+            let error = decide(&doubt, previous.as_ref());
             self.decided = Some(error);
             return Err(error.into());
         }
-        let j = self.chains.get_mut(&record.stream).map(|chain| std::mem::replace(chain, k));
+        let j = self.chains.get_mut(stream).map(|chain| std::mem::replace(chain, k));
         if j.is_none() {
-            if record.stream != Stream::Platform {
+            if *stream != Stream::Platform {
                 self.tenants += 1;
             }
             if self.tenants > self.most {
                 return Err(ScanError::TooManyTenants);
             }
-            self.chains.insert(record.stream.clone(), k);
+            self.chains.insert(stream.clone(), k);
         }
-        let follows = match &j {
-            Some(j) => record.sequence == j.link.sequence + 1 && record.previous == j.link.hash,
-            None => record.sequence == 0 && record.previous == [0; 32],
-        };
+        let (sequence, hash_before) = j.as_ref().map_or((0, [0; 32]), |j| (j.link.sequence + 1, j.link.hash));
+        let follows = entry.sequence == sequence && previous.is_none_or(|previous| previous == hash_before);
         if !follows && self.doubt.is_none() {
-            self.doubt = Some(Doubt { stream: record.stream.clone(), j, k });
+            self.doubt = Some(Doubt { stream: stream.clone(), j, k });
         }
         self.tree.push(hash);
         self.last = Some(hash);
         if self.doubt.is_none() && self.suspect.is_none() {
-            (self.visit)(&record, bytes, &hash);
+            (self.visit)(entry);
         }
         Ok(())
     }

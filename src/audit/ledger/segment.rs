@@ -41,6 +41,8 @@ pub(crate) struct Header {
     pub(crate) first: u64,
     /// The root over all records before the first.
     pub(crate) root: Hash,
+    /// How often retention has written it anew.
+    pub(crate) rewritten: u32,
 }
 
 impl Header {
@@ -52,6 +54,7 @@ impl Header {
         out[16..24].copy_from_slice(&self.size.to_be_bytes());
         out[24..32].copy_from_slice(&self.first.to_be_bytes());
         out[32..64].copy_from_slice(&self.root);
+        out[64..68].copy_from_slice(&self.rewritten.to_be_bytes());
         let crc = crc32fast::hash(&out[..HEADER - 4]);
         out[HEADER - 4..].copy_from_slice(&crc.to_be_bytes());
         out
@@ -64,8 +67,11 @@ impl Header {
             size: u64_at(bytes, 16),
             first: u64_at(bytes, 24),
             root: hash_at(bytes, 32),
+            rewritten: u32_at(bytes, 64),
         };
-        let sane = (MIN_SIZE..=MAX_SIZE).contains(&header.size);
+        // What was written anew is as long as what is left in it.
+        let least = if header.rewritten == 0 { MIN_SIZE } else { HEADER as u64 };
+        let sane = (least..=MAX_SIZE).contains(&header.size);
         (sane && header.to_bytes() == *bytes).then_some(header)
     }
 }

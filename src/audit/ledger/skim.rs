@@ -61,6 +61,11 @@ impl Summary {
         *self = self.before(&next);
     }
 
+    /// The next one is gone, and nothing that is asked for can be there.
+    pub(super) fn add_dropped(&mut self, sequence: u64) {
+        *self = self.before(&Self { sequences: Some((sequence, sequence)), times: None, odd: false });
+    }
+
     /// These records and `newer` ones.
     pub(super) fn before(&self, newer: &Self) -> Self {
         let sequences = match (self.sequences, newer.sequences) {

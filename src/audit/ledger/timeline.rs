@@ -20,7 +20,7 @@ use super::{
 use crate::{
     audit::{
         Trail, TrailError,
-        record::{Record, Stream},
+        record::{Dropped, Record, Stream},
         verify::{Fault, VerifyError},
     },
     id::{SubjectId, TenantId, UserId},
@@ -238,7 +238,7 @@ impl Ledger {
                     return Err(unwanted());
                 }
                 // Most records are of somebody else: do not parse them.
-                if !std::str::from_utf8(bytes).is_ok_and(|text| text.contains(&id)) {
+                if Dropped::is(bytes) || !std::str::from_utf8(bytes).is_ok_and(|text| text.contains(&id)) {
                     return Ok(ControlFlow::Continue(()));
                 }
                 let record = Record::from_bytes(bytes).map_err(|_| VerifyError::new(index, Fault::Edited))?;

@@ -18,6 +18,7 @@ use super::{
     Message, Shared,
     gate::lock,
     home::{Draft, Home, Places},
+    retention::Errand,
     segment,
     sink::{Gap, Mirrors},
     tree::Head,
@@ -89,7 +90,12 @@ impl Writer {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         self.mirrors.set_writer(&std::thread::current());
         let mut batch = Draft::new();
+        #[cfg(feature = "checkpoint")]
+        {
+            batch.signer = self.evidence.signer().cloned();
+        }
         loop {
+            self.run_errands();
             let next = self.collect(&mut batch, &waker);
             if batch.count() > 0 && !self.store(&mut batch) {
                 trace::event!(
@@ -141,6 +147,7 @@ impl Writer {
             if batch.count() > 0 {
                 return Next::Store;
             }
+            self.run_errands();
             if self.shared.stop.load(Ordering::Acquire) {
                 // From here on nobody gets a slot; those who hold one are given a while to use it.
                 self.queue.close();
@@ -153,6 +160,20 @@ impl Writer {
                 std::thread::park_timeout(TICK);
             } else {
                 std::thread::park();
+            }
+        }
+    }
+
+    /// What is to be done while no batch is on its way.
+    fn run_errands(&mut self) {
+        for errand in std::mem::take(&mut *lock(&self.shared.errands)) {
+            match errand {
+                Errand::ClosePart(done) => {
+                    self.home.close_part();
+                    // Whoever asked may have given up.
+                    let _ = done.try_send(());
+                }
+                Errand::PruneSinks => self.mirrors.prune(),
             }
         }
     }

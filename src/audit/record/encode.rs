@@ -4,9 +4,10 @@ use jiff::fmt::temporal::DateTimePrinter;
 use uuid::fmt::Hyphenated;
 
 use super::{
-    Record,
+    Record, Stream,
     changes::{ClassDiff, Stated},
     names::Kind,
+    pruned::{Dropped, Prune},
 };
 
 /// Nine digits of seconds always: the wall time has one spelling.
@@ -14,12 +15,36 @@ pub(super) const TIME: DateTimePrinter = DateTimePrinter::new().precision(Some(9
 
 /// Appends the canonical bytes of `record`.
 pub(super) fn encode(record: &Record, out: &mut String) {
+    fields(record, out);
+    text(out, "signature", record.signature.as_deref());
+    out.push('}');
+}
+
+/// The same as if it had no signature.
+pub(super) fn unsigned(record: &Record, out: &mut String) {
+    fields(record, out);
+    out.push('}');
+}
+
+/// Appends what is left of a record.
+pub(super) fn dropped(dropped: &Dropped, out: &mut String) {
+    place(out, dropped.index, &dropped.stream, dropped.sequence);
+    out.push_str(r#","dropped":""#);
+    data_encoding::HEXLOWER.encode_append(&dropped.hash, out);
+    out.push_str("\"}");
+}
+
+fn place(out: &mut String, index: u64, stream: &Stream, sequence: u64) {
     out.push_str(r#"{"v":1,"index":"#);
-    number(out, record.index);
+    number(out, index);
     out.push_str(r#","stream":""#);
-    out.push_str(record.stream.as_str());
+    out.push_str(stream.as_str());
     out.push_str(r#"","seq":"#);
-    number(out, record.sequence);
+    number(out, sequence);
+}
+
+fn fields(record: &Record, out: &mut String) {
+    place(out, record.index, &record.stream, record.sequence);
     out.push_str(r#","prev":""#);
     data_encoding::HEXLOWER.encode_append(&record.previous, out);
     out.push_str(r#"","at":""#);
@@ -64,6 +89,9 @@ pub(super) fn encode(record: &Record, out: &mut String) {
     if !record.changes.is_empty() {
         changes(out, &record.changes);
     }
+    if let Some(pruned) = &record.prune {
+        prune(out, pruned);
+    }
     if let Some(purpose) = &record.purpose {
         word(out, "purpose", purpose.as_str());
     }
@@ -92,6 +120,24 @@ pub(super) fn encode(record: &Record, out: &mut String) {
         word(out, "method", method.as_str());
     }
     text(out, "route", record.route.as_deref());
+}
+
+fn prune(out: &mut String, prune: &Prune) {
+    key(out, "prune");
+    out.push_str("{\"from\":");
+    number(out, prune.from);
+    key(out, "below");
+    number(out, prune.below);
+    key(out, "until");
+    out.push('"');
+    let _ = TIME.print_timestamp(&prune.until, &mut *out);
+    out.push('"');
+    if !prune.kept.is_empty() {
+        key(out, "kept");
+        out.push('"');
+        prune.kept.write_to(out);
+        out.push('"');
+    }
     out.push('}');
 }
 

@@ -172,6 +172,7 @@ pub struct Event {
     pub(crate) about: Option<UserId>,
     pub(crate) role: Option<Arc<str>>,
     pub(crate) session: Option<SessionId>,
+    pub(crate) permission: Option<&'static str>,
     pub(crate) entity: Option<Cow<'static, str>>,
     pub(crate) subjects: Vec<SubjectId>,
     pub(crate) row: Option<RowId>,
@@ -190,6 +191,7 @@ impl Event {
             about: None,
             role: None,
             session: None,
+            permission: None,
             entity: None,
             subjects: Vec::new(),
             row: None,
@@ -211,6 +213,18 @@ impl Event {
     /// Somebody logged out, or was.
     pub(crate) fn logout(actor: Actor) -> Self {
         Self { kind: Kind::Logout, ..Self::new(Action::Logout).with_actor(actor) }
+    }
+
+    /// From now on the ledger keeps what names this person, or all of the clinic's chain; or no longer.
+    pub(crate) fn hold(held: bool, tenant: TenantId, person: Option<SubjectId>) -> Self {
+        let kind = if held { Kind::Held } else { Kind::Released };
+        let event = Self::new(Action::Configuration).with_tenant(tenant).with_entity("ledger");
+        Self { kind, subjects: person.into_iter().collect(), ..event }
+    }
+
+    /// By this permission.
+    pub(crate) fn with_permission(self, permission: &'static str) -> Self {
+        Self { permission: Some(permission), ..self }
     }
 
     pub(crate) fn with_actor(self, actor: Actor) -> Self {

@@ -9,6 +9,7 @@ mod encode;
 mod event;
 mod names;
 mod parse;
+mod pruned;
 
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
@@ -17,6 +18,8 @@ pub(crate) use event::{Actor, Change, Door, Refusal};
 pub use event::{Event, Purpose, PurposeError};
 pub use names::{Action, End, Kind, Method, Outcome};
 pub use parse::RecordError;
+pub use pruned::{Dropped, Prune};
+pub(crate) use pruned::{MAX_KEPT, Spans};
 
 use crate::{
     clock::Timestamp,
@@ -62,6 +65,16 @@ impl Stream {
         match self {
             Self::Platform => "platform",
             Self::Tenant(tenant) => tenant.as_str(),
+        }
+    }
+}
+
+impl Stream {
+    /// The stream of this name; `None` if it is no tenant's that there can be.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "platform" => Some(Self::Platform),
+            name => TenantId::new(name).ok().map(Self::Tenant),
         }
     }
 }
@@ -137,6 +150,7 @@ pub struct Record {
     pub(crate) row: Option<RowId>,
     pub(crate) attempt: Option<AttemptId>,
     pub(crate) changes: Vec<ClassDiff>,
+    pub(crate) prune: Option<Box<Prune>>,
     pub(crate) purpose: Option<Purpose>,
     pub(crate) reason: Option<Cow<'static, str>>,
     pub(crate) why: Option<Arc<str>>,
@@ -150,6 +164,7 @@ pub struct Record {
     pub(crate) request: Option<Arc<str>>,
     pub(crate) method: Option<Method>,
     pub(crate) route: Option<Arc<str>>,
+    pub(crate) signature: Option<Box<str>>,
 }
 
 impl Record {
@@ -175,6 +190,7 @@ impl Record {
             row: None,
             attempt: None,
             changes: Vec::new(),
+            prune: None,
             purpose: None,
             reason: None,
             why: None,
@@ -188,6 +204,7 @@ impl Record {
             request: None,
             method: None,
             route: None,
+            signature: None,
         }
     }
 
@@ -344,6 +361,28 @@ impl Record {
     #[must_use]
     pub fn changes(&self) -> &[ClassDiff] {
         &self.changes
+    }
+
+    /// What retention may drop of the chain: in records of [`Kind::Pruned`] alone.
+    #[must_use]
+    pub fn prune(&self) -> Option<&Prune> {
+        self.prune.as_deref()
+    }
+
+    /// The signature line of a record of [`Kind::Pruned`], which alone has one: a line of a signed note whose text is the
+    /// record without it, and a newline.
+    #[must_use]
+    pub fn signature(&self) -> Option<&str> {
+        self.signature.as_deref()
+    }
+
+    /// What [`signature`](Self::signature) signs.
+    #[must_use]
+    pub fn signed_text(&self) -> String {
+        let mut out = String::with_capacity(512);
+        encode::unsigned(self, &mut out);
+        out.push('\n');
+        out
     }
 
     /// The declared purpose.

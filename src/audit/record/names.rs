@@ -58,6 +58,12 @@ words! {
         Event = "event",
         /// A sink missed records.
         Gap = "gap",
+        /// Records are kept whatever their age: of a person, or of the whole chain.
+        Held = "held",
+        /// Such a hold has ended.
+        Released = "released",
+        /// Old records of the chain may be dropped.
+        Pruned = "pruned",
     }
 
     /// What was done.

@@ -7,8 +7,9 @@ use super::{
     changes::{ClassDiff, FieldDiff, MAX_CLASSES, MAX_FIELD_NAME, MAX_FIELDS, MAX_SEALED_VALUES, Stated},
     encode,
     names::{Action, End, Kind, Method, Outcome},
+    pruned::{Dropped, MAX_KEPT, MAX_SIGNATURE, Prune, Spans},
 };
-use crate::{clock::Timestamp, codec, id::TenantId};
+use crate::{clock::Timestamp, codec};
 
 /// Bytes that are not a canonical record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -63,14 +64,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
         return Err(frame);
     }
     let mut c = Cursor { rest: std::str::from_utf8(bytes).map_err(|_| frame)? };
-    c.literal(r#"{"v":1"#, "v")?;
-    let index = c.required("index", Cursor::number)?;
-    let stream = c.required("stream", |c, field| match c.word(field)? {
-        "platform" => Ok(Stream::Platform),
-        name => TenantId::new(name).map(Stream::Tenant).map_err(|_| RecordError { field }),
-    })?;
-    let sequence = c.required("seq", Cursor::number)?;
-    let previous = c.required("prev", |c, field| codec::unhex::<32>(c.word(field)?).ok_or(RecordError { field }))?;
+    let (index, stream, sequence) = c.place()?;
+    let previous = c.required("prev", Cursor::hash)?;
     let at = c.required("at", Cursor::time)?;
     let monotonic_ns = c.required("mono", Cursor::number)?;
     let trail = c.optional("trail", Cursor::parsed)?;
@@ -86,6 +81,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
     let row = c.optional("row", Cursor::parsed)?;
     let attempt = c.optional("attempt", Cursor::parsed)?;
     let changes = c.optional("changes", Cursor::changes)?.unwrap_or_default();
+    let prune = c.optional("prune", Cursor::prune)?;
     let purpose = c.optional("purpose", |c, field| Purpose::new(c.word(field)?).map_err(|_| RecordError { field }))?;
     let reason = c.optional("reason", |c, field| c.text(field, MAX_TEXT))?.map(owned);
     let why = c.optional("why", |c, field| c.text(field, MAX_WHY))?.map(|text| text.as_ref().into());
@@ -99,13 +95,18 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
     let request = c.optional("request", |c, field| c.text(field, MAX_NAME))?.map(|text| text.as_ref().into());
     let method = c.optional("method", |c, field| Method::parse(c.word(field)?).ok_or(RecordError { field }))?;
     let route = c.optional("route", |c, field| c.text(field, MAX_TEXT))?.map(|text| text.as_ref().into());
-    c.literal("}", "record")?;
-    if !c.rest.is_empty() {
-        return Err(frame);
-    }
+    let signature = c.optional("signature", |c, field| c.text(field, MAX_SIGNATURE))?.map(|text| text.as_ref().into());
+    c.end()?;
     // A change says what it made of its row, and nothing else does.
     if (kind == Kind::Changed) == changes.is_empty() {
         return Err(RecordError { field: "changes" });
+    }
+    // A prune record says what may go and is signed, and no other does or is.
+    if (kind == Kind::Pruned) != prune.is_some() || prune.as_ref().is_some_and(|p| p.below > sequence || p.until > at) {
+        return Err(RecordError { field: "prune" });
+    }
+    if (kind == Kind::Pruned) != signature.is_some() {
+        return Err(RecordError { field: "signature" });
     }
     Ok(Record {
         index,
@@ -127,6 +128,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
         row,
         attempt,
         changes,
+        prune: prune.map(Box::new),
         purpose,
         reason,
         why,
@@ -140,7 +142,25 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
         request,
         method,
         route,
+        signature,
     })
+}
+
+/// What is left of a record.
+pub(super) fn dropped(bytes: &[u8]) -> Result<Dropped, RecordError> {
+    let frame = RecordError { field: "record" };
+    let mut c = Cursor { rest: std::str::from_utf8(bytes).map_err(|_| frame)? };
+    let (index, stream, sequence) = c.place()?;
+    let hash = c.required("dropped", Cursor::hash)?;
+    c.end()?;
+    Ok(Dropped { index, stream, sequence, hash })
+}
+
+/// A number in its one spelling.
+pub(super) fn decimal(digits: &str) -> Option<u64> {
+    let spelled = digits.bytes().all(|b| b.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
+    // Refuses the empty text and what does not fit.
+    spelled.then(|| digits.parse().ok()).flatten()
 }
 
 fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
@@ -182,16 +202,49 @@ impl<'a> Cursor<'a> {
         if self.key(name) { value(self, name).map(Some) } else { Ok(None) }
     }
 
-    fn number(&mut self, field: &'static str) -> Result<u64, RecordError> {
+    /// The end of the line.
+    fn end(&mut self) -> Result<(), RecordError> {
+        self.literal("}", "record")?;
+        if self.rest.is_empty() { Ok(()) } else { Err(RecordError { field: "record" }) }
+    }
+
+    /// How every line begins: the index, the chain, the number there.
+    fn place(&mut self) -> Result<(u64, Stream, u64), RecordError> {
+        self.literal(r#"{"v":1"#, "v")?;
+        let index = self.required("index", Cursor::number)?;
+        let stream = self.required("stream", |c, field| Stream::named(c.word(field)?).ok_or(RecordError { field }))?;
+        Ok((index, stream, self.required("seq", Cursor::number)?))
+    }
+
+    fn hash(&mut self, field: &'static str) -> Result<[u8; 32], RecordError> {
+        // It is as long as the longest word.
+        codec::unhex(self.word(field)?).ok_or(RecordError { field })
+    }
+
+    fn prune(&mut self, field: &'static str) -> Result<Prune, RecordError> {
         let bad = RecordError { field };
+        self.literal("{\"from\":", field)?;
+        let from = self.number(field)?;
+        self.literal(",\"below\":", field)?;
+        let below = self.number(field)?;
+        self.literal(",\"until\":", field)?;
+        let until = self.time(field)?;
+        let mut kept = Spans::default();
+        if self.key("kept") {
+            let (text, rest) = self.rest.strip_prefix('"').and_then(|rest| rest.split_once('"')).ok_or(bad)?;
+            kept = Some(text).filter(|text| text.len() <= MAX_KEPT).and_then(Spans::parse).ok_or(bad)?;
+            self.rest = rest;
+        }
+        self.literal("}", field)?;
+        let within = kept.ranges().all(|(first, last)| from <= first && last < below);
+        if from < below && within { Ok(Prune { from, below, until, kept }) } else { Err(bad) }
+    }
+
+    fn number(&mut self, field: &'static str) -> Result<u64, RecordError> {
         let end = self.rest.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(self.rest.len());
         let (digits, rest) = self.rest.split_at(end);
-        if digits.len() > 1 && digits.starts_with('0') {
-            return Err(bad);
-        }
         self.rest = rest;
-        // Refuses the empty text and what does not fit.
-        digits.parse().map_err(|_| bad)
+        decimal(digits).ok_or(RecordError { field })
     }
 
     /// A text that holds no escape.

@@ -257,6 +257,110 @@ fn a_strangers_method_is_not_written_down() {
     }
 }
 
+/// A prune record, its statement cut out.
+fn pruned(statement: &str) -> String {
+    let with = format!("\"kind\":\"pruned\"{statement},\"signature\":\"\u{2014} a b\"}}");
+    LEAST.replace("\"seq\":0", "\"seq\":20").replace("\"kind\":\"event\"}", &with)
+}
+
+#[test]
+fn a_prune_record_says_in_one_way_what_may_go() {
+    let with = |kept: &str| {
+        pruned(&format!(r#","prune":{{"from":0,"below":20,"until":"1970-01-01T00:00:00.000000000Z"{kept}}}"#))
+    };
+    let good = with("");
+    let read = Record::from_bytes(good.as_bytes()).unwrap();
+    assert_eq!(read.signed_text(), good.replace(",\"signature\":\"\u{2014} a b\"", "") + "\n");
+    let prune = read.prune().unwrap();
+    assert_eq!((prune.from(), prune.below(), prune.covers(19), prune.covers(20)), (0, 20, true, false));
+    for kept in ["0", "3", "3,5-9", "0-19", "1,3,5-6"] {
+        let line = with(&format!(r#","kept":"{kept}""#));
+        let read = Record::from_bytes(line.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(read.to_bytes()).unwrap(), line);
+        assert!(!read.prune().unwrap().covers(kept.split([',', '-']).next().unwrap().parse().unwrap()), "{kept}");
+    }
+    for kept in [
+        "",
+        "x",
+        "3-",
+        "-3",
+        "3-3",
+        "5-3",
+        "3,4",
+        "3-5,6",
+        "5,3",
+        "3,3",
+        "3-7,5",
+        "03",
+        "3,",
+        ",3",
+        " 3",
+        "+3",
+        "20",
+        "3-20",
+        "18446744073709551615",
+        "18446744073709551616",
+    ] {
+        let line = with(&format!(r#","kept":"{kept}""#));
+        assert_eq!(Record::from_bytes(line.as_bytes()).map_err(|e| e.field()), Err("prune"), "{kept:?}");
+    }
+    let rows = [
+        ("nothing", "\"below\":20", "\"below\":0", "prune"),
+        ("itself", "\"below\":20", "\"below\":21", "prune"),
+        ("what is to come", "1970-01-01T00:00:00.000000000Z\"}", "1970-01-01T00:00:00.000000001Z\"}", "prune"),
+        ("a time of another form", "00.000000000Z\"}", "00Z\"}", "prune"),
+        ("more fields", "},\"sig", ",\"x\":1},\"sig", "prune"),
+        ("no signature", ",\"signature\":\"\u{2014} a b\"", "", "signature"),
+        ("another kind", "\"pruned\"", "\"event\"", "prune"),
+    ];
+    for (name, from, to, field) in rows {
+        let bad = good.replace(from, to);
+        assert_ne!(bad, good, "{name}");
+        assert_eq!(Record::from_bytes(bad.as_bytes()).map_err(|e| e.field()), Err(field), "{name}");
+    }
+    assert_eq!(Record::from_bytes(pruned("").as_bytes()).map_err(|e| e.field()), Err("prune"));
+    let signed = LEAST.replace("event\"}", "event\",\"signature\":\"x\"}");
+    assert_eq!(Record::from_bytes(signed.as_bytes()).map_err(|e| e.field()), Err("signature"));
+}
+
+#[test]
+fn what_stays_is_counted_and_cut() {
+    let mut spans = Spans::default();
+    [1, 2, 3, 7, 9, 10].into_iter().for_each(|number| spans.push(number));
+    let ranges = |spans: &Spans| spans.ranges().collect::<Vec<_>>();
+    assert_eq!(ranges(&spans), [(1, 3), (7, 7), (9, 10)]);
+    assert_eq!((spans.count(2, 10), spans.count(0, 1), spans.count(4, 7)), (4, 0, 0));
+    assert_eq!(ranges(&spans.slice(2, 8)), [(2, 3), (7, 7)]);
+    assert!(spans.slice(4, 7).is_empty() && spans.slice(0, 0).is_empty());
+    let (first, next) = spans.clone().cut(2 * 42, 100);
+    assert_eq!((ranges(&first), next), (vec![(1, 3), (7, 7)], 9));
+    assert_eq!(spans.clone().cut(1_000, 100).1, 100);
+}
+
+#[test]
+fn what_is_left_of_a_record_has_one_spelling() {
+    let hash = "0f".repeat(32);
+    let good = format!(r#"{{"v":1,"index":1,"stream":"harbour","seq":0,"dropped":"{hash}"}}"#);
+    let left = Dropped::from_bytes(good.as_bytes()).unwrap();
+    assert!(Dropped::is(good.as_bytes()) && left.to_bytes() == good.as_bytes());
+    assert!(!Dropped::is(LEAST.as_bytes()) && !Dropped::is(FULL.as_bytes()) && !Dropped::is(b""));
+    let rows = [
+        ("white space", "\"seq\":0", "\"seq\": 0", "seq"),
+        ("leading zero", "\"index\":1", "\"index\":01", "index"),
+        ("no clinic's name", "harbour", "HARBOUR", "stream"),
+        ("upper case", "0f\"}", "0F\"}", "dropped"),
+        ("a short hash", "0f0f\"}", "0f\"}", "dropped"),
+        ("a long one", "0f\"}", "0f0f\"}", "dropped"),
+        ("more", "\"}", "\",\"x\":1}", "record"),
+        ("trailing bytes", "\"}", "\"}\n", "record"),
+    ];
+    for (name, from, to, field) in rows {
+        let bad = good.replace(from, to);
+        assert_ne!(bad, good, "{name}");
+        assert_eq!(Dropped::from_bytes(bad.as_bytes()).map_err(|e| e.field()), Err(field), "{name}");
+    }
+}
+
 #[test]
 fn a_purpose_is_a_word() {
     for good in ["treatment", "a", "break-glass.2", &"p".repeat(MAX_NAME)] {
@@ -298,6 +402,20 @@ fn changes() -> impl Strategy<Value = Vec<ClassDiff>> {
     })
 }
 
+fn prune() -> impl Strategy<Value = Prune> {
+    (any::<[u32; 2]>(), proptest::collection::vec(any::<u8>(), 0..8)).prop_map(|([from, more], kept)| {
+        let (from, below) = (u64::from(from), u64::from(from) + u64::from(more) + 1);
+        let mut spans = Spans::default();
+        let (mut next, mut numbers) = (from, kept.into_iter());
+        while let Some(step) = numbers.next().map(u64::from).filter(|step| next + step < below) {
+            next += step;
+            spans.push(next);
+            next += 1;
+        }
+        Prune { from, below, until: Timestamp::UNIX_EPOCH, kept: spans }
+    })
+}
+
 prop_compose! {
     fn record()(
         numbers in any::<(u64, u64, u64)>(),
@@ -311,12 +429,15 @@ prop_compose! {
         changes in changes(),
         purpose in proptest::option::of("[a-z][a-z0-9-]{0,10}"),
         counts in any::<(Option<u16>, Option<u64>, Option<u64>)>(),
+        prune in prune(),
+        signature in "\\PC{1,40}",
         peer in proptest::option::of(prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]),
     ) -> Record {
         Record {
             index: numbers.0,
             stream: tenant.map(|t| TenantId::new(&t).unwrap()).into(),
-            sequence: numbers.1,
+            // What may be dropped stands before.
+            sequence: if words.0 == Kind::Pruned { numbers.1.max(prune.below) } else { numbers.1 },
             previous,
             at: Timestamp::from_nanosecond(nanoseconds).unwrap(),
             monotonic_ns: numbers.2,
@@ -333,6 +454,11 @@ prop_compose! {
             row: ids.3.map(RowId::from_bytes),
             attempt: ids.4.map(AttemptId::from_bytes),
             changes: if words.0 == Kind::Changed { changes } else { Vec::new() },
+            prune: (words.0 == Kind::Pruned).then(|| {
+                let until = Timestamp::from_nanosecond(nanoseconds).unwrap();
+                Box::new(Prune { until, ..prune })
+            }),
+            signature: (words.0 == Kind::Pruned).then(|| signature.into()),
             purpose: purpose.map(|p| Purpose::new(&p).unwrap()),
             reason: texts.3.map(Into::into),
             why: texts.4.map(Into::into),

@@ -6,6 +6,8 @@ mod long;
 mod operator;
 mod reading;
 mod response;
+#[cfg(feature = "checkpoint")]
+mod retention;
 mod tamper;
 mod torn;
 mod trail;
@@ -90,7 +92,7 @@ fn trail(ledger: &Ledger, tenant_name: &str) -> (Trail, super::trail::Closer) {
 /// Every record that is in the files.
 fn records(dir: &Path) -> Vec<Record> {
     let mut records = Vec::new();
-    super::ledger::scan::scan(dir, false, 1_000, &[], &mut |record, _, _| records.push(record.clone())).unwrap();
+    super::ledger::scan::scan(dir, false, 1_000, &[], &mut |entry| records.extend(entry.record.cloned())).unwrap();
     records
 }
 

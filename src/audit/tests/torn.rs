@@ -85,6 +85,7 @@ async fn what_a_failed_write_left_is_void() {
         number: 1,
         size: SIZE,
         first: 9,
+        rewritten: 0,
         root: BatchHeader::from_bytes(original[start..start + BATCH].try_into().unwrap()).unwrap().root,
     };
     for (name, left) in [("whole", end), ("torn", start + 700), ("nothing", start)] {

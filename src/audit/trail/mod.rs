@@ -228,6 +228,7 @@ impl Trail {
         record.about = event.about;
         record.role = event.role.or(record.role);
         record.session = event.session.or(record.session);
+        record.permission = event.permission.map(Into::into);
         record.entity = event.entity;
         record.subjects = event.subjects;
         record.row = event.row;

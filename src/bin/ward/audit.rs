@@ -144,6 +144,12 @@ fn say(what: &Verify, report: &Report) {
         }
         None => println!("ok: {records} records of {tenants} clinics in a database, head {head}"),
     }
+    if report.dropped() > 0 {
+        println!(
+            "of {} records the hash alone is left: retention dropped them, as prune records say",
+            report.dropped()
+        );
+    }
     if let Some(bytes) = report.torn() {
         println!("{bytes} bytes at the end were cut off by a crash before they were acknowledged");
     }

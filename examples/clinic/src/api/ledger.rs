@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, num::NonZeroUsize};
 
+use axum::{extract::State, http::StatusCode};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,14 +10,15 @@ use serde_json::json;
 use tower_ward::{
     access::Grant,
     audit::{Action, Kind, LedgerQuery, Outcome, Record},
-    axum::{Json, Operation, Query},
+    axum::{Json, Operation, Path, Query},
+    db::Db,
     id::{SessionId, SubjectId, TrailId, UserId},
     problem::Problem,
 };
 use uuid::Uuid;
 
-use super::{Page, paged, schema};
-use crate::model::ReadLedger;
+use super::{Page, paged, patients::must_be_patient, schema, text};
+use crate::model::{HoldLedger, ReadLedger};
 
 /// Which records, and in which order.
 #[derive(Debug, Deserialize)]
@@ -176,4 +178,45 @@ pub(super) async fn read(grant: Grant<ReadLedger>, Query(asked): Query<Asked>) -
     let clinic = grant.clinic().await?;
     let page = clinic.ledger(&query).await?;
     Ok(Json(Page { items: page.records.iter().map(Deed::from).collect(), next: page.next }))
+}
+
+/// Whether the records are kept whatever their age, and why that is so from now on.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hold {
+    held: bool,
+    /// The court's or the inspection's file, say. Nothing about a person. At most 200 bytes.
+    reason: String,
+}
+
+impl Hold {
+    fn check(&self) -> Result<(), Problem> {
+        text("reason", &self.reason, 200)
+    }
+}
+
+pub(super) async fn hold(grant: Grant<HoldLedger>, Json(hold): Json<Hold>) -> Result<StatusCode, Problem> {
+    hold.check()?;
+    let clinic = grant.clinic().await?;
+    match hold.held {
+        true => clinic.hold_ledger(hold.reason).await?,
+        false => clinic.release_ledger(hold.reason).await?,
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn hold_patient(
+    grant: Grant<HoldLedger>,
+    Path(patient): Path<SubjectId>,
+    State(db): State<Db>,
+    Json(hold): Json<Hold>,
+) -> Result<StatusCode, Problem> {
+    hold.check()?;
+    let person = grant.subject(patient).await?;
+    must_be_patient(db.read(&person).await?.conn(), patient).await?;
+    match hold.held {
+        true => person.hold_ledger(hold.reason).await?,
+        false => person.release_ledger(hold.reason).await?,
+    }
+    Ok(StatusCode::NO_CONTENT)
 }

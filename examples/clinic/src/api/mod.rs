@@ -173,6 +173,18 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         )
         .get("/api/ledger", ledger::read)
         .about(ledger::about())
+        .post("/api/ledger/hold", ledger::hold)
+        .about(
+            one("Keep all of the ledger's records of the clinic beyond their time, or end that.")
+                .with_request(schema::<ledger::Hold>())
+                .with_response(204, serde_json::json!({})),
+        )
+        .post("/api/patients/{id}/hold", ledger::hold_patient)
+        .about(
+            one("Keep the ledger's records of a patient beyond their time, or end that.")
+                .with_request(schema::<ledger::Hold>())
+                .with_response(204, serde_json::json!({})),
+        )
         .get("/api/staff", people::staff)
         .about(paged("Who works here.").with_response(200, schema::<Page<people::StaffView>>()))
         .get("/api/employees/{id}/payroll", people::payroll)

@@ -57,6 +57,7 @@ pub(crate) fn valid_body(method: &Method, path: &str) -> Option<Value> {
             Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "status": "cancelled" }))
         }
         ("PATCH", _) => Some(serde_json::json!({ "version": 1, "phone": "07700 900001" })),
+        ("POST", "hold") => Some(serde_json::json!({ "held": true, "reason": "File 4711." })),
         ("POST", "notes") => Some(serde_json::json!({ "text": "A note." })),
         ("POST", "prescriptions") => {
             Some(serde_json::json!({ "drug": "Paracetamol", "dose": "1 tablet", "instructions": "When needed." }))

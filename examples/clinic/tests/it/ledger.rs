@@ -177,3 +177,40 @@ async fn the_neighbours_owner_gets_nothing_of_the_clinics_ledger() {
     let tried = &tried[0];
     assert_eq!((&tried["user"], &tried["action"], &tried["status"]), (&json!(him), &json!("denied"), &json!(400)));
 }
+
+// proves CLM-12: a legal hold, by who answers for the clinic and nobody else.
+#[tokio::test]
+async fn the_owner_holds_the_records_of_a_patient_or_of_all_and_says_why() {
+    let site = Site::start().await;
+    let user = site.users(HOME, "doctor").next().unwrap();
+    let (doctor, id) = (site.login_as(HOME, user).await, *site.reach(HOME, user).first().unwrap());
+    let hold = |held: bool| json!({ "held": held, "reason": "County court, file 4711." });
+    let (one, all) = (format!("/api/patients/{id}/hold"), "/api/ledger/hold");
+    for path in [&one, all] {
+        doctor.post(path, &hold(false)).await.expect_problem(403, &[]);
+    }
+    let owner = site.login(HOME, "owner").await;
+    for (path, held) in [(one.as_str(), true), (all, true), (all, false), (&one, false)] {
+        owner.post(path, &hold(held)).await.expect(204);
+    }
+    owner.post(&format!("/api/patients/{}/hold", absent(id)), &hold(true)).await.expect_problem(404, &[]);
+    for bad in [
+        json!({ "held": true, "reason": "" }),
+        json!({ "held": true, "reason": "r".repeat(201) }),
+        json!({ "held": true }),
+    ] {
+        owner.post(&one, &bad).await.expect_problem(400, &[]);
+    }
+    let said: Vec<_> = pages(&owner, "&kind=held,released&order=oldest")
+        .await
+        .iter()
+        .map(|r| (r["kind"].clone(), r["subjects"].clone(), r["permission"].clone(), r["reason"].clone()))
+        .collect();
+    let says =
+        |kind: &str, subjects: Value| (json!(kind), subjects, json!("ledger.hold"), json!("County court, file 4711."));
+    let expected = [("held", json!([id])), ("held", json!([])), ("released", json!([])), ("released", json!([id]))];
+    assert_eq!(said, expected.map(|(kind, subjects)| says(kind, subjects)));
+    // The other clinic's patient is nobody here.
+    let away = site.login(AWAY, "owner").await;
+    away.post(&one, &hold(false)).await.expect_problem(404, &[]);
+}

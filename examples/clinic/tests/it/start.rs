@@ -342,5 +342,8 @@ async fn the_program_prints_a_login_of_every_role_and_ends_when_asked() {
     // Of what could be better with the keys, that the demo's are on this machine, and no more.
     let notes: Vec<&str> = out.lines().filter(|line| line.starts_with("  Keys: ")).collect();
     assert!(notes.len() == 1 && notes[0].contains("the root key `root` is on this machine"), "{notes:?}");
+    // The same of the ledger.
+    let notes: Vec<&str> = out.lines().filter(|line| line.starts_with("  Ledger: ")).collect();
+    assert!(notes.len() == 1 && notes[0].contains("no required copy"), "{notes:?}");
     assert_eq!(err, "");
 }

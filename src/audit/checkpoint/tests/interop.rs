@@ -75,7 +75,7 @@ fn the_examples_of_the_specifications_are_read_and_printed_as_they_are() {
     // The poem has a blank line of its own: the text ends at the last one.
     let note = Note::parse(NOTE.as_bytes()).unwrap();
     assert!(note.text.ends_with("ed è subito sera.\n"));
-    assert_eq!(format!("{}\n{}", note.text, note.signatures[0]), NOTE);
+    assert_eq!(format!("{}\n{}\n", note.text, note.signatures[0]), NOTE);
     let theirs = TheirNote::from_bytes(NOTE.as_bytes()).unwrap();
     assert_eq!(theirs.text(), note.text.as_bytes());
 

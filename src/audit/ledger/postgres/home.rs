@@ -46,10 +46,10 @@ impl Table {
 /// The next record, written by another node.
 fn follow(places: &mut Places, row: &Row) -> Result<(), HomeError> {
     let changed = || HomeError::Changed { index: row.index };
-    let record = Record::from_bytes(&row.record).map_err(|_| changed())?;
+    let record = Record::from_bytes(&row.bytes).map_err(|_| changed())?;
     let (sequence, previous) =
         places.chains.get(&record.stream).map_or((0, [0; 32]), |link| (link.sequence + 1, link.hash));
-    let follows = row.is_itself(&record) && record.index == places.tree.size();
+    let follows = row.is_itself() && record.index == places.tree.size();
     if !follows || record.sequence != sequence || record.previous != previous {
         return Err(changed());
     }

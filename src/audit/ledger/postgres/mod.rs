@@ -2,15 +2,11 @@
 
 mod conn;
 mod home;
+mod prune;
 mod scan;
 mod sink;
 
-use std::{
-    fmt,
-    str::FromStr as _,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt, str::FromStr as _, sync::Arc, time::Duration};
 
 use conn::{Conn, PATIENCE};
 pub use scan::verify_postgres;
@@ -20,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, LedgerOptions, Records, Sinks, open::Read, tree, writer::Writer};
 use crate::{
-    audit::record::{Hash, Record},
+    audit::record::{Dropped, Hash, Record, Stream},
     clock::SharedClock,
     entropy,
 };
@@ -119,14 +115,7 @@ impl PostgresLedger {
         );
         let rows: Vec<Columns> =
             sqlx::query_as(statement).bind(home::signed(from)).bind(until).bind(ROWS).fetch_all(conn).await?;
-        let row = |(index, stream, sequence, hash, record): Columns| Row {
-            index: index.unsigned_abs(),
-            stream,
-            sequence: sequence.unsigned_abs(),
-            hash: hash.try_into().unwrap_or([0; 32]),
-            record,
-        };
-        Ok(rows.into_iter().map(row).collect())
+        Ok(rows.into_iter().map(Row::of).collect())
     }
 
     /// Refuses a place where what was written can be changed by whoever wrote it, or where an answer means little.
@@ -136,13 +125,13 @@ impl PostgresLedger {
                     not (select rolsuper from pg_roles where rolname = current_user),
                     not pg_has_role(current_user, (select nspowner from pg_namespace where nspname = '{schema}'), 'member'),
                     not exists (
-                        select 1 from unnest(array['batches', 'records']) as name, unnest(array['insert', 'update', 'delete', 'truncate', 'trigger']) as verb
+                        select 1 from unnest(array['batches', 'records', 'retention']) as name, unnest(array['insert', 'update', 'delete', 'truncate', 'trigger']) as verb
                         where has_table_privilege('{schema}.' || name, verb)),
                     not exists (
-                        select 1 from unnest(array['batches', 'records']) as name
+                        select 1 from unnest(array['batches', 'records', 'retention']) as name
                         where has_any_column_privilege('{schema}.' || name, 'insert, update')),
-                    2 = (select count(*) from pg_trigger
-                        where tgname = 'keep' and tgenabled in ('O', 'A')
+                    3 = (select count(*) from pg_trigger
+                        where tgname in ('keep', 'keep_row') and tgenabled in ('O', 'A')
                           and tgrelid in ('{schema}.batches'::regclass, '{schema}.records'::regclass))",
         );
         let (fsync, user, owner, verbs, columns, triggers): (bool, bool, bool, bool, bool, bool) = conn
@@ -156,7 +145,10 @@ impl PostgresLedger {
                 verbs && columns,
                 "the role may change what was written, or write past `append`: revoke insert, update, delete, truncate and trigger",
             ),
-            (triggers, "the triggers named `keep` are missing or disabled: run the schema's script again"),
+            (
+                triggers,
+                "the triggers named `keep` and `keep_row` are missing or disabled: run the schema's script again",
+            ),
         ] {
             if !good {
                 return Err(LedgerError::Unguarded { what });
@@ -167,7 +159,7 @@ impl PostgresLedger {
 }
 
 /// As the server sends it.
-type Columns = (i64, String, i64, Vec<u8>, Vec<u8>);
+type Columns = (i64, String, i64, Vec<u8>, Option<Vec<u8>>);
 
 /// A row of the table of records.
 struct Row {
@@ -175,16 +167,31 @@ struct Row {
     stream: String,
     sequence: u64,
     hash: Hash,
-    record: Vec<u8>,
+    /// The record's canonical bytes, or those of what is left of it.
+    bytes: Vec<u8>,
 }
 
 impl Row {
+    fn of((index, stream, sequence, hash, record): Columns) -> Self {
+        let (index, sequence) = (index.unsigned_abs(), sequence.unsigned_abs());
+        let hash = hash.try_into().unwrap_or([0; 32]);
+        let bytes = record.unwrap_or_else(|| {
+            // No name of a clinic in a place where only names of clinics can stand is no clinic's: that is found by who reads.
+            let named = Stream::named(&stream).unwrap_or(Stream::Platform);
+            Dropped { index, stream: named, sequence, hash }.to_bytes()
+        });
+        Self { index, stream, sequence, hash, bytes }
+    }
+
     /// Whether the columns beside the record say what the record says.
-    fn is_itself(&self, record: &Record) -> bool {
-        record.index == self.index
-            && record.stream.as_str() == self.stream
-            && record.sequence == self.sequence
-            && tree::leaf(&self.record) == self.hash
+    fn is_itself(&self) -> bool {
+        let (index, stream, sequence, hash) = match (Record::from_bytes(&self.bytes), Dropped::from_bytes(&self.bytes))
+        {
+            (Ok(record), _) => (record.index, record.stream, record.sequence, tree::leaf(&self.bytes)),
+            (_, Ok(left)) => (left.index, left.stream, left.sequence, left.hash),
+            _ => return false,
+        };
+        (index, stream.as_str(), sequence, hash) == (self.index, &self.stream, self.sequence, self.hash)
     }
 }
 
@@ -247,8 +254,7 @@ fn prepare(
     let runtime = |source: std::io::Error| LedgerError::Database { doing: "start a runtime", source: source.into() };
     let mut conn = Conn::new(place.options.clone(), Some(lock_key(node))).map_err(runtime)?;
     place.examine(&mut conn)?;
-    let reading = Conn::new(place.options.clone(), None).map_err(runtime)?;
-    let archive: Arc<dyn Records> = Arc::new(scan::Rows { place: place.clone(), conn: Mutex::new(reading) });
+    let archive: Arc<dyn Records> = Arc::new(scan::Rows::open(&place).map_err(runtime)?);
     let mut read = Read::all(archive, sinks, None, &options)?;
     let begun = std::mem::take(&mut read.unsettled);
     for (attempt, change) in begun {

@@ -13,9 +13,10 @@ use crate::audit::{
         archive::{self, Archive, Chunk, Index},
         gate::lock,
         home::{Records, Visit},
-        scan::{Check, ScanError, Scanned},
+        retention::{Dropping, Drops},
+        scan::{Check, ScanError, Scanned, checked},
     },
-    record::{Hash, Record},
+    record::Hash,
     verify::{Fault, Known, Report, VerifyError},
 };
 
@@ -29,11 +30,11 @@ pub(super) struct Rows {
 impl Records for Rows {
     fn check(&self, _: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError> {
         let mut conn = lock(&self.conn);
-        let mut check = Check::new(most, known, visit);
-        match self.read(&mut conn, &mut check) {
-            Ok(()) => check.finish(),
-            Err(error) => Err(check.explain(error)),
-        }
+        checked(most, known, visit, |check| self.read_at_once(&mut conn, check)).map(|((), scanned)| scanned)
+    }
+
+    fn drop_bodies(&self, drops: &Drops<'_>) -> Result<Dropping, LedgerError> {
+        super::prune::drop_bodies(&self.place, drops)
     }
 
     fn archive<'a>(&'a self, end: u64, _: &'a Index) -> Box<dyn Archive + 'a> {
@@ -82,7 +83,7 @@ impl Archive for Table<'_> {
                 if row.index != index {
                     return Err(VerifyError::new(index, Fault::Deleted).into());
                 }
-                if visit(index, &row.record)?.is_break() {
+                if visit(index, &row.bytes)?.is_break() {
                     return Ok(());
                 }
                 index += 1;
@@ -93,6 +94,23 @@ impl Archive for Table<'_> {
 }
 
 impl Rows {
+    /// Must be used outside any runtime, or on a thread that may block.
+    pub(super) fn open(place: &PostgresLedger) -> std::io::Result<Self> {
+        Ok(Self { place: place.clone(), conn: Mutex::new(Conn::new(place.options.clone(), None)?) })
+    }
+
+    /// All of it as it was at one moment: a body that goes while this reads is there, or the prune record that says so is.
+    fn read_at_once(&self, conn: &mut Conn, check: &mut Check<'_, '_>) -> Result<(), ScanError> {
+        let say = |text: &'static str, conn: &mut Conn| {
+            conn.run(PATIENCE, async |conn| sqlx::raw_sql(text).execute(conn).await.map(drop))
+        };
+        say("begin isolation level repeatable read read only", conn).map_err(unreadable(check))?;
+        let read = self.read(conn, check);
+        // After an error there may be no connection, and so no transaction.
+        let ended = say("rollback", conn);
+        read.and_then(|()| ended.map_err(unreadable(check)))
+    }
+
     fn read(&self, conn: &mut Conn, check: &mut Check<'_, '_>) -> Result<(), ScanError> {
         // What is added while this reads is left to the next reading.
         let until = self.size(conn).map_err(unreadable(check))?;
@@ -116,10 +134,10 @@ impl Rows {
                     // It stands in no batch.
                     return Err(check.fault(Fault::Inserted));
                 }
-                if !Record::from_bytes(&row.record).is_ok_and(|record| row.is_itself(&record)) {
+                if !row.is_itself() {
                     return Err(check.fault(Fault::Edited));
                 }
-                check.record(&row.record)?;
+                check.record(&row.bytes)?;
             }
             if batches.peek().is_some() {
                 return Err(check.fault(Fault::Edited));
@@ -194,8 +212,6 @@ fn unreadable(check: &Check<'_, '_>) -> impl Fn(sqlx::Error) -> ScanError {
 ///
 /// The first record that is not as it was written, and what is wrong, as far as the table alone can tell.
 pub fn verify_postgres(place: &PostgresLedger, known: &Known) -> Result<Report, VerifyError> {
-    let conn =
-        Conn::new(place.options.clone(), None).map_err(|error| VerifyError::new(0, Fault::Unreadable(error.kind())))?;
-    let rows = Rows { place: place.clone(), conn: Mutex::new(conn) };
+    let rows = Rows::open(place).map_err(|error| VerifyError::new(0, Fault::Unreadable(error.kind())))?;
     known.check(&rows, false).map(|(report, _)| report)
 }

@@ -8,15 +8,18 @@ create table {schema}.batches (
     count integer not null check (count > 0),
     root bytea not null check (octet_length(root) = 32),
     id uuid not null unique,
-    node uuid not null
+    node uuid not null,
+    at timestamptz not null default clock_timestamp()
 );
+create index on {schema}.batches (at);
 
 create table {schema}.records (
     idx bigint primary key check (idx >= 0),
     stream text not null,
     seq bigint not null check (seq >= 0),
     hash bytea not null check (octet_length(hash) = 32),
-    record bytea not null check (octet_length(record) between 1 and 49152),
+    -- Null once retention has dropped it: what is left are the columns beside it.
+    record bytea check (octet_length(record) between 1 and 49152),
     unique (stream, seq)
 );
 
@@ -27,6 +30,13 @@ create table {schema}.checkpoint (
     note text not null check (octet_length(note) <= 65536)
 );
 insert into {schema}.checkpoint (size, note) values (0, '');
+
+-- How long a body stays at least, by this server's clock, whatever whoever writes says. The owner's to change.
+create table {schema}.retention (
+    one boolean primary key default true check (one),
+    keep interval not null default '7 years' check (keep >= '0 seconds')
+);
+insert into {schema}.retention default values;
 
 -- Whose row is locked writes next.
 create table {schema}.turn (one boolean primary key default true check (one));
@@ -40,10 +50,23 @@ $body$;
 
 create trigger keep before update or delete or truncate on {schema}.batches
     for each statement execute function {schema}.keep();
-create trigger keep before update or delete or truncate on {schema}.records
+create trigger keep before delete or truncate on {schema}.records
     for each statement execute function {schema}.keep();
 
--- The three verbs of whoever writes. They run with the owner's rights, so that these verbs are all that there is.
+-- The one change that there is: a body goes, and all beside it stays.
+create function {schema}.keep_row() returns trigger language plpgsql as $body$
+begin
+    if new.record is not null or (old.idx, old.stream, old.seq, old.hash) is distinct from (new.idx, new.stream, new.seq, new.hash) then
+        raise exception 'the ledger is only added to' using errcode = 'insufficient_privilege';
+    end if;
+    return new;
+end
+$body$;
+
+create trigger keep_row before update on {schema}.records
+    for each row execute function {schema}.keep_row();
+
+-- The four verbs of whoever writes. They run with the owner's rights, so that these verbs are all that there is.
 
 -- Waits for its turn, until the end of the transaction. What is read after it is what the last one committed.
 create function {schema}.hold() returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
@@ -73,7 +96,7 @@ begin
     end if;
     if cardinality(bodies) = 0 or cardinality(streams) <> cardinality(bodies) or cardinality(seqs) <> cardinality(bodies)
         or cardinality(hashes) <> cardinality(bodies)
-        or exists (select 1 from unnest(hashes, bodies) as row (hash, body) where hash <> sha256('\x00'::bytea || body))
+        or exists (select 1 from unnest(hashes, bodies) as row (hash, body) where body is not null and hash <> sha256('\x00'::bytea || body))
     then
         raise exception 'not a batch' using errcode = 'check_violation';
     end if;
@@ -95,9 +118,36 @@ begin
 end
 $body$;
 
+-- Drops bodies that the prune record with this number of this chain covers: of records from `from_idx` on and before
+-- `below_idx`, which are old enough for this database. Answers how many.
+create function {schema}.prune(chain text, by_seq bigint, from_idx bigint, below_idx bigint) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
+declare
+    said jsonb;
+    kept int8multirange;
+    young bigint;
+    gone bigint;
+begin
+    select convert_from(record, 'UTF8')::jsonb into said from {schema}.records where stream = chain and seq = by_seq;
+    if said ->> 'kind' is distinct from 'pruned' then
+        raise exception 'not a prune record' using errcode = 'check_violation';
+    end if;
+    select coalesce(range_agg(int8range(split_part(one, '-', 1)::bigint, split_part(one, '-', -1)::bigint, '[]')), '{}')
+        into kept from unnest(string_to_array(said -> 'prune' ->> 'kept', ',')) as one;
+    select first into young from {schema}.batches
+        where at > clock_timestamp() - (select keep from {schema}.retention) order by at limit 1;
+    update {schema}.records set record = null
+        where stream = chain and idx >= from_idx and idx < below_idx and idx < coalesce(young, below_idx)
+          and seq >= (said -> 'prune' ->> 'from')::bigint and seq < least(by_seq, (said -> 'prune' ->> 'below')::bigint)
+          and record is not null and not (seq <@ kept);
+    get diagnostics gone = row_count;
+    return gone;
+end
+$body$;
+
 revoke all on schema {schema} from public;
 revoke all on all tables in schema {schema} from public;
 revoke all on all functions in schema {schema} from public;
 grant usage on schema {schema} to {role};
-grant select on {schema}.batches, {schema}.records, {schema}.checkpoint to {role};
-grant execute on function {schema}.hold, {schema}.append, {schema}.sign to {role};
+grant select on {schema}.batches, {schema}.records, {schema}.checkpoint, {schema}.retention to {role};
+grant execute on function {schema}.hold, {schema}.append, {schema}.sign, {schema}.prune to {role};

@@ -2,11 +2,15 @@
 
 use uuid::Uuid;
 
+#[cfg(feature = "checkpoint")]
+use super::scan::Rows;
 use super::{
     PostgresLedger, READING, ROWS,
     conn::{Conn, PATIENCE},
     home::{APPEND, SIGN, signed},
 };
+#[cfg(feature = "checkpoint")]
+use crate::audit::ledger::retention::{Pruning, prune_copy};
 use crate::{
     audit::{
         ledger::{
@@ -15,7 +19,7 @@ use crate::{
             sink::{Sink, SinkError},
             tree::{self, Tree},
         },
-        record::{Hash, Record},
+        record::{Dropped, Hash, Record},
     },
     entropy,
 };
@@ -42,6 +46,8 @@ pub struct PostgresSink {
     /// What was there when it last looked.
     tree: Tree,
     last: Option<Hash>,
+    #[cfg(feature = "checkpoint")]
+    pruning: Pruning,
 }
 
 impl PostgresSink {
@@ -53,7 +59,15 @@ impl PostgresSink {
     pub fn new(place: &PostgresLedger) -> Result<Self, LedgerError> {
         let conn = Conn::new(place.options.clone(), None)
             .map_err(|source| LedgerError::Database { doing: "start a runtime", source: source.into() })?;
-        Ok(Self { conn, place: place.clone(), examined: false, tree: Tree::default(), last: None })
+        Ok(Self {
+            conn,
+            place: place.clone(),
+            examined: false,
+            tree: Tree::default(),
+            last: None,
+            #[cfg(feature = "checkpoint")]
+            pruning: Pruning::default(),
+        })
     }
 }
 
@@ -87,11 +101,19 @@ impl Sink for PostgresSink {
     fn append(&mut self, batch: &Batch) -> Result<(), SinkError> {
         let (mut streams, mut sequences, mut hashes, mut bodies) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for body in batch.records() {
+            if Dropped::is(body) {
+                let left = Dropped::from_bytes(body)?;
+                streams.push(left.stream.as_str().to_owned());
+                sequences.push(signed(left.sequence));
+                hashes.push(left.hash);
+                bodies.push(None);
+                continue;
+            }
             let record = Record::from_bytes(body)?;
             streams.push(record.stream.as_str().to_owned());
             sequences.push(signed(record.sequence));
             hashes.push(tree::leaf(body));
-            bodies.push(body);
+            bodies.push(Some(body));
         }
         if batch.before() != Head::of(&self.tree) {
             return Err("the batch does not go on where this copy ends".into());
@@ -122,6 +144,12 @@ impl Sink for PostgresSink {
             self.last = Some(hash);
         }
         Ok(())
+    }
+
+    #[cfg(feature = "checkpoint")]
+    fn prune(&mut self) -> Result<(), SinkError> {
+        let rows = Rows::open(&self.place)?;
+        self.pruning.start(|| (), move |closed| prune_copy(&rows, closed))
     }
 
     fn checkpoint(&mut self, note: &str) -> Result<(), SinkError> {

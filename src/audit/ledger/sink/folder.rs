@@ -10,6 +10,11 @@ use crate::audit::ledger::{
     scan::scan,
     segment,
 };
+#[cfg(feature = "checkpoint")]
+use crate::audit::ledger::{
+    home::{FolderRecords, Home as _},
+    retention::{Pruning, prune_copy},
+};
 
 /// A copy of the ledger in another folder, on another disk say, in the same bytes: [`verify`](crate::audit::verify) reads
 /// it, and a ledger can be opened from it.
@@ -34,6 +39,8 @@ use crate::audit::ledger::{
 pub struct FolderSink {
     folder: Folder,
     head: Head,
+    #[cfg(feature = "checkpoint")]
+    pruning: Pruning,
     /// Kept while it is written.
     _lock: File,
 }
@@ -48,9 +55,15 @@ impl FolderSink {
         options.check()?;
         make_dir(dir).map_err(io("make"))?;
         let lock = take(dir)?;
-        let scanned = scan(dir, false, options.tenants, &[], &mut |_, _, _| ()).map_err(read_error)?;
+        let scanned = scan(dir, false, options.tenants, &[], &mut |_| ()).map_err(read_error)?;
         let folder = Folder::resume(dir, options.segment_size, &scanned).map_err(io("write the last segment"))?;
-        Ok(Self { folder, head: Head::of(&scanned.places.tree), _lock: lock })
+        Ok(Self {
+            folder,
+            head: Head::of(&scanned.places.tree),
+            #[cfg(feature = "checkpoint")]
+            pruning: Pruning::default(),
+            _lock: lock,
+        })
     }
 }
 
@@ -67,6 +80,13 @@ impl Sink for FolderSink {
         self.folder.append_batch(batch)?;
         self.head = batch.head();
         Ok(())
+    }
+
+    #[cfg(feature = "checkpoint")]
+    fn prune(&mut self) -> Result<(), SinkError> {
+        let records = FolderRecords(self.folder.dir().to_owned());
+        let Self { folder, pruning, .. } = self;
+        pruning.start(|| folder.close_part(), move |closed| prune_copy(&records, closed))
     }
 
     fn checkpoint(&mut self, note: &str) -> Result<(), SinkError> {

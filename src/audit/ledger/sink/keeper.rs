@@ -49,23 +49,25 @@ impl Gap {
 pub(super) enum Given {
     Batch(Arc<Batch>),
     Checkpoint(Arc<str>),
+    Prune,
 }
 
 /// What a sink's thread and the writer share.
-pub(super) struct State {
-    pub(super) name: Arc<str>,
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) name: Arc<str>,
     /// Everything before this index is there, or was missed for good.
-    pub(super) size: AtomicU64,
+    pub(crate) size: AtomicU64,
     /// What is durable in the ledger's home.
-    pub(super) head: AtomicU64,
-    pub(super) failing: AtomicBool,
+    pub(crate) head: AtomicU64,
+    pub(crate) failing: AtomicBool,
     /// Batches that found the queue full, in records.
-    pub(super) missed: AtomicU64,
-    pub(super) stop: AtomicBool,
-    pub(super) ended: AtomicBool,
-    pub(super) gaps: Mutex<Vec<Gap>>,
+    pub(crate) missed: AtomicU64,
+    pub(crate) stop: AtomicBool,
+    pub(crate) ended: AtomicBool,
+    pub(crate) gaps: Mutex<Vec<Gap>>,
     /// Who waits: the ledger's writer.
-    pub(super) writer: Mutex<Option<Thread>>,
+    pub(crate) writer: Mutex<Option<Thread>>,
 }
 
 impl State {
@@ -174,7 +176,13 @@ impl Keeper {
                         let _ = error;
                     }
                 }
-                Ok(Given::Checkpoint(_)) => {}
+                Ok(Given::Prune) if !self.is_behind() => {
+                    if let Err(error) = guarded(|| self.sink.prune()) {
+                        trace::event!(warn, sink = %self.state.name, error = %error, "a sink did not drop what retention dropped");
+                        let _ = error;
+                    }
+                }
+                Ok(Given::Checkpoint(_) | Given::Prune) => {}
                 Err(RecvTimeoutError::Timeout) if self.is_behind() => self.mend(),
                 Err(RecvTimeoutError::Timeout) => self.tell_end(),
                 Err(RecvTimeoutError::Disconnected) => {

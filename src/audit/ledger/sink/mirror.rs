@@ -112,6 +112,11 @@ impl Mirrors {
         Ok(Self(mirrors))
     }
 
+    /// How each stands, and whether it is required.
+    pub(crate) fn states(&self) -> Vec<(Arc<State>, bool)> {
+        self.0.iter().map(|mirror| (Arc::clone(&mirror.state), mirror.required)).collect()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -160,6 +165,14 @@ impl Mirrors {
         for mirror in &self.0 {
             // The next one says the same and more.
             let _ = mirror.queue.try_send(Given::Checkpoint(Arc::clone(note)));
+        }
+    }
+
+    /// Tells all to drop what the ledger has dropped, and waits for nobody.
+    pub(crate) fn prune(&self) {
+        for mirror in &self.0 {
+            // The next run tells it again.
+            let _ = mirror.queue.try_send(Given::Prune);
         }
     }
 

@@ -9,7 +9,7 @@ mod tracing;
 use std::{collections::BTreeSet, fmt};
 
 pub use folder::FolderSink;
-pub(super) use keeper::Gap;
+pub(super) use keeper::{Gap, State};
 pub(super) use mirror::{Held, Mirrors, ask};
 
 #[cfg(feature = "tracing")]
@@ -92,6 +92,17 @@ pub trait Sink: Send + 'static {
     /// If it cannot. It is not given this one again; the next one says the same and more.
     fn checkpoint(&mut self, note: &str) -> Result<(), SinkError> {
         let _ = note;
+        Ok(())
+    }
+
+    /// Drops the bodies that the ledger has dropped by [retention](crate::audit::Retention): those that the newest prune records
+    /// in its copy cover. Asked after each run; on the thread that also appends, so what takes long belongs on another one.
+    /// Default: does nothing, which is right for a sink that passes on.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot. It is asked again after the next run.
+    fn prune(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
 }
