@@ -29,7 +29,7 @@ pub struct Args {
     pub fresh: bool,
     /// Where the root key is: env:NAME, file:PATH or credential:NAME. Default: `root.key` in the data folder, which a
     /// new folder gets at random.
-    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    #[arg(long, value_name = "SOURCE", value_parser = source, allow_hyphen_values = true)]
     pub key: Option<Result<KeySource, KeySourceError>>,
     /// Where the copy of the key store is: a file on another disk than the data folder, in which whoever is erased is
     /// erased too. A new folder remembers it, and does not start without it. Default: `keys-copy.sqlite` in the data
@@ -38,12 +38,12 @@ pub struct Args {
     pub key_copy: Option<PathBuf>,
     /// Where the key is that signs the ledger's checkpoints: env:NAME, file:PATH or credential:NAME, as `ward audit keygen`
     /// makes it. Default: `ledger-signing.key` in the data folder, which gets one at random.
-    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    #[arg(long, value_name = "SOURCE", value_parser = source, allow_hyphen_values = true)]
     pub ledger_key: Option<Result<KeySource, KeySourceError>>,
     /// Where the URL of the PostgreSQL database is that holds the ledger, instead of the data folder: env:NAME, file:PATH or
     /// credential:NAME. The tables are made by what `ward audit schema` prints. A new folder remembers where its ledger is,
     /// and does not start with another.
-    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    #[arg(long, value_name = "SOURCE", value_parser = source, allow_hyphen_values = true)]
     pub ledger_database: Option<Result<KeySource, KeySourceError>>,
     /// A second folder for the ledger, on another disk: nothing is answered before its records are in both.
     #[arg(long, value_name = "DIR")]
@@ -59,7 +59,8 @@ pub struct Args {
     pub user_quota: NonZeroU32,
 }
 
-/// A parser's refusal would be printed next to the text that was refused, which may be a key: so it refuses nothing.
+/// A parser's refusal would be printed next to the text that was refused, which may be a key: so it refuses nothing. Nor is a
+/// key that begins with a hyphen taken for a flag that is not known, which would be printed as well.
 #[expect(clippy::unnecessary_wraps, reason = "the form of a parser")]
 fn source(text: &str) -> Result<Result<KeySource, KeySourceError>, Infallible> {
     Ok(text.parse())

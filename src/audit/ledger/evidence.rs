@@ -50,7 +50,7 @@ impl Checkpoint {
 
 impl Ledger {
     /// The newest checkpoint that this process has signed: one a second while records are written, and one at the shutdown.
-    /// `None` without [`with_signer`](LedgerOptions::with_signer), and before the first record.
+    /// `None` without [`with_signer`](super::LedgerOptions::with_signer), and before the first record.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -29,7 +29,7 @@ pub(crate) struct Verify {
     dir: Option<PathBuf>,
     /// Instead of a folder: where the URL is of the PostgreSQL database that holds the ledger, `env:NAME`, `file:/path` or
     /// `credential:name`. Any role that may look will do.
-    #[arg(long, value_name = "SOURCE", value_parser = source, conflicts_with = "dir")]
+    #[arg(long, value_name = "SOURCE", value_parser = source, allow_hyphen_values = true, conflicts_with = "dir")]
     database: Option<Result<KeySource, String>>,
     /// The schema of the ledger's tables there.
     #[arg(long, value_name = "NAME", default_value = "ward_ledger", requires = "database")]

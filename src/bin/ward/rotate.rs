@@ -22,7 +22,7 @@ pub(crate) struct Store {
     #[arg(long, value_name = "FILE")]
     store: PathBuf,
     /// Where the platform's root key is: `env:NAME`, `file:/path` or `credential:name`.
-    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    #[arg(long, value_name = "SOURCE", value_parser = source, allow_hyphen_values = true)]
     root: Option<Result<KeySource, String>>,
     /// The name of the root key in records.
     #[arg(long, value_name = "NAME", default_value = "root")]

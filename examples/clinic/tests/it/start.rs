@@ -212,9 +212,21 @@ async fn a_key_from_the_environment_works_and_a_bad_form_is_refused_without_repe
     let data = dir.path().join("data");
     let (data_text, key) = (data.to_str().unwrap(), RootKey::generate().encode().expose_secret().to_owned());
     let body = &key["tower-ward-key-v1:".len()..];
-    for source in
-        [&key, body, &format!("env:{key}"), "env:", "env:A B", "env:1A", "vault:x", "file:", "credential:../x", ""]
-    {
+    let (flag, flags) = (format!("-{body}"), format!("--{body}"));
+    for source in [
+        &key,
+        body,
+        &flag,
+        &flags,
+        &format!("env:{key}"),
+        "env:",
+        "env:A B",
+        "env:1A",
+        "vault:x",
+        "file:",
+        "credential:../x",
+        "",
+    ] {
         let (started, out, err) = run(&["--data", data_text, "--listen", "127.0.0.1:0", "--key", source], &[]);
         assert!(!started && out.is_empty(), "{source}: {out}");
         assert!(err.contains("--key"), "{source}: {err}");
