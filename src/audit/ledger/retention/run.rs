@@ -122,7 +122,8 @@ impl Run {
         let mut cutoffs = Cutoffs::new(&self.retention, now);
         let (mut survey, mut plan) = self.look(&mut cutoffs)?;
         let idle = plan.prunes.is_empty() && !survey.is_left(&plan.skipped);
-        if !idle && !self.retention.trust_clock && !(shared.anchor.trusts(&*shared.clock) && survey.is_steady()) {
+        let trusted = || shared.anchor.trusts(&*shared.clock) && survey.is_steady();
+        if !(idle || self.retention.trust_clock || trusted()) {
             return Err(RetentionError::Clock);
         }
         let prunes = plan.prunes.len() as u64;
