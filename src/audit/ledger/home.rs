@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -242,6 +243,16 @@ pub(crate) trait Home: Send + std::fmt::Debug {
 
     /// Keeps a signed checkpoint of what is there.
     fn keep_checkpoint(&mut self, note: &str, head: Head) -> Result<(), HomeError>;
+
+    /// How often to be [refreshed](Self::refresh) while there is nothing to write.
+    fn every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Shows others that this node lives, and learns what they wrote.
+    fn refresh(&mut self, _: &mut Places) -> Result<(), HomeError> {
+        Ok(())
+    }
 
     /// Writes no more into the part that it writes into now, so that bodies there can be dropped.
     fn close_part(&mut self) {}

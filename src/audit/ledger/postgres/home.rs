@@ -1,5 +1,7 @@
 //! PostgreSQL as the ledger's home: many nodes write one ledger.
 
+use std::time::Duration;
+
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -148,7 +150,37 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Reads what others wrote since. Rows are there in whole batches, and for good.
+    fn catch_up(&mut self, places: &mut Places) -> Result<(), HomeError> {
+        let Self { conn, place, .. } = self;
+        loop {
+            let from = places.tree.size();
+            let rows = conn.run(PATIENCE, async |conn| place.rows(conn, from, i64::MAX).await)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            rows.iter().try_for_each(|row| follow(places, row))?;
+        }
+    }
+}
+
+/// Between two signs of life of a node that has nothing to write.
+const ALIVE: Duration = Duration::from_secs(5);
+
 impl Home for Table {
+    fn every(&self) -> Option<Duration> {
+        Some(ALIVE)
+    }
+
+    fn refresh(&mut self, places: &mut Places) -> Result<(), HomeError> {
+        match self.catch_up(places) {
+            // A session that has broken is made anew, and holds the lock by which others know that this node lives.
+            Err(HomeError::Sql(_)) => self.catch_up(places),
+            done => done,
+        }
+    }
+
     fn store(&mut self, draft: &mut Draft, places: &mut Places) -> Result<(), HomeError> {
         if self.arrived()? {
             self.sent = None;

@@ -63,7 +63,9 @@ impl fmt::Debug for PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// A ledger in the schema `ward_ledger` of the database with this URL, `postgres://…`.
+    /// A ledger in the schema `ward_ledger` of the database with this URL, `postgres://…`. What it leaves open, such as the
+    /// port or `sslmode`, is taken from the variables that `psql` looks at (`PGPORT`, `PGSSLMODE`, …) and from `~/.pgpass`: say
+    /// all of it in the URL.
     ///
     /// # Errors
     ///

@@ -192,6 +192,10 @@ fn unreadable(check: &Check<'_, '_>) -> impl Fn(sqlx::Error) -> ScanError {
     move |error| {
         let kind = match error {
             sqlx::Error::Io(error) => error.kind(),
+            // No such table, or no such schema.
+            sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("42P01" | "3F000")) => {
+                std::io::ErrorKind::NotFound
+            }
             sqlx::Error::Database(_) => std::io::ErrorKind::PermissionDenied,
             _ => std::io::ErrorKind::Other,
         };

@@ -88,7 +88,7 @@ impl State {
 
 /// For how long a thread has waited, whatever the ledger's clock says.
 #[expect(clippy::disallowed_methods, reason = "a sink that hangs must be noticed while a clock stands still, too")]
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 

@@ -9,7 +9,7 @@ mod tracing;
 use std::{collections::BTreeSet, fmt};
 
 pub use folder::FolderSink;
-pub(super) use keeper::{Gap, State};
+pub(super) use keeper::{Gap, State, now};
 pub(super) use mirror::{Held, Mirrors, ask};
 
 #[cfg(feature = "tracing")]
