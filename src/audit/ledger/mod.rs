@@ -417,10 +417,11 @@ impl Ledger {
 
     /// The same for two records of one act. Both are in one batch, so that no crash leaves one without the other.
     pub(crate) fn submit_both(&self, slot: Slot, record: Box<Record>, mirror: Option<Box<Record>>) -> u64 {
+        let mut order = lock(&self.inner.shared.order);
+        // Under the lock of its ticket: who clears the list waits for the tickets that were given by then.
         if record.kind == Kind::Held {
             lock(&self.inner.shared.late).insert(record.stream.clone());
         }
-        let mut order = lock(&self.inner.shared.order);
         order.ticket += 1;
         let ticket = order.ticket;
         slot.send(Message { ticket, record, mirror });

@@ -100,6 +100,8 @@ pub(super) struct Check<'v, 'f> {
     /// Of a missing body the index is wanted.
     missing: Option<(Stream, u64)>,
     missing_at: Option<u64>,
+    /// Prune records may be to come.
+    partial: bool,
     visit: &'v mut Visit<'f>,
 }
 
@@ -116,6 +118,17 @@ pub(crate) fn scan(
         torn,
         ..scanned
     })
+}
+
+/// The same of a copy, which may have been broken off between a body that is gone and the prune record that says so.
+pub(crate) fn scan_copy(dir: &Path, most: usize) -> Result<Scanned, ScanError> {
+    let mut nobody = |_: Entry<'_>| ();
+    let mut check = Check::new(most, &[], &mut nobody);
+    check.partial = true;
+    match check.segments(dir, false) {
+        Ok((last, torn)) => Ok(Scanned { last, torn, ..check.finish()? }),
+        Err(error) => Err(check.explain(error)),
+    }
 }
 
 /// Checks what `read` reads.
@@ -162,6 +175,7 @@ impl<'v, 'f> Check<'v, 'f> {
             covers: HashMap::new(),
             missing: None,
             missing_at: None,
+            partial: false,
             to_come,
             visit,
         }
@@ -177,6 +191,9 @@ impl Check<'_, '_> {
         }
         let mut missing: Vec<_> =
             self.covers.iter().filter_map(|(stream, cover)| Some((stream, cover.unexplained()?))).collect();
+        if self.partial {
+            missing.clear();
+        }
         missing.sort();
         if let Some((stream, sequence)) = missing.into_iter().next() {
             let same = self.missing.as_ref().is_some_and(|missing| (&missing.0, missing.1) == (stream, sequence));

@@ -181,7 +181,10 @@ impl Writer {
             }
         }
         if self.places.tree.size() > before {
-            *lock(&self.shared.head) = Head::of(&self.places.tree);
+            // With sinks it waits for the next batch, with which they get what others wrote: nothing is signed that they lack.
+            if self.mirrors.is_empty() {
+                *lock(&self.shared.head) = Head::of(&self.places.tree);
+            }
             let mut order = lock(&self.shared.order);
             for stream in self.places.chains.keys().filter(|stream| **stream != Stream::Platform) {
                 if !order.streams.contains(stream) {

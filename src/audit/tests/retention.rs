@@ -904,3 +904,52 @@ proptest::proptest! {
         proptest::prop_assert_eq!(cover.unexplained(), plain);
     }
 }
+
+/// Of a chain that is kept for longer, the records that are left stand far apart once those of the others are gone.
+#[tokio::test]
+async fn what_one_chain_has_dropped_is_no_silence_of_another() {
+    let place = Place::new();
+    let ledger = place.open();
+    let five = Retention::new().with_tenant(tenant("harbour"), NonZeroU16::new(5).unwrap());
+    // Harbour is there every day, meadow four times a year.
+    for day in 0..2_700_u32 {
+        let name = if day % 90 == 0 { "meadow" } else { "harbour" };
+        if day % 10 == 0 {
+            write(&ledger, name, 1, 1).await;
+        }
+        place.clock.advance(DAY);
+        if day % 300 == 299 && day > 1_800 {
+            ledger.prune(&five).await.unwrap();
+        }
+    }
+    let report = ledger.prune(&five).await.unwrap();
+    assert!(report.bodies() > 0 && report.skipped().is_empty());
+    ledger.shutdown().await;
+    assert!(place.verify().unwrap() > 100);
+}
+
+#[tokio::test]
+async fn a_copy_that_was_broken_off_before_the_prune_record_came_opens_and_goes_on() {
+    let place = Place::new();
+    let ledger = place.open();
+    write(&ledger, "harbour", 1, 300).await;
+    place.clock.advance(DAY * 366 * 8);
+    write(&ledger, "harbour", 1, 20).await;
+    ledger.prune(&seven()).await.unwrap();
+    ledger.shutdown().await;
+    drop(ledger);
+    // The beginning of it, without the segment in which the prune record stands.
+    let copy = TempDir::new().unwrap();
+    copy_folder(place.path(), copy.path());
+    let last = (0..).take_while(|n| segment::path(copy.path(), *n).exists()).last().unwrap();
+    assert!(last > 0);
+    std::fs::remove_file(segment::path(copy.path(), last)).unwrap();
+    for file in ["ledger.hashes", "ledger.checkpoint"] {
+        std::fs::remove_file(copy.path().join(file)).unwrap();
+    }
+    assert_eq!(verify(copy.path()).unwrap_err().kind(), Fault::Deleted, "by itself it is no ledger yet");
+    let sinks = Sinks::new().add_required("copy", FolderSink::open(copy.path(), &place.options()).unwrap());
+    let ledger = Ledger::open_with(place.path(), sinks, place.options(), place.clock.shared()).unwrap();
+    ledger.shutdown().await;
+    assert_eq!(verify(copy.path()).unwrap().head(), ledger.head());
+}

@@ -214,6 +214,10 @@ async fn a_body_does_not_go_by_a_prune_record_that_is_older_than_a_hold() {
     };
     hold(true).await;
     assert_eq!(ask(), -1);
+    let platform = "select count(*) from ward_ledger.records where stream = 'platform' and position('\"kind\":\"held\"'::bytea in record) > 0";
+    let mirrored = server
+        .owner(|mut conn| async move { sqlx::query_scalar::<_, i64>(platform).fetch_one(&mut conn).await.unwrap() });
+    assert_eq!(mirrored, 1, "the operator's own chain says it too, and is not held by it");
     let report = ledger.prune(&seven()).await.unwrap();
     assert_eq!((report.bodies(), report.skipped()), (8, &[][..]), "the other two clinics'");
     hold(false).await;

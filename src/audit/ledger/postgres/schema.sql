@@ -151,7 +151,7 @@ begin
         select 1 from later where body ->> 'kind' = 'pruned'
             and body -> 'prune' -> 'from' = said -> 'prune' -> 'from' and body -> 'prune' -> 'below' = said -> 'prune' -> 'below'
         union all
-        select 1 from later held where body ->> 'kind' = 'held' and not exists (
+        select 1 from later held where chain <> 'platform' and body ->> 'kind' = 'held' and not exists (
             select 1 from later ended where ended.body ->> 'kind' = 'released' and ended.seq > held.seq
                 and ended.body -> 'subjects' is not distinct from held.body -> 'subjects'
                 and ended.body -> 'reason' is not distinct from held.body -> 'reason'

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -76,8 +76,8 @@ struct Inner {
 impl Drop for Pruning {
     /// Nobody writes into the sink's place once the sink is gone.
     fn drop(&mut self) {
-        self.0.stop.store(true, Ordering::Release);
-        while self.0.dropping.load(Ordering::Acquire) {
+        self.0.stop.store(true, Ordering::SeqCst);
+        while self.0.dropping.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -90,7 +90,7 @@ impl Pruning {
         &self,
         records: Box<dyn Records>,
         pruned: &Pruned,
-        held: Option<Arc<File>>,
+        held: Option<Weak<File>>,
         close: impl FnOnce(),
     ) -> Result<(), SinkError> {
         if self.0.running.swap(true, Ordering::AcqRel) {
@@ -102,16 +102,14 @@ impl Pruning {
         }
         let (this, pruned) = (Arc::clone(&self.0), pruned.clone());
         let work = move || {
-            match this.run(&*records, &pruned, closed) {
-                Ok(open) => *lock(&this.open) = open,
+            let this = Ends(this);
+            match this.0.run(&*records, &pruned, held, closed) {
+                Ok(open) => *lock(&this.0.open) = open,
                 Err(error) => {
                     trace::event!(warn, error = %error, "a copy of the ledger could not be pruned: the next run tries again");
                     let _ = error;
                 }
             }
-            drop(held);
-            this.dropping.store(false, Ordering::Release);
-            this.running.store(false, Ordering::Release);
         };
         let thread = std::thread::Builder::new().name("ledger-prune".to_owned()).spawn(work);
         if let Err(error) = thread {
@@ -122,10 +120,31 @@ impl Pruning {
     }
 }
 
+/// However the thread ends, nobody waits for it for ever.
+struct Ends(Arc<Inner>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.dropping.store(false, Ordering::SeqCst);
+        self.0.running.store(false, Ordering::SeqCst);
+    }
+}
+
 impl Inner {
-    fn run(&self, records: &dyn Records, pruned: &Pruned, closed: Option<u32>) -> Result<Option<u32>, LedgerError> {
+    fn run(
+        &self,
+        records: &dyn Records,
+        pruned: &Pruned,
+        held: Option<Weak<File>>,
+        closed: Option<u32>,
+    ) -> Result<Option<u32>, LedgerError> {
         let survey = Survey::covers(records, MAX_TENANTS)?;
         self.dropping.store(true, Ordering::SeqCst);
+        // From here on the place is kept for this, unless the sink has given it up meanwhile.
+        let held = held.map(|held| held.upgrade());
+        if matches!(held, Some(None)) {
+            return Ok(None);
+        }
         let wanted = || !self.stop.load(Ordering::SeqCst);
         let drops = Drops {
             covers: &survey.scanned.covers,

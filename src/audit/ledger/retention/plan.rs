@@ -134,7 +134,11 @@ impl Survey {
             if !due.ended {
                 due.below = entry.sequence + 1;
             }
-            let Some(record) = entry.record else { return };
+            let Some(record) = entry.record else {
+                // How long it was silent here is not known any more.
+                before = None;
+                return;
+            };
             let silence = before.map_or(0.0, |before| record.at.duration_since(before).as_secs_f64());
             gap |= silence > SILENCE.as_secs_f64() && cutoffs.is_young(record);
             before = Some(record.at);

@@ -7,7 +7,7 @@ use crate::audit::ledger::{
     Head, LedgerError, LedgerOptions,
     home::{Batch, Folder},
     open::{forget_unfinished, io, make_dir, read_error, take},
-    scan::scan,
+    scan::scan_copy,
     segment,
 };
 #[cfg(feature = "checkpoint")]
@@ -57,7 +57,7 @@ impl FolderSink {
         make_dir(dir).map_err(io("make"))?;
         let lock = take(dir)?;
         forget_unfinished(dir)?;
-        let scanned = scan(dir, false, options.tenants, &[], &mut |_| ()).map_err(read_error)?;
+        let scanned = scan_copy(dir, options.tenants).map_err(read_error)?;
         let folder = Folder::resume(dir, options.segment_size, &scanned).map_err(io("write the last segment"))?;
         Ok(Self {
             folder,
@@ -88,7 +88,7 @@ impl Sink for FolderSink {
     fn prune(&mut self, pruned: &Pruned) -> Result<(), SinkError> {
         let records = FolderRecords(self.folder.dir().to_owned());
         let Self { folder, pruning, lock, .. } = self;
-        pruning.start(Box::new(records), pruned, Some(Arc::clone(lock)), || folder.close_part())
+        pruning.start(Box::new(records), pruned, Some(Arc::downgrade(lock)), || folder.close_part())
     }
 
     fn checkpoint(&mut self, note: &str) -> Result<(), SinkError> {

@@ -162,8 +162,14 @@ impl Drop for Farewell {
 }
 
 impl Keeper {
-    pub(super) fn run(mut self, given: &mpsc::Receiver<Given>) {
+    pub(super) fn run(self, given: &mpsc::Receiver<Given>) {
         let _farewell = Farewell(Arc::clone(&self.state));
+        // Dropped before the farewell, so that the sink has let go of its place by then.
+        let mut this = self;
+        this.serve(given);
+    }
+
+    fn serve(&mut self, given: &mpsc::Receiver<Given>) {
         loop {
             // What is missing is tried again, whether or not there is more.
             let pause = match () {
