@@ -31,7 +31,11 @@ fuzz_target!(|data: &[u8]| {
         assert!(line.len() <= MAX_RECORD);
         if VERIFIER.verify_prune(&record).is_ok() {
             let place = (record.index(), record.sequence());
-            assert_eq!((place, record.prune().map(|prune| (prune.from(), prune.below()))), SIGNED, "no other was signed");
+            assert_eq!(
+                (place, record.prune().map(|prune| (prune.from(), prune.below()))),
+                SIGNED,
+                "no other was signed"
+            );
         }
         if let Some(prune) = record.prune() {
             assert!(prune.from() < prune.below() && prune.below() <= record.sequence());

@@ -118,7 +118,7 @@ impl<P: Permission> Accounts<'_, P> {
         subjects.dedup();
         let why = Relations::CLINIC.why();
         let (action, permission, entity) = (Action::Search, P::ID, "accounts");
-        let door = Door { action, permission, entity, subjects: &subjects, row: None, purpose: None, why };
+        let door = Door { action, permission, entity, subjects: &subjects, row: None, why };
         facts.trail.door(door).map_err(Fault::from)?;
         Ok(accounts)
     }

@@ -223,7 +223,7 @@ impl<P: Permission> Grant<P> {
 
     pub(super) fn record(&self, action: Action, subjects: &[SubjectId], holds: Relations) -> Result<(), DoorError> {
         let (permission, entity) = (P::ID, entity(P::ID));
-        let door = Door { action, permission, entity, subjects, row: None, purpose: None, why: holds.why() };
+        let door = Door { action, permission, entity, subjects, row: None, why: holds.why() };
         self.facts.trail.door(door).map_err(|e| self.failed(e.into(), subjects))
     }
 

@@ -156,7 +156,8 @@ impl<P: HoldsLedger> SubjectGrant<P> {
         set_hold::<P>(true, self.facts(), self.clinic_key(), Some(self.subject()), reason.into()).await
     }
 
-    /// Ends the hold for this person: what is old enough is dropped by the next run, unless the whole chain is held.
+    /// Ends the hold for this person that was placed with this reason: what is old enough is dropped by the next run, unless
+    /// another hold is for it.
     ///
     /// # Errors
     ///
@@ -176,7 +177,7 @@ impl<P: HoldsLedger> ClinicGrant<P> {
         set_hold::<P>(true, self.facts(), self.key(), None, reason.into()).await
     }
 
-    /// Ends the hold for all of the clinic's chain. What is held for one person stays held.
+    /// Ends the hold for all of the clinic's chain that was placed with this reason. What an operator holds stays held.
     ///
     /// # Errors
     ///
@@ -272,7 +273,7 @@ fn record(facts: &Facts, permission: &'static str, query: &LedgerQuery, found: &
     let people: BTreeSet<SubjectId> = named.chain(query.subject()).collect();
     let subjects: Vec<SubjectId> = people.into_iter().collect();
     let (action, entity, why) = (Action::Search, "ledger", Relations::CLINIC.why());
-    let door = Door { action, permission, entity, subjects: &subjects, row: None, purpose: None, why };
+    let door = Door { action, permission, entity, subjects: &subjects, row: None, why };
     Ok(facts.trail.door(door)?)
 }
 

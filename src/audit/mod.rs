@@ -129,7 +129,7 @@ pub use ledger::{Batch, FolderSink, Sink, SinkError, Sinks};
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
 #[cfg(feature = "checkpoint")]
-pub use ledger::{Checkpoint, PruneReport, Retention, RetentionError};
+pub use ledger::{Checkpoint, PruneReport, Pruned, Retention, RetentionError};
 pub(crate) use ledger::{Found, Place, cursor_bytes};
 pub use ledger::{
     Head, HeadError, Ledger, LedgerError, LedgerFolder, LedgerOptions, LedgerPage, LedgerQuery, LedgerReport, MAX_PAGE,
@@ -148,8 +148,8 @@ pub use record::{
     RecordError, Stated, Stream,
 };
 pub(crate) use record::{Actor, Change, Door, Refusal};
-pub(crate) use trail::{Attempt, RowChange};
-pub use trail::{Closer, RequestFacts, Trail, TrailError};
+pub(crate) use trail::{Attempt, Declared, RowChange};
+pub use trail::{Closer, PURPOSE, REASON, RequestFacts, Trail, TrailError};
 pub use verify::{Chain, Fault, Known, Report, VerifyError, verify, verify_chain, verify_with};
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::ledger::Signatures;
 use super::{
     ledger::{
-        Cover, Entry, FolderRecords, Head, Records, is_written,
+        Cover, Entry, FolderRecords, Head, Records, is_written, overtaken,
         scan::{Agreement, ScanError, Scanned},
         tree,
     },
@@ -14,6 +14,8 @@ use super::{
 };
 use crate::id::TenantId;
 
+/// How often bodies may be dropped while a ledger is read.
+const RETRIES: usize = 3;
 /// Tenants whose chain heads a verifier keeps in memory.
 pub(crate) const MAX_TENANTS: usize = 1_000_000;
 
@@ -86,7 +88,14 @@ pub fn verify(dir: &Path) -> Result<Report, VerifyError> {
 ///
 /// As [`verify`]. What the ledger's own files say is told first.
 pub fn verify_with(dir: &Path, known: &Known) -> Result<Report, VerifyError> {
-    let (mut report, scanned) = known.check(&FolderRecords(dir.to_owned()), is_written(dir))?;
+    let records = FolderRecords(dir.to_owned());
+    let mut tries = 0..RETRIES;
+    let (mut report, scanned) = loop {
+        match known.check(&records, is_written(dir)) {
+            Err(error) if error == overtaken() && tries.next().is_some() => {}
+            done => break done?,
+        }
+    };
     let Some(last) = scanned.last else {
         // A wrong path must not look like a good ledger.
         return Err(VerifyError::new(0, Fault::Unreadable(std::io::ErrorKind::NotFound)));
@@ -159,7 +168,7 @@ impl Known {
         };
         let scanned = archive.check(written, MAX_TENANTS, &heads, &mut look).map_err(|error| match error {
             ScanError::Fault(error) => error,
-            ScanError::Missing(..) => VerifyError::new(0, Fault::Deleted),
+            ScanError::Missing(..) | ScanError::Overtaken => overtaken(),
             ScanError::TooManyTenants => VerifyError::new(0, Fault::TooManyTenants),
         })?;
         let head = Head::of(&scanned.places.tree);
@@ -229,8 +238,8 @@ pub fn verify_chain<'r>(tenant: &TenantId, records: impl IntoIterator<Item = &'r
             (&left.stream, left.sequence, None, left.hash)
         } else {
             record = Record::from_bytes(bytes).map_err(|_| fault(Fault::Edited))?;
-            if record.prune().is_some_and(|prune| !cover.add(record.sequence, prune)) {
-                return Err(fault(Fault::Inserted));
+            if let Some(prune) = record.prune() {
+                cover.add(record.sequence, prune);
             }
             (&record.stream, record.sequence, Some(record.previous), tree::leaf(bytes))
         };

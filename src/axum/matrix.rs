@@ -22,6 +22,7 @@ pub struct Route {
     pub(super) path: String,
     pub(super) access: Access,
     pub(super) operation: super::Operation,
+    pub(super) reason_required: bool,
 }
 
 impl Route {
@@ -35,6 +36,12 @@ impl Route {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether a request must say what it is for: see [`Router::reason_required`](super::Router::reason_required).
+    #[must_use]
+    pub const fn is_reason_required(&self) -> bool {
+        self.reason_required
     }
 
     /// What it asks for.

@@ -121,6 +121,11 @@ fn operation(route: &Route, method: &Method, policy: &Policy) -> Value {
         .collect();
     parameters
         .extend(about.query.iter().map(|(name, schema)| json!({ "name": name, "in": "query", "schema": schema })));
+    if route.reason_required {
+        let word = json!({ "type": "string", "pattern": "^[a-z][a-z0-9_.-]{0,63}$" });
+        let header = |name: &str| json!({ "name": name, "in": "header", "required": true, "schema": word });
+        parameters.extend([header("X-Purpose"), header("X-Reason")]);
+    }
     let id: String = route.path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let mut operation = json!({
         "operationId": format!("{}{}", method.as_str().to_ascii_lowercase(), id.trim_end_matches('_')),

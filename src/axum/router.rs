@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use axum::{
@@ -17,7 +17,7 @@ use http_body::Body as _;
 use super::{Access, Guarded, Operation, Route, matrix, openapi};
 use crate::{
     access::{Grant, Permission, PermissionIndex, PermissionInfo, PolicyError},
-    audit::{Refusal, UsedTrail},
+    audit::{Declared, Refusal, UsedTrail},
     problem::Problem,
     stack::{Visit, Ward, WardService},
 };
@@ -34,6 +34,8 @@ pub struct Router<S = ()> {
     routes: Vec<Route>,
     /// Shared with the routes that are mounted already.
     body_limit: Arc<AtomicUsize>,
+    /// Of the route that was mounted last, if it has a permission: whether it asks for a reason.
+    last: Option<Arc<AtomicBool>>,
     document: Option<(&'static str, &'static str, Arc<OnceLock<bytes::Bytes>>)>,
 }
 
@@ -41,7 +43,14 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// A router without routes: everything is 404.
     pub fn new(ward: &Ward) -> Self {
         let inner = axum::Router::new();
-        Self { ward: ward.clone(), inner, routes: Vec::new(), body_limit: Arc::new(BODY_LIMIT.into()), document: None }
+        Self {
+            ward: ward.clone(),
+            inner,
+            routes: Vec::new(),
+            body_limit: Arc::new(BODY_LIMIT.into()),
+            last: None,
+            document: None,
+        }
     }
 
     /// Mounts a handler on `GET`, and so on `HEAD`.
@@ -141,6 +150,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         let public = Public { route: path.into(), body_limit: Arc::clone(&self.body_limit) };
         let handler = on(filter, handler).layer(axum::middleware::from_fn_with_state(public, around_public));
         self.inner = self.inner.route(path, handler);
+        self.last = None;
         self.add(methods, path, Access::Public(reason))
     }
 
@@ -149,6 +159,22 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         if let Some(route) = self.routes.last_mut() {
             route.operation = operation;
         }
+        self
+    }
+
+    /// Asks of the route that was mounted last that each request says what it is for, in the headers
+    /// [`X-Purpose`](crate::audit::PURPOSE) and [`X-Reason`](crate::audit::REASON). Without one of them it is 400, and refused on
+    /// record; who may not use the route at all is told that first. Other routes record what was declared and do not ask for
+    /// it.
+    ///
+    /// # Panics
+    ///
+    /// If no route was mounted, or the last one is public: it records nothing that could have a reason.
+    pub fn reason_required(mut self) -> Self {
+        let last = self.routes.last_mut().zip(self.last.as_ref());
+        let (route, guard) = last.expect("mount a route with a permission, and then say this of it");
+        route.reason_required = true;
+        guard.store(true, Ordering::Release);
         self
     }
 
@@ -181,8 +207,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
 
     /// Gives the handlers their state.
     pub fn with_state(self, state: S) -> Router<()> {
-        let Self { ward, inner, routes, body_limit, document } = self;
-        Router { ward, inner: inner.with_state(state), routes, body_limit, document }
+        let Self { ward, inner, routes, body_limit, last, document } = self;
+        Router { ward, inner: inner.with_state(state), routes, body_limit, last, document }
     }
 
     /// The routes.
@@ -204,7 +230,8 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 
     fn add(mut self, methods: Vec<Method>, path: &str, access: Access) -> Self {
-        self.routes.push(Route { methods, path: path.to_owned(), access, operation: Operation::default() });
+        let (path, operation) = (path.to_owned(), Operation::default());
+        self.routes.push(Route { methods, path, access, operation, reason_required: false });
         self
     }
 
@@ -216,11 +243,14 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         handler: H,
         best_effort: bool,
     ) -> Self {
+        let reason_required = Arc::new(AtomicBool::new(false));
+        self.last = Some(Arc::clone(&reason_required));
         // The closure is cloned for each request.
         let guard = Arc::new(Guard {
             ward: self.ward.clone(),
             index: self.ward.policy().index(P::ID),
             best_effort,
+            reason_required,
             route: path.into(),
             body_limit: Arc::clone(&self.body_limit),
         });
@@ -277,6 +307,7 @@ struct Guard {
     ward: Ward,
     index: Option<PermissionIndex>,
     best_effort: bool,
+    reason_required: Arc<AtomicBool>,
     route: Arc<str>,
     body_limit: Arc<AtomicUsize>,
 }
@@ -313,6 +344,16 @@ impl Guard {
         };
         if allowed.is_empty() {
             return Err(refuse(Problem::forbidden(), "not_granted"));
+        }
+        let declared = Declared::of(request.headers())
+            .map_err(|header| refuse(Problem::bad_request(header), "malformed_reason"))?;
+        if self.reason_required.load(Ordering::Acquire)
+            && let Some(header) = declared.missing()
+        {
+            return Err(refuse(Problem::reason_required(header), "reason_required"));
+        }
+        if !declared.is_nothing() {
+            trail.declare(declared);
         }
         if self.best_effort {
             trail.set_best_effort();

@@ -264,7 +264,6 @@ impl Db {
             entity: change.entity,
             subjects: subject.as_slice(),
             row: change.row,
-            purpose: None,
             about: change.relation.map(|(user, _)| user),
             why: holds.why(),
         })?;

@@ -62,6 +62,8 @@ macro_rules! kinds {
 kinds! {
     BadRequest BAD_REQUEST 400 "bad-request" "Bad request"
         "The request does not have the form that is accepted here.";
+    ReasonRequired BAD_REQUEST 400 "reason-required" "Reason required"
+        "The request must say what it is for, in the headers X-Purpose and X-Reason, one word each.";
     Unauthenticated UNAUTHORIZED 401 "unauthenticated" "Not authenticated"
         "The request needs credentials that are valid now.";
     Forbidden FORBIDDEN 403 "forbidden" "Forbidden"

@@ -70,6 +70,11 @@ impl Problem {
         }
     }
 
+    /// 400: the request does not say what it is for; `field` is the header that is missing.
+    pub fn reason_required(field: &'static str) -> Self {
+        Self { field: Some(field.into()), ..Self::new(Kind::ReasonRequired) }
+    }
+
     /// 401, with `WWW-Authenticate: Bearer` (RFC 6750 §3): no credentials came.
     pub fn unauthenticated() -> Self {
         Self::new(Kind::Unauthenticated).with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))

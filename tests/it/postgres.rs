@@ -13,11 +13,11 @@ use server::Postgres;
 use sqlx::{Connection as _, Executor as _, Row as _};
 use tower_ward::{
     audit::{
-        Fault, Kind, Known, Ledger, LedgerError, LedgerQuery, PostgresLedger, Report, Sinks, Stream, VerifyError,
-        verify_postgres,
+        Fault, Kind, Known, Ledger, LedgerError, LedgerQuery, OperatorLedger, PostgresLedger, Report, RequestFacts,
+        Sinks, Stream, VerifyError, verify_postgres,
     },
     clock::SystemClock,
-    id::SubjectId,
+    id::{SubjectId, UserId},
 };
 
 use crate::sinks::{append, clinic, options, until};
@@ -363,6 +363,36 @@ async fn the_role_that_writes_can_neither_change_nor_remove() {
         assert_eq!(answer == Some(2), added, "{name}: {answer:?}");
         assert_eq!(check(&server).is_ok(), !added, "{name}");
     }
+}
+
+/// A node that has nothing to write lives all the same, and learns of what others write.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_node_takes_back_a_lost_session_and_learns_of_new_clinics() {
+    let server = Postgres::start();
+    let (idle, busy) = (open(&server.place()).await.unwrap(), open(&server.place()).await.unwrap());
+    append(&idle, 0).await.unwrap();
+    append(&busy, 1).await.unwrap();
+    let head = busy.head();
+    until("the idle node knows of it", || idle.head().size() >= head.size()).await;
+    let (trail, _closer) = idle.begin(RequestFacts::new());
+    let operator = UserId::generate(&SystemClock::new());
+    let view = OperatorLedger::danger_open(&trail, operator, "operator", "ticket 4711").unwrap();
+    view.tenants(&[clinic(1)], &LedgerQuery::new()).await.unwrap();
+
+    let locks = || {
+        server.owner(|mut conn| async move {
+            let sql = "select count(*) from pg_locks where locktype = 'advisory' and granted and objsubid = 1";
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut conn).await.unwrap()
+        })
+    };
+    assert_eq!(locks(), 2);
+    server.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'writer'");
+    until("both hold their locks again", || locks() == 2).await;
+    append(&idle, 2).await.unwrap();
+    for node in [&idle, &busy] {
+        node.shutdown().await;
+    }
+    check(&server).unwrap();
 }
 
 /// What whoever owns the database does, and what is found: of 30 records, in 15 batches of two.

@@ -8,6 +8,7 @@ use tower_ward::problem::{Kind, Problem, REQUEST_ID};
 fn all() -> Vec<Problem> {
     vec![
         Problem::bad_request("born"),
+        Problem::reason_required("x-reason"),
         Problem::unauthenticated(),
         Problem::forbidden(),
         Problem::not_found(),

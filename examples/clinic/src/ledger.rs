@@ -4,7 +4,7 @@ use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tower_ward::{
-    audit::{CheckpointSigner, FolderSink, Ledger, LedgerOptions, PostgresLedger, Retention, Sinks},
+    audit::{CheckpointSigner, FolderSink, Ledger, LedgerOptions, PostgresLedger, Retention, RetentionError, Sinks},
     clock::SharedClock,
     keys::KeySource,
     secret::ExposeSecret as _,
@@ -88,14 +88,18 @@ pub(crate) async fn keep(ledger: Ledger, years: NonZeroU16) {
     loop {
         next.tick().await;
         match ledger.prune(&retention).await {
-            Ok(report) if report.bodies() > 0 => {
+            Ok(report) => {
                 tracing::info!(
                     bodies = report.bodies(),
                     prunes = report.prunes(),
                     "old records of the ledger are dropped"
                 );
+                for chain in report.skipped() {
+                    tracing::warn!(chain = chain.as_str(), "old records of this chain wait for the next run");
+                }
             }
-            Ok(_) => {}
+            // Another server does it.
+            Err(RetentionError::Running) => {}
             Err(error) => tracing::error!(%error, "old records of the ledger are not dropped"),
         }
     }

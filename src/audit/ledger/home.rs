@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -243,6 +244,16 @@ pub(crate) trait Home: Send + std::fmt::Debug {
     /// Keeps a signed checkpoint of what is there.
     fn keep_checkpoint(&mut self, note: &str, head: Head) -> Result<(), HomeError>;
 
+    /// How often to be [refreshed](Self::refresh) while there is nothing to write.
+    fn every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Shows others that this node lives, and learns what they wrote.
+    fn refresh(&mut self, _: &mut Places) -> Result<(), HomeError> {
+        Ok(())
+    }
+
     /// Writes no more into the part that it writes into now, so that bodies there can be dropped.
     fn close_part(&mut self) {}
 }
@@ -268,6 +279,11 @@ pub(crate) trait Records: Send + Sync + std::fmt::Debug {
 
     /// The newest signed checkpoint that stands beside the records.
     fn checkpoint(&self) -> io::Result<Option<String>>;
+
+    /// Says that retention runs, to all who write this ledger, until the answer is dropped; `None` if it runs already.
+    fn turn(&self) -> Result<Option<Box<dyn std::any::Any>>, LedgerError> {
+        Ok(Some(Box::new(())))
+    }
 
     /// Drops the bodies that may go, of closed parts of the ledger alone: see [`Drops`].
     fn drop_bodies(&self, drops: &Drops<'_>) -> Result<Dropping, LedgerError>;

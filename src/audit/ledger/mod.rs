@@ -47,7 +47,7 @@ use gate::Gate;
 pub(crate) use gate::{Wait, lock};
 pub use home::Batch;
 pub(super) use home::{Entry, FolderRecords, Records};
-pub(crate) use open::is_written;
+pub(crate) use open::{is_written, overtaken};
 pub use operator::{MAX_TENANTS_READ, OperatorLedger};
 pub use options::{LedgerError, LedgerOptions};
 #[cfg(feature = "postgres")]
@@ -58,8 +58,10 @@ use refusals::Refusals;
 pub use report::{LedgerReport, SinkReport};
 pub(crate) use retention::Cover;
 use retention::Errand;
+#[cfg(test)]
+pub(crate) use retention::{Drops, drop_in_folder};
 #[cfg(feature = "checkpoint")]
-pub use retention::{PruneReport, Retention, RetentionError};
+pub use retention::{PruneReport, Pruned, Retention, RetentionError};
 pub(crate) use seats::Seat;
 use seats::Seats;
 #[doc(hidden)]
@@ -112,7 +114,7 @@ pub(crate) struct Shared {
     seats: Seats,
     readers: timeline::Readers,
     head: Mutex<Head>,
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<Arc<File>>>,
     writer: OnceLock<Thread>,
     stop: AtomicBool,
     stopped: watch::Sender<bool>,
@@ -120,9 +122,13 @@ pub(crate) struct Shared {
     /// As the sinks' threads know themselves, and whether each is required.
     sinks: OnceLock<Vec<(Arc<sink::State>, bool)>>,
     #[cfg(feature = "checkpoint")]
-    pruned: Mutex<Option<crate::clock::Timestamp>>,
+    pruned: Mutex<Option<Result<crate::clock::Timestamp, String>>>,
+    /// Chains for which a hold came since retention last read the ledger.
+    late: Mutex<HashSet<Stream>>,
     #[cfg(feature = "checkpoint")]
     pruning: AtomicBool,
+    /// Retention writes files.
+    dropping: watch::Sender<bool>,
     #[cfg(feature = "checkpoint")]
     anchor: retention::Anchor,
     #[cfg(feature = "checkpoint")]
@@ -357,6 +363,8 @@ impl Ledger {
         self.wake();
         // The sender lives in `shared`, so this ends only by the value.
         let _ = shared.stopped.subscribe().wait_for(|stopped| *stopped).await;
+        // Whoever comes next finds nobody at the files.
+        let _ = shared.dropping.subscribe().wait_for(|dropping| !*dropping).await;
     }
 
     fn wake(&self) {
@@ -409,6 +417,9 @@ impl Ledger {
 
     /// The same for two records of one act. Both are in one batch, so that no crash leaves one without the other.
     pub(crate) fn submit_both(&self, slot: Slot, record: Box<Record>, mirror: Option<Box<Record>>) -> u64 {
+        if record.kind == Kind::Held {
+            lock(&self.inner.shared.late).insert(record.stream.clone());
+        }
         let mut order = lock(&self.inner.shared.order);
         order.ticket += 1;
         let ticket = order.ticket;

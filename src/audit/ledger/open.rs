@@ -23,6 +23,7 @@ use super::{
     home::{Folder, FolderRecords, Home, Records},
     note_erasure,
     refusals::Refusals,
+    retention::UNFINISHED,
     scan::{ScanError, Scanned},
     seats::Seats,
     segment,
@@ -118,6 +119,7 @@ impl Ledger {
         options.check()?;
         make_dir(dir).map_err(io("make"))?;
         let lock = take(dir)?;
+        forget_unfinished(dir)?;
         let archive: Arc<dyn Records> = Arc::new(FolderRecords(dir.to_owned()));
         let read = Read::all(archive, sinks, Some(&dir.join(HASHES)), &options)?;
         if let Some(bytes) = read.scanned.torn {
@@ -248,7 +250,7 @@ impl Read {
             seats: Seats::default(),
             readers: Readers::default(),
             head: Mutex::new(head),
-            lock: Mutex::new(lock),
+            lock: Mutex::new(lock.map(Arc::new)),
             writer: OnceLock::new(),
             stop: AtomicBool::new(false),
             stopped: watch::Sender::new(false),
@@ -256,8 +258,10 @@ impl Read {
             sinks: OnceLock::from(mirrors.states()),
             #[cfg(feature = "checkpoint")]
             pruned: Mutex::default(),
+            late: Mutex::default(),
             #[cfg(feature = "checkpoint")]
             pruning: AtomicBool::new(false),
+            dropping: watch::Sender::new(false),
             #[cfg(feature = "checkpoint")]
             anchor: Anchor { wall: clock.now(), monotonic: clock.monotonic(), newest },
             #[cfg(feature = "checkpoint")]
@@ -285,10 +289,14 @@ impl Read {
 pub(super) fn read_error(error: ScanError) -> LedgerError {
     match error {
         ScanError::Fault(error) => LedgerError::Damaged(error),
-        // By then its index was looked for.
-        ScanError::Missing(..) => LedgerError::Damaged(VerifyError::new(0, Fault::Deleted)),
+        ScanError::Missing(..) | ScanError::Overtaken => overtaken().into(),
         ScanError::TooManyTenants => LedgerError::TooManyTenants,
     }
+}
+
+/// Bodies were dropped while somebody read: to be asked again.
+pub(crate) fn overtaken() -> VerifyError {
+    VerifyError::new(0, Fault::Unreadable(std::io::ErrorKind::Interrupted))
 }
 
 pub(super) fn io(doing: &'static str) -> impl Fn(std::io::Error) -> LedgerError {
@@ -312,6 +320,14 @@ fn note_attempt(unsettled: &mut HashMap<AttemptId, Unsettled>, record: &Record) 
         return false;
     }
     true
+}
+
+/// Removes what a crash left of a segment that was being written anew.
+pub(super) fn forget_unfinished(dir: &Path) -> Result<(), LedgerError> {
+    match std::fs::remove_file(dir.join(UNFINISHED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("remove an unfinished segment")(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Takes the folder for this process.

@@ -174,7 +174,7 @@ impl OperatorLedger {
         self.set_hold(true, tenant, person).await
     }
 
-    /// Ends such a hold: what is old enough is dropped by the next run.
+    /// Ends such a hold, placed by an operator with the same reason: what is old enough is dropped by the next run.
     ///
     /// # Errors
     ///

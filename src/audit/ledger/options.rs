@@ -120,7 +120,8 @@ impl LedgerOptions {
         self
     }
 
-    /// A key that signed checkpoints of this ledger before the [signer](Self::with_signer) did.
+    /// A key that signed checkpoints or prune records of this ledger before the [signer](Self::with_signer) did. Prune records
+    /// stay for good, so each key that signed one is needed for as long as the ledger is.
     #[cfg(feature = "checkpoint")]
     pub fn add_old_key(mut self, key: VerifierKey) -> Self {
         self.old_keys.push(key);

@@ -41,8 +41,8 @@ pub struct LedgerReport {
     pub sinks: Vec<SinkReport>,
     /// Changes whose outcome is not known: settle them from the database.
     pub unsettled: usize,
-    /// When retention last came to its end in this process.
-    pub pruned: Option<Timestamp>,
+    /// When retention last came to its end in this process, or what kept it from that.
+    pub pruned: Option<Result<Timestamp, String>>,
 }
 
 /// How one sink stands.
@@ -85,6 +85,9 @@ impl LedgerReport {
             let consequence = if sink.required { ", and every door is refused" } else { "" };
             out.push(format!("the sink `{}` fails and is {} record(s) behind{consequence}", sink.name, sink.behind));
         }
+        if let Some(Err(error)) = &self.pruned {
+            out.push(format!("old records are not dropped: {error}"));
+        }
         if self.unsettled > 0 {
             out.push(format!("{} change(s) have no outcome: settle them from the database", self.unsettled));
         }
@@ -113,7 +116,7 @@ impl Ledger {
             sinks: sinks.collect(),
             unsettled: super::lock(&self.inner.unsettled).len(),
             #[cfg(feature = "checkpoint")]
-            pruned: *super::lock(&shared.pruned),
+            pruned: super::lock(&shared.pruned).clone(),
             #[cfg(not(feature = "checkpoint"))]
             pruned: None,
         }

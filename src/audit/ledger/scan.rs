@@ -53,6 +53,8 @@ pub(crate) enum ScanError {
     Fault(VerifyError),
     /// A body is missing, in this place of this chain, and no prune record covers it.
     Missing(Stream, u64),
+    /// Bodies were dropped while this was read: read it again.
+    Overtaken,
     TooManyTenants,
 }
 
@@ -132,8 +134,12 @@ pub(super) fn checked<T>(
         }
     };
     match pass(None, known, visit) {
-        // Only the end of the chain tells that it is missing. Its index is looked for then, and not kept for all of them.
-        Err(ScanError::Missing(stream, sequence)) => pass(Some((stream, sequence)), &[], &mut |_| ()),
+        // Only the end of the chain tells that it is missing. Its index is looked for then, and not kept for all of them. If
+        // it is not missing any more, a prune record came while this was read.
+        Err(ScanError::Missing(stream, sequence)) => match pass(Some((stream, sequence)), &[], &mut |_| ()) {
+            Ok(_) | Err(ScanError::Missing(..)) => Err(ScanError::Overtaken),
+            Err(found) => Err(found),
+        },
         done => done,
     }
 }
@@ -169,14 +175,15 @@ impl Check<'_, '_> {
         if let Some(error) = self.misgiving() {
             return Err(error.into());
         }
-        if let Some(index) = self.missing_at {
-            return Err(VerifyError::new(index, Fault::Deleted).into());
-        }
         let mut missing: Vec<_> =
             self.covers.iter().filter_map(|(stream, cover)| Some((stream, cover.unexplained()?))).collect();
         missing.sort();
         if let Some((stream, sequence)) = missing.into_iter().next() {
-            return Err(ScanError::Missing(stream.clone(), sequence));
+            let same = self.missing.as_ref().is_some_and(|missing| (&missing.0, missing.1) == (stream, sequence));
+            return Err(match self.missing_at.filter(|_| same) {
+                Some(index) => VerifyError::new(index, Fault::Deleted).into(),
+                None => ScanError::Missing(stream.clone(), sequence),
+            });
         }
         let chains = self.chains.into_iter().map(|(stream, chain)| (stream, chain.link)).collect();
         let places = Places { tree: self.tree, last: self.last, chains };
@@ -347,12 +354,10 @@ impl Check<'_, '_> {
         let Ok(record) = Record::from_bytes(bytes) else { return Err(self.fault(Fault::Edited)) };
         let (index, sequence, hash) = (record.index, record.sequence, tree::leaf(bytes));
         self.entry(Entry { index, stream: &record.stream, sequence, record: Some(&record), bytes, hash: &hash })?;
-        match record.prune() {
-            Some(prune) if !self.cover(&record.stream).add(sequence, prune) => {
-                Err(VerifyError::new(index, Fault::Inserted).into())
-            }
-            _ => Ok(()),
+        if let Some(prune) = record.prune() {
+            self.cover(&record.stream).add(sequence, prune);
         }
+        Ok(())
     }
 
     fn cover(&mut self, stream: &Stream) -> &mut Cover {

@@ -17,10 +17,10 @@ use super::evidence::Evidence;
 use super::{
     Message, Shared,
     gate::lock,
-    home::{Draft, Home, Places},
+    home::{Draft, Home, HomeError, Places},
     retention::Errand,
     segment,
-    sink::{Gap, Mirrors},
+    sink::{self, Gap, Mirrors},
     tree::Head,
 };
 use crate::{
@@ -158,8 +158,36 @@ impl Writer {
                 std::thread::park_timeout(RETRY);
             } else if counting || self.sign(false) {
                 std::thread::park_timeout(TICK);
+            } else if let Some(every) = self.home.every() {
+                let since = sink::now();
+                std::thread::park_timeout(every);
+                if since.elapsed() >= every {
+                    self.refresh();
+                    batch.begin(Head::of(&self.places.tree));
+                }
             } else {
                 std::thread::park();
+            }
+        }
+    }
+
+    /// Takes note of what others wrote, while there is nothing to write here.
+    fn refresh(&mut self) {
+        let before = self.places.tree.size();
+        if let Err(error) = self.home.refresh(&mut self.places) {
+            trace::event!(warn, error = %error, "the ledger's home does not answer, or somebody changed what it holds");
+            let _ = error;
+            if matches!(error, HomeError::Changed { .. }) {
+                self.shared.gate.fail();
+            }
+        }
+        if self.places.tree.size() > before {
+            *lock(&self.shared.head) = Head::of(&self.places.tree);
+            let mut order = lock(&self.shared.order);
+            for stream in self.places.chains.keys().filter(|stream| **stream != Stream::Platform) {
+                if !order.streams.contains(stream) {
+                    order.streams.insert(stream.clone());
+                }
             }
         }
     }
@@ -173,7 +201,8 @@ impl Writer {
                     // Whoever asked may have given up.
                     let _ = done.try_send(());
                 }
-                Errand::PruneSinks => self.mirrors.prune(),
+                #[cfg(feature = "checkpoint")]
+                Errand::PruneSinks(pruned) => self.mirrors.prune(&pruned),
             }
         }
     }

@@ -39,7 +39,6 @@ pub(crate) struct Door<'a> {
     pub(crate) entity: &'static str,
     pub(crate) subjects: &'a [SubjectId],
     pub(crate) row: Option<RowId>,
-    pub(crate) purpose: Option<Purpose>,
     /// The relation or role that allowed it.
     pub(crate) why: String,
 }
@@ -54,7 +53,6 @@ pub(crate) struct Change<'a> {
     pub(crate) entity: &'static str,
     pub(crate) subjects: &'a [SubjectId],
     pub(crate) row: Option<RowId>,
-    pub(crate) purpose: Option<Purpose>,
     /// The relation or role that allowed it.
     pub(crate) why: String,
 }

@@ -64,7 +64,6 @@ fn door(subjects: &[SubjectId]) -> Door<'_> {
         entity: "note",
         subjects,
         row: None,
-        purpose: None,
         why: "assigned".to_owned(),
     }
 }
@@ -77,7 +76,6 @@ fn change(subjects: &[SubjectId]) -> Change<'_> {
         entity: "note",
         subjects,
         row: None,
-        purpose: None,
         why: "assigned".to_owned(),
     }
 }

@@ -4,10 +4,13 @@ use std::num::NonZeroU16;
 
 use super::*;
 use crate::audit::{
-    CheckpointSigner, CheckpointVerifier, Event, Fault, FolderSink, Known, LedgerQuery, Retention, RetentionError,
-    Sinks, Stream, VerifyError, leaf_hash,
-    ledger::segment::{self, BATCH, BatchHeader, HEADER, Header},
-    record::Dropped,
+    CheckpointSigner, CheckpointVerifier, Event, Fault, FolderSink, Kind, Known, LedgerQuery, Prune, Retention,
+    RetentionError, Sinks, Stream, VerifyError, leaf_hash,
+    ledger::{
+        Cover, Drops, drop_in_folder,
+        segment::{self, BATCH, BatchHeader, HEADER, Header},
+    },
+    record::{Dropped, Spans},
     verify, verify_chain, verify_with,
 };
 
@@ -46,6 +49,11 @@ impl Place {
         let report = verify_with(self.path(), &Known::new().with_keys(self.keys()));
         report.map(|report| report.dropped())
     }
+}
+
+/// Seven years, in tests whose clocks jump.
+fn seven() -> Retention {
+    Retention::new().danger_trust_clock()
 }
 
 /// One trail with so many events about this person, and its end.
@@ -148,7 +156,7 @@ async fn years_are_the_clinics_own_and_the_file_becomes_smaller() {
         segments.map(|file| file.metadata().unwrap().len()).sum()
     };
     let before = size();
-    let two = Retention::new().with_tenant(tenant("harbour"), NonZeroU16::new(2).unwrap());
+    let two = seven().with_tenant(tenant("harbour"), NonZeroU16::new(2).unwrap());
     assert_eq!(ledger.prune(&two).await.unwrap().bodies(), 404);
     let nine = two.clone().with_tenant(tenant("meadow"), NonZeroU16::new(9).unwrap());
     place.clock.advance(DAY * 365 * 6);
@@ -172,7 +180,7 @@ async fn what_is_held_stays_until_it_is_released() {
     operator_holds(&ledger, true, "harbour", Some(2)).await;
     operator_holds(&ledger, true, "meadow", None).await;
     place.clock.advance(DAY * 366 * 8);
-    let retention = Retention::new();
+    let retention = seven();
     let of = |dir: &Path, clinic: &str, person: u8| {
         records(dir).iter().filter(|r| r.tenant() == Some(&tenant(clinic)) && r.subjects() == [subject(person)]).count()
     };
@@ -217,7 +225,7 @@ async fn what_says_that_a_person_was_erased_stays() {
     drop(closer);
     trail.settled().await.unwrap();
     place.clock.advance(DAY * 366 * 8);
-    ledger.prune(&Retention::new()).await.unwrap();
+    ledger.prune(&seven()).await.unwrap();
     let left: Vec<_> = records(place.path()).iter().map(|r| (r.kind().as_str(), r.subjects().to_vec())).collect();
     let one = |kind, n: u8| (kind, vec![subject(n)]);
     assert_eq!(left[..3], [one("attempt", 1), one("outcome", 1), one("attempt", 3)]);
@@ -272,7 +280,7 @@ async fn pages_and_timelines_pass_by_what_is_gone() {
     }
     place.clock.advance(DAY * 366 * 8);
     write(&ledger, "harbour", 1, 10).await;
-    assert_eq!(ledger.prune(&Retention::new()).await.unwrap().bodies(), 1_010);
+    assert_eq!(ledger.prune(&seven()).await.unwrap().bodies(), 1_010);
     for query in [query.clone(), query.oldest_first()] {
         let (mut found, mut numbers, mut cursor) = (0, Vec::new(), None);
         loop {
@@ -302,11 +310,11 @@ async fn a_copy_drops_what_the_ledger_drops_and_a_new_one_gets_what_is_left() {
     write(&ledger, "harbour", 1, 500).await;
     place.clock.advance(DAY * 366 * 8);
     let dropped = |name: &str| verify(&copies.path().join(name)).unwrap().dropped();
-    ledger.prune(&Retention::new()).await.unwrap();
+    ledger.prune(&seven()).await.unwrap();
     // Its newest segment is closed by the run after, if nothing was added since.
     for _ in 0..200 {
         write(&ledger, "harbour", 1, 1).await;
-        ledger.prune(&Retention::new()).await.unwrap();
+        ledger.prune(&seven()).await.unwrap();
         if dropped("one") == 501 {
             break;
         }
@@ -334,7 +342,7 @@ async fn pruned() -> (Place, Vec<Vec<u8>>) {
     place.clock.advance(DAY * 366 * 8);
     write(&ledger, "harbour", 7, 20).await;
     let whole = lines(place.path());
-    ledger.prune(&Retention::new()).await.unwrap();
+    ledger.prune(&seven()).await.unwrap();
     write(&ledger, "harbour", 7, 20).await;
     ledger.shutdown().await;
     (place, whole)
@@ -475,7 +483,7 @@ async fn a_body_that_goes_without_a_prune_record_that_covers_it_is_found_by_its_
 
 /// A first record of nobody.
 fn lines_of_nobody() -> Vec<u8> {
-    Record::empty(crate::audit::Kind::Event, Stream::Platform, clock().shared().now(), Duration::ZERO).to_bytes()
+    Record::empty(Kind::Event, Stream::Platform, clock().shared().now(), Duration::ZERO).to_bytes()
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -499,7 +507,7 @@ async fn a_prune_record_of_somebody_elses_is_found_by_its_signature() {
     std::fs::remove_file(place.path().join("ledger.checkpoint")).unwrap();
     let forged = Ledger::open(place.path(), theirs, place.clock.shared()).unwrap();
     place.clock.advance(DAY * 366 * 8);
-    assert_eq!(forged.prune(&Retention::new()).await.unwrap().bodies(), 4);
+    assert_eq!(forged.prune(&seven()).await.unwrap().bodies(), 4);
     forged.shutdown().await;
     drop(forged);
     std::fs::remove_file(place.path().join("ledger.checkpoint")).unwrap();
@@ -518,15 +526,10 @@ fn a_prune_record_holds_in_its_own_place_alone() {
     let signer = CheckpointSigner::generate(NAME).unwrap();
     let keys = CheckpointVerifier::new(signer.verifier_key().clone()).unwrap();
     let mut record = Record::from_bytes(&lines_of_nobody()).unwrap();
-    record.kind = crate::audit::Kind::Pruned;
+    record.kind = Kind::Pruned;
     record.stream = Stream::Tenant(tenant("harbour"));
     (record.index, record.sequence) = (50, 9);
-    let prune = crate::audit::record::Prune {
-        from: 0,
-        below: 9,
-        until: record.at,
-        kept: crate::audit::record::Spans::default(),
-    };
+    let prune = Prune { from: 0, below: 9, until: record.at, kept: Spans::default() };
     record.prune = Some(Box::new(prune));
     record.signature = Some(signer.sign_line(&record.signed_text()).into());
     let holds = |record: &Record| {
@@ -567,7 +570,7 @@ async fn a_crash_between_two_segments_leaves_a_ledger_that_verifies_and_the_next
     write(&ledger, "harbour", 1, 5).await;
     let old = TempDir::new().unwrap();
     copy_folder(place.path(), old.path());
-    ledger.prune(&Retention::new()).await.unwrap();
+    ledger.prune(&seven()).await.unwrap();
     ledger.shutdown().await;
     drop(ledger);
     let new = TempDir::new().unwrap();
@@ -584,7 +587,7 @@ async fn a_crash_between_two_segments_leaves_a_ledger_that_verifies_and_the_next
         let dropped = place.verify().unwrap();
         assert!(if done == 0 { dropped < 300 } else { dropped > 0 && dropped < 901 }, "{done}: {dropped}");
         let ledger = Ledger::open(place.path(), place.options(), place.clock.shared()).unwrap();
-        let report = ledger.prune(&Retention::new().danger_trust_clock()).await.unwrap();
+        let report = ledger.prune(&seven()).await.unwrap();
         assert_eq!((report.bodies() + dropped, report.prunes()), (901, 0));
         ledger.shutdown().await;
         drop(ledger);
@@ -601,7 +604,7 @@ async fn a_hold_that_comes_after_a_crash_keeps_what_is_still_there() {
     place.clock.advance(DAY * 366 * 8);
     write(&ledger, "harbour", 2, 5).await;
     let old = std::fs::read(segment::path(place.path(), 0)).unwrap();
-    ledger.prune(&Retention::new()).await.unwrap();
+    ledger.prune(&seven()).await.unwrap();
     ledger.shutdown().await;
     drop(ledger);
     // The prune record is durable, and the bodies are still there.
@@ -617,7 +620,7 @@ async fn a_hold_that_comes_after_a_crash_keeps_what_is_still_there() {
     assert!(prune > 5);
     let ledger = place.open();
     operator_holds(&ledger, true, "harbour", Some(1)).await;
-    let report = ledger.prune(&Retention::new().danger_trust_clock()).await.unwrap();
+    let report = ledger.prune(&seven()).await.unwrap();
     assert_eq!((report.bodies(), report.prunes()), (0, 1), "the prune record is made anew, and says what stays");
     ledger.shutdown().await;
     assert_eq!(place.verify(), Ok(1));
@@ -665,11 +668,11 @@ async fn while_bodies_go_the_ledger_is_written_and_read_as_always() {
             })
         })
         .collect();
-    let (pruning, retention) = (ledger.clone(), Retention::new());
+    let (pruning, retention) = (ledger.clone(), seven());
     let pruned = tokio::spawn(async move { pruning.prune(&retention).await.unwrap() });
     while !pruned.is_finished() {
         write(&ledger, "harbour", 1, 1).await;
-        assert!(matches!(ledger.prune(&Retention::new()).await, Err(RetentionError::Running) | Ok(_)));
+        assert!(matches!(ledger.prune(&seven()).await, Err(RetentionError::Running) | Ok(_)));
         tokio::task::yield_now().await;
     }
     assert_eq!(pruned.await.unwrap().bodies(), 2_010);
@@ -679,4 +682,225 @@ async fn while_bodies_go_the_ledger_is_written_and_read_as_always() {
     }
     ledger.shutdown().await;
     assert_eq!(place.verify(), Ok(2_010));
+}
+
+#[tokio::test]
+async fn two_servers_that_prune_at_a_time_leave_a_ledger_that_verifies() {
+    let place = Place::new();
+    let ledger = place.open();
+    write(&ledger, "harbour", 1, 20).await;
+    place.clock.advance(DAY * 366 * 8);
+    // As the one server finds it, and as the other does a moment later.
+    for below in [10, 15, 10] {
+        let now = place.clock.shared().now();
+        let prune = Prune {
+            from: 0,
+            below,
+            until: now - jiff::SignedDuration::from_hours(24 * 366 * 7),
+            kept: Spans::default(),
+        };
+        let mut record = Record::empty(Kind::Pruned, Stream::Tenant(tenant("harbour")), now, Duration::ZERO);
+        record.prune = Some(Box::new(prune));
+        let ticket = ledger.submit(ledger.reserve().unwrap(), Box::new(record));
+        ledger.durable(ticket).await.unwrap();
+    }
+    assert_eq!(place.verify(), Ok(0), "one that goes on nowhere covers nothing");
+    let report = ledger.prune(&seven()).await.unwrap();
+    assert_eq!((report.bodies(), report.prunes()), (21, 1));
+    ledger.shutdown().await;
+    assert_eq!(place.verify(), Ok(21));
+}
+
+#[tokio::test]
+async fn who_does_not_wait_for_a_run_disturbs_neither_it_nor_the_next() {
+    let place = Place::new();
+    let ledger = place.open();
+    for _ in 0..5 {
+        write(&ledger, "harbour", 1, 200).await;
+    }
+    place.clock.advance(DAY * 366 * 8);
+    let retention = seven();
+    let (mut begun, mut refused) = (0, 0);
+    loop {
+        let gone = tokio::time::timeout(Duration::from_millis(begun), ledger.prune(&retention)).await;
+        match gone {
+            Ok(Ok(_)) => break,
+            Ok(Err(RetentionError::Running)) => {
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(Err(error)) => panic!("{error}"),
+            Err(_) => begun += 1,
+        }
+    }
+    assert!(refused > 0);
+    ledger.shutdown().await;
+    assert_eq!(place.verify(), Ok(1_005));
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_a_run_and_leaves_nobody_at_the_files() {
+    let place = Place::new();
+    for round in 0..8 {
+        let ledger = place.open();
+        for _ in 0..2 {
+            write(&ledger, "harbour", 1, 150).await;
+        }
+        place.clock.advance(DAY * 366 * 8);
+        let (pruning, retention) = (ledger.clone(), seven());
+        let run = tokio::spawn(async move { pruning.prune(&retention).await });
+        tokio::time::sleep(Duration::from_millis(round * 25)).await;
+        ledger.shutdown().await;
+        // The folder is free at once, and whole.
+        let again = place.open();
+        again.shutdown().await;
+        let ended = run.await.unwrap();
+        assert!(matches!(ended, Ok(_) | Err(RetentionError::Stopping | RetentionError::Trail(_))), "{ended:?}");
+        place.verify().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_restart_does_not_make_a_wrong_clock_a_right_one() {
+    let place = Place::new();
+    let ledger = place.open();
+    write(&ledger, "harbour", 1, 2).await;
+    ledger.shutdown().await;
+    // The machine comes back in another decade, and somebody logs in there.
+    place.clock.advance(DAY * 366 * 20);
+    let ledger = place.open();
+    write(&ledger, "harbour", 1, 2).await;
+    assert!(matches!(ledger.prune(&Retention::new()).await, Err(RetentionError::Clock)));
+    ledger.shutdown().await;
+    let ledger = place.open();
+    assert!(
+        matches!(ledger.prune(&Retention::new()).await, Err(RetentionError::Clock)),
+        "the newest record is its own"
+    );
+    assert!(ledger.report().findings().any(|finding| finding.starts_with("old records are not dropped: the clock")));
+    ledger.shutdown().await;
+    assert_eq!(place.verify(), Ok(0));
+}
+
+#[tokio::test]
+async fn a_record_from_the_future_stays_and_stops_nothing() {
+    let place = Place::new();
+    let ledger = place.open();
+    write(&ledger, "harbour", 1, 2).await;
+    let today = place.clock.shared().now();
+    place.clock.set("2090-01-01T00:00:00Z".parse().unwrap());
+    write(&ledger, "harbour", 1, 1).await;
+    place.clock.set(today);
+    write(&ledger, "harbour", 1, 2).await;
+    place.clock.advance(DAY * 366 * 8);
+    assert_eq!(ledger.prune(&seven()).await.unwrap().bodies(), 6);
+    ledger.shutdown().await;
+    let left: Vec<_> = records(place.path()).iter().map(Record::index).collect();
+    assert_eq!(left, [3, 4, 8]);
+}
+
+#[tokio::test]
+async fn a_hold_ends_by_the_hand_and_the_reason_that_placed_it() {
+    let place = Place::new();
+    let ledger = place.open();
+    write(&ledger, "harbour", 1, 2).await;
+    let clinic = async |held: bool, reason: &'static str| {
+        let (trail, _closer) = ledger.begin(RequestFacts::new());
+        let event = Event::hold(held, tenant("harbour"), Some(subject(1))).with_permission("ledger.hold");
+        trail.record(event.with_reason(reason)).unwrap();
+        trail.settled().await.unwrap();
+    };
+    operator_holds(&ledger, true, "harbour", Some(1)).await;
+    clinic(true, "court a").await;
+    clinic(true, "court b").await;
+    place.clock.advance(DAY * 366 * 8);
+    let there = || records(place.path()).iter().any(|record| record.index() == 0);
+    for (reason, left) in [("court a", true), ("file 4711", true), ("court b", true)] {
+        clinic(false, reason).await;
+        ledger.prune(&seven()).await.unwrap();
+        assert_eq!(there(), left, "{reason}");
+    }
+    // The operator's own, which the clinic could not end.
+    operator_holds(&ledger, false, "harbour", Some(1)).await;
+    ledger.prune(&seven()).await.unwrap();
+    assert!(!there());
+    ledger.shutdown().await;
+    place.verify().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_done_before_in_the_same_request_is_held_too() {
+    let place = Place::new();
+    let ledger = place.open();
+    let (trail, closer) = ledger.begin(RequestFacts::new());
+    for person in [1, 2, 3] {
+        trail.record(Event::new(Action::Read).with_tenant(tenant("harbour")).add_subject(subject(person))).unwrap();
+    }
+    drop(closer);
+    trail.settled().await.unwrap();
+    write(&ledger, "harbour", 4, 1).await;
+    operator_holds(&ledger, true, "harbour", Some(3)).await;
+    place.clock.advance(DAY * 366 * 8);
+    ledger.prune(&seven()).await.unwrap();
+    ledger.shutdown().await;
+    let left: Vec<_> = records(place.path()).iter().map(Record::index).collect();
+    assert_eq!(left[..4], [0, 1, 2, 3]);
+    assert!(!left.contains(&4) && !left.contains(&5));
+}
+
+/// A hold comes while a segment is written anew.
+#[tokio::test]
+async fn a_hold_is_not_overtaken_by_a_segment_that_was_begun_before() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let place = Place::new();
+    let ledger = place.open();
+    write(&ledger, "harbour", 1, 300).await;
+    write(&ledger, "meadow", 2, 300).await;
+    ledger.shutdown().await;
+    let harbour = Stream::Tenant(tenant("harbour"));
+    let mut covers = std::collections::HashMap::new();
+    for clinic in ["harbour", "meadow"] {
+        let mut cover = Cover::default();
+        cover.add(301, &Prune { from: 0, below: 301, until: place.clock.shared().now(), kept: Spans::default() });
+        covers.insert(Stream::Tenant(tenant(clinic)), cover);
+    }
+    // From the hundredth question on the chain is held.
+    let (asked, held) = (AtomicUsize::new(0), |asked: usize| asked > 100);
+    let drops = Drops {
+        covers: &covers,
+        spared: &|stream| *stream == harbour && held(asked.fetch_add(1, Ordering::SeqCst)),
+        changes: &|| usize::from(held(asked.load(Ordering::SeqCst))),
+        pruned: None,
+        closed: None,
+        wanted: &|| true,
+    };
+    let done = drop_in_folder(place.path(), &drops).unwrap();
+    assert!(asked.load(Ordering::SeqCst) > 100 && done.dropped > 0);
+    // Nothing verifies here, as no prune record was written; what counts is which bodies went.
+    let mut number = 0;
+    while let Ok(bytes) = std::fs::read(segment::path(place.path(), number)) {
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("\"stream\":\"harbour\",\"seq\":5,\"dropped\""), "{number}");
+        number += 1;
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_missing_is_told_as_a_plain_look_at_each_number_tells_it(
+        lengths in proptest::collection::vec(1_u64..30, 0..5),
+        kept in proptest::collection::btree_set(0_u64..100, 0..40),
+        dropped in proptest::collection::btree_set(0_u64..100, 0..60),
+    ) {
+        let (mut cover, mut from) = (Cover::default(), 0);
+        for length in lengths {
+            let mut spans = Spans::default();
+            kept.range(from..from + length).for_each(|number| spans.push(*number));
+            cover.add(200 + from, &Prune { from, below: from + length, until: crate::clock::Timestamp::UNIX_EPOCH, kept: spans });
+            from += length;
+        }
+        dropped.iter().for_each(|number| cover.drop(*number));
+        let plain = dropped.iter().copied().find(|number| !cover.covers(*number));
+        proptest::prop_assert_eq!(cover.unexplained(), plain);
+    }
 }

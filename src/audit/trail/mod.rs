@@ -2,6 +2,7 @@
 
 mod agent;
 mod attempt;
+mod declared;
 mod error;
 mod facts;
 
@@ -20,6 +21,8 @@ use std::{
 
 use agent::Agent;
 pub(crate) use attempt::{Attempt, RowChange};
+pub(crate) use declared::Declared;
+pub use declared::{PURPOSE, REASON};
 pub use error::TrailError;
 pub use facts::RequestFacts;
 use facts::RequestId;
@@ -64,6 +67,7 @@ struct State {
     /// Of the actor.
     stream: Stream,
     route: Option<Arc<str>>,
+    declared: Declared,
     /// Reserved at the first door, so that the end can always be recorded, and counted against the user, if it is known
     /// who that is.
     close: Option<(Slot, Option<Seat>)>,
@@ -89,7 +93,13 @@ impl Trail {
             closed: AtomicBool::new(false),
             best_effort: AtomicBool::new(false),
             last: AtomicU64::new(0),
-            state: Mutex::new(State { actor: None, stream: Stream::Platform, route: facts.route, close: None }),
+            state: Mutex::new(State {
+                actor: None,
+                stream: Stream::Platform,
+                route: facts.route,
+                declared: Declared::default(),
+                close: None,
+            }),
             ledger,
         }));
         (trail.clone(), Closer { trail, status: None, bytes: None })
@@ -232,7 +242,8 @@ impl Trail {
         record.entity = event.entity;
         record.subjects = event.subjects;
         record.row = event.row;
-        record.purpose = event.purpose;
+        record.purpose = event.purpose.or(record.purpose);
+        // Not what the request declared: events tell each other apart by their reasons.
         record.reason = event.reason;
         Ok(record)
     }
@@ -286,6 +297,12 @@ impl Trail {
         Ok(())
     }
 
+    /// Says what the request is made for.
+    #[cfg(feature = "axum")]
+    pub(crate) fn declare(&self, declared: Declared) {
+        lock(&self.0.state).declared = declared;
+    }
+
     /// Says by which template the request was routed.
     pub(crate) fn set_route(&self, template: &Arc<str>) {
         lock(&self.0.state).route = (template.len() <= MAX_TEXT).then(|| Arc::clone(template));
@@ -332,10 +349,10 @@ impl Trail {
 
     /// Announces a change. Keeps a place for its outcome, which may follow the end of the request.
     pub(crate) fn attempt(&self, change: Change<'_>) -> Result<Attempt, TrailError> {
-        let Change { action, about, permission, entity, subjects, row, purpose, why } = change;
+        let Change { action, about, permission, entity, subjects, row, why } = change;
         let mut state = lock(&self.0.state);
         let mut record =
-            self.door_record(&state, Kind::Attempt, Door { action, permission, entity, subjects, row, purpose, why })?;
+            self.door_record(&state, Kind::Attempt, Door { action, permission, entity, subjects, row, why })?;
         let id = AttemptId::generate(&**self.0.ledger.clock());
         record.attempt = Some(id);
         record.about = about;
@@ -368,7 +385,7 @@ impl Trail {
         record.entity = Some(door.entity.into());
         record.subjects = door.subjects.to_vec();
         record.row = door.row;
-        record.purpose = door.purpose;
+        record.reason = state.declared.reason.as_ref().map(|reason| reason.as_str().to_owned().into());
         record.why = Some(door.why.into());
         Ok(record)
     }
@@ -438,6 +455,7 @@ impl Trail {
         record.agent = self.0.agent.as_ref().map(Agent::text);
         record.method = self.0.method;
         record.route = state.route.clone();
+        record.purpose = state.declared.purpose.clone();
         record
     }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use sqlx::{Executor as _, Row as _};
 use tower_ward::{
     audit::{
-        CheckpointSigner, CheckpointVerifier, Fault, Known, Ledger, LedgerQuery, PostgresSink, Retention, Sinks,
-        Stream, VerifyError, verify_postgres,
+        CheckpointSigner, CheckpointVerifier, Fault, Known, Ledger, LedgerQuery, OperatorLedger, PostgresSink,
+        RequestFacts, Retention, RetentionError, Sinks, Stream, VerifyError, verify_postgres,
     },
-    clock::ManualClock,
+    clock::{ManualClock, SystemClock},
+    id::UserId,
 };
 
 use super::server::Postgres;
@@ -27,6 +28,11 @@ fn signer() -> CheckpointSigner {
 async fn open(server: &Postgres, signer: &CheckpointSigner, clock: &ManualClock) -> Ledger {
     let options = options().with_signer(signer.clone());
     Ledger::open_postgres(&server.place(), Sinks::new(), options, clock.shared()).await.unwrap()
+}
+
+/// Seven years, by a clock that jumps.
+fn seven() -> Retention {
+    Retention::new().danger_trust_clock()
 }
 
 /// How many bodies are gone, if all is well.
@@ -62,14 +68,14 @@ async fn a_body_goes_when_the_ledger_and_the_database_find_it_old_enough() {
     let (server, signer, clock) = (Postgres::start(), signer(), clock());
     let ledger = old(&server, &signer, &clock).await;
     // The database has had them for a moment, whatever the server's clock says.
-    let report = ledger.prune(&Retention::new()).await.unwrap();
+    let report = ledger.prune(&seven()).await.unwrap();
     assert_eq!((report.bodies(), report.prunes()), (0, 3));
     assert_eq!(bodies(&server), [true; 15]);
     assert_eq!(verified(&server, &signer), Ok(0));
     // Seven years later there as well.
     server.sql("update ward_ledger.retention set keep = '0 s'");
     let other = open(&server, &signer, &clock).await;
-    let report = other.prune(&Retention::new().danger_trust_clock()).await.unwrap();
+    let report = other.prune(&seven()).await.unwrap();
     assert_eq!((report.bodies(), report.prunes()), (12, 0));
     assert_eq!(bodies(&server), [[false; 12].as_slice(), &[true; 3]].concat());
     // Both nodes go on, a third one begins, and pages pass by what is gone.
@@ -94,7 +100,7 @@ async fn who_owns_the_tables_drops_nothing_that_no_prune_record_covers() {
     let ledger = old(&server, &signer, &clock).await;
     append(&ledger, 0).await.unwrap();
     server.sql("update ward_ledger.retention set keep = '0 s'");
-    ledger.prune(&Retention::new()).await.unwrap();
+    ledger.prune(&seven()).await.unwrap();
     ledger.shutdown().await;
     drop(ledger);
     let dropped = verified(&server, &signer).unwrap();
@@ -124,7 +130,7 @@ async fn the_role_that_writes_drops_nothing_by_a_record_that_is_none_and_nothing
     let ledger = old(&server, &signer, &clock).await;
     append(&ledger, 1).await.unwrap();
     until("the end is there", || ledger.head().size() == 14).await;
-    ledger.prune(&Retention::new()).await.unwrap();
+    ledger.prune(&seven()).await.unwrap();
     ledger.shutdown().await;
     let ask = |statement: &'static str| {
         server.as_role("writer", |mut conn| async move {
@@ -142,7 +148,7 @@ async fn the_role_that_writes_drops_nothing_by_a_record_that_is_none_and_nothing
     }
     assert!(bodies(&server).iter().all(|body| *body));
     server.sql("update ward_ledger.retention set keep = '0 s'");
-    assert_eq!(ask("select ward_ledger.prune('clinic-1', 6, 0, 3)"), Some(1), "the part that was asked for");
+    assert_eq!(ask("select ward_ledger.prune('clinic-1', 6, 0, 1)"), Some(1), "the part that was asked for");
     assert_eq!(ask("select ward_ledger.prune('clinic-1', 6, 0, 100)"), Some(3));
     assert_eq!(ask("select ward_ledger.prune('clinic-1', 6, 0, 100)"), Some(0));
     let gone: Vec<_> = bodies(&server).iter().enumerate().filter(|(_, body)| !**body).map(|(n, _)| n).collect();
@@ -171,7 +177,7 @@ async fn an_archive_drops_what_the_ledger_drops_and_a_new_one_gets_what_is_left(
     }
     until("the ends are there", || ledger.head().size() == 12).await;
     clock.advance(YEARS);
-    assert_eq!(ledger.prune(&Retention::new()).await.unwrap().bodies(), 12);
+    assert_eq!(ledger.prune(&seven()).await.unwrap().bodies(), 12);
     until("the archive has dropped them", || bodies(&server).iter().filter(|body| !**body).count() == 12).await;
     ledger.shutdown().await;
     drop(ledger);
@@ -182,4 +188,55 @@ async fn an_archive_drops_what_the_ledger_drops_and_a_new_one_gets_what_is_left(
     ledger.shutdown().await;
     assert_eq!(bodies(&second).iter().filter(|body| !**body).count(), 12);
     assert_eq!(verified(&second, &signer), Ok(12));
+}
+
+/// What a server was told before a hold came, or before its prune record was replaced, is not done after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_does_not_go_by_a_prune_record_that_is_older_than_a_hold() {
+    let (server, signer, clock) = (Postgres::start(), signer(), clock());
+    let ledger = old(&server, &signer, &clock).await;
+    ledger.prune(&seven()).await.unwrap();
+    server.sql("update ward_ledger.retention set keep = '0 s'");
+    let ask = || {
+        server.as_role("writer", |mut conn| async move {
+            let asked = sqlx::query_scalar::<_, i64>("select ward_ledger.prune('clinic-1', 4, 0, 100)");
+            asked.fetch_one(&mut conn).await.unwrap()
+        })
+    };
+    let operator = UserId::generate(&SystemClock::new());
+    let hold = async |held: bool| {
+        let (trail, _closer) = ledger.begin(RequestFacts::new());
+        let view = OperatorLedger::danger_open(&trail, operator, "operator", "file 4711").unwrap();
+        match held {
+            true => view.hold(&clinic(1), None).await.unwrap(),
+            false => view.release(&clinic(1), None).await.unwrap(),
+        }
+    };
+    hold(true).await;
+    assert_eq!(ask(), -1);
+    let report = ledger.prune(&seven()).await.unwrap();
+    assert_eq!((report.bodies(), report.skipped()), (8, &[][..]), "the other two clinics'");
+    hold(false).await;
+    assert_eq!(ask(), 4, "the hold has ended");
+    ledger.shutdown().await;
+    assert_eq!(verified(&server, &signer), Ok(12));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_servers_one_prunes_at_a_time() {
+    let (server, signer, clock) = (Postgres::start(), signer(), clock());
+    let ledger = old(&server, &signer, &clock).await;
+    server.sql("update ward_ledger.retention set keep = '0 s'");
+    let other = open(&server, &signer, &clock).await;
+    let retention = seven();
+    let (one, two) = tokio::join!(ledger.prune(&retention), other.prune(&retention));
+    let ran = [&one, &two].into_iter().filter(|run| run.is_ok()).count();
+    assert!(ran >= 1, "{one:?} {two:?}");
+    for run in [one, two] {
+        assert!(matches!(run, Ok(_) | Err(RetentionError::Running)), "{run:?}");
+    }
+    for node in [&ledger, &other] {
+        node.shutdown().await;
+    }
+    assert_eq!(verified(&server, &signer), Ok(12));
 }

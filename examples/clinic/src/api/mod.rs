@@ -108,6 +108,7 @@ pub fn routes(ward: &Ward, app: App) -> Router {
                 .with_response(200, schema::<patients::PatientView>()),
         )
         .delete("/api/patients/{id}", patients::erase)
+        .reason_required()
         .about(
             one("Erase a patient: their keys are destroyed in every copy. Asked again, it says how far that has come.")
                 .with_response(200, schema::<patients::ErasedView>()),

@@ -64,7 +64,9 @@ const BEFORE: &str = "select count(*) from appointments where patient = ? and st
 /// What the ledger says of the erasure of a patient, in its order.
 fn told(ledger: &Path, id: Uuid) -> Vec<(Kind, Option<String>)> {
     let mut records = Records::of(ledger);
-    let word = |record: &Record| record.outcome().map(|o| o.as_str()).or(record.reason()).map(str::to_owned);
+    // An attempt has the reason that the request declared.
+    let said = |record: &Record| record.reason().filter(|_| record.kind() == Kind::Event).map(str::to_owned);
+    let word = |record: &Record| record.outcome().map(|o| o.as_str().to_owned()).or_else(|| said(record));
     let about = |record: &&Record| record.subjects().iter().any(|subject| Uuid::from(*subject) == id);
     let erasures = records.read_on().iter().filter(|record| record.action() == Some(Action::Erase)).filter(about);
     erasures.map(|record| (record.kind(), word(record))).collect()
@@ -81,6 +83,57 @@ async fn erase(client: &Client, id: Uuid) -> Reply {
 
 fn done() -> Value {
     json!({ "erased": true, "complete": true, "copies": 2 })
+}
+
+// proves CLA-17: a route that asks for the reason gets it, and the ledger has it.
+#[tokio::test]
+async fn nobody_is_erased_without_a_purpose_and_a_reason_and_both_are_on_record() {
+    let site = Site::start().await;
+    let owner = site.login(HOME, "owner").await;
+    let id = newcomer(&owner, "Unreasoned").await;
+    let ask = async |lines: &[(&'static str, &str)]| {
+        let mut request = owner.request(Method::DELETE, &format!("/api/patients/{id}"));
+        let headers = request.headers_mut().unwrap();
+        headers.remove("x-purpose");
+        headers.remove("x-reason");
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        owner.exchange(request, "").await
+    };
+    let (purpose, reason) = (("x-purpose", "erasure"), ("x-reason", "f-0815"));
+    for (lines, field) in [(vec![], "x-purpose"), (vec![purpose], "x-reason"), (vec![reason], "x-purpose")] {
+        let refused = ask(&lines).await;
+        let problem = refused.expect_problem(400, &[]).json();
+        assert!(problem["type"].as_str().unwrap().ends_with("#reason-required"), "{problem}");
+        assert_eq!(problem["field"], field);
+    }
+    // What is no word is no reason: a sentence would be about somebody.
+    for lines in [
+        vec![purpose, ("x-reason", "Mrs Quill asked")],
+        vec![("x-purpose", "ERASURE"), reason],
+        vec![purpose, purpose, reason],
+    ] {
+        let refused = ask(&lines).await;
+        let problem = refused.expect_problem(400, &["Quill"]).json();
+        assert!(problem["type"].as_str().unwrap().ends_with("#bad-request"), "{problem}");
+    }
+    // Who may not is told that first.
+    let doctor = site.login(HOME, "doctor").await;
+    doctor.send(Method::DELETE, &format!("/api/patients/{id}"), None).await.expect_problem(403, &[]);
+    assert_eq!(told(&site.path().join("ledger"), id), []);
+    ask(&[purpose, reason]).await.expect(200);
+    let mut records = Records::of(&site.path().join("ledger"));
+    let records = records.read_on();
+    let attempt =
+        records.iter().find(|record| record.kind() == Kind::Attempt && record.action() == Some(Action::Erase));
+    let attempt = attempt.unwrap();
+    assert_eq!((attempt.purpose(), attempt.reason()), (Some("erasure"), Some("f-0815")));
+    assert!(attempt.user().is_some() && attempt.peer().is_some());
+    let refused = |rule| records.iter().filter(|record| record.reason() == Some(rule)).count();
+    assert_eq!((refused("reason_required"), refused("malformed_reason")), (3, 3));
+    // Other routes take what is declared, and do not ask for it.
+    owner.get("/api/patients?limit=1").await.expect(200);
 }
 
 // proves CLA-37, CLA-40, GLM-39: destroyed at once, when a clinic decides it; asking again says the same.

@@ -256,6 +256,7 @@ impl Client {
         };
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, &self.host);
+        request = request.header("x-purpose", "administration").header("x-reason", "f-4711");
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

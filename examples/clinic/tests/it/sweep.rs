@@ -133,6 +133,7 @@ impl Stand {
     ) -> Reply {
         let mut request =
             Request::builder().method(method).uri(path).header(header::HOST, format!("{tenant}.localhost"));
+        request = request.header("x-purpose", "administration").header("x-reason", "f-4711");
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

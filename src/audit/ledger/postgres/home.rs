@@ -1,5 +1,7 @@
 //! PostgreSQL as the ledger's home: many nodes write one ledger.
 
+use std::time::Duration;
+
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -13,7 +15,7 @@ use crate::{
             Head,
             home::{Draft, Home, HomeError, Link, Places},
         },
-        record::{Hash, Record},
+        record::{Dropped, Hash, Record},
     },
     entropy,
 };
@@ -46,6 +48,16 @@ impl Table {
 /// The next record, written by another node.
 fn follow(places: &mut Places, row: &Row) -> Result<(), HomeError> {
     let changed = || HomeError::Changed { index: row.index };
+    if let Ok(left) = Dropped::from_bytes(&row.bytes) {
+        // Retention was faster than this node.
+        if left.index != places.tree.size() || !row.is_itself() {
+            return Err(changed());
+        }
+        places.tree.push(left.hash);
+        places.last = Some(left.hash);
+        places.chains.insert(left.stream, Link { sequence: left.sequence, hash: left.hash });
+        return Ok(());
+    }
     let record = Record::from_bytes(&row.bytes).map_err(|_| changed())?;
     let (sequence, previous) =
         places.chains.get(&record.stream).map_or((0, [0; 32]), |link| (link.sequence + 1, link.hash));
@@ -138,7 +150,37 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Reads what others wrote since. Rows are there in whole batches, and for good.
+    fn catch_up(&mut self, places: &mut Places) -> Result<(), HomeError> {
+        let Self { conn, place, .. } = self;
+        loop {
+            let from = places.tree.size();
+            let rows = conn.run(PATIENCE, async |conn| place.rows(conn, from, i64::MAX).await)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            rows.iter().try_for_each(|row| follow(places, row))?;
+        }
+    }
+}
+
+/// Between two signs of life of a node that has nothing to write.
+const ALIVE: Duration = Duration::from_secs(5);
+
 impl Home for Table {
+    fn every(&self) -> Option<Duration> {
+        Some(ALIVE)
+    }
+
+    fn refresh(&mut self, places: &mut Places) -> Result<(), HomeError> {
+        match self.catch_up(places) {
+            // A session that has broken is made anew, and holds the lock by which others know that this node lives.
+            Err(HomeError::Sql(_)) => self.catch_up(places),
+            done => done,
+        }
+    }
+
     fn store(&mut self, draft: &mut Draft, places: &mut Places) -> Result<(), HomeError> {
         if self.arrived()? {
             self.sent = None;

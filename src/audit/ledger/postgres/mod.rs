@@ -63,7 +63,9 @@ impl fmt::Debug for PostgresLedger {
 }
 
 impl PostgresLedger {
-    /// A ledger in the schema `ward_ledger` of the database with this URL, `postgres://…`.
+    /// A ledger in the schema `ward_ledger` of the database with this URL, `postgres://…`. What it leaves open, such as the
+    /// port or `sslmode`, is taken from the variables that `psql` looks at (`PGPORT`, `PGSSLMODE`, …) and from `~/.pgpass`: say
+    /// all of it in the URL.
     ///
     /// # Errors
     ///
@@ -147,7 +149,7 @@ impl PostgresLedger {
             ),
             (
                 triggers,
-                "the triggers named `keep` and `keep_row` are missing or disabled: run the schema's script again",
+                "the triggers named `keep` and `keep_row` are missing or disabled: run the schema's script in a new schema, or have its owner enable them",
             ),
         ] {
             if !good {

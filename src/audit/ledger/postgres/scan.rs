@@ -29,8 +29,14 @@ pub(super) struct Rows {
 
 impl Records for Rows {
     fn check(&self, _: bool, most: usize, known: &[Head], visit: &mut Visit<'_>) -> Result<Scanned, ScanError> {
-        let mut conn = lock(&self.conn);
+        // A connection of its own: this takes long, and pages are read meanwhile.
+        let unusable = |error: std::io::Error| VerifyError::new(0, Fault::Unreadable(error.kind()));
+        let mut conn = Conn::new(self.place.options.clone(), None).map_err(unusable)?;
         checked(most, known, visit, |check| self.read_at_once(&mut conn, check)).map(|((), scanned)| scanned)
+    }
+
+    fn turn(&self) -> Result<Option<Box<dyn std::any::Any>>, LedgerError> {
+        super::prune::turn(&self.place)
     }
 
     fn drop_bodies(&self, drops: &Drops<'_>) -> Result<Dropping, LedgerError> {
@@ -186,6 +192,10 @@ fn unreadable(check: &Check<'_, '_>) -> impl Fn(sqlx::Error) -> ScanError {
     move |error| {
         let kind = match error {
             sqlx::Error::Io(error) => error.kind(),
+            // No such table, or no such schema.
+            sqlx::Error::Database(error) if matches!(error.code().as_deref(), Some("42P01" | "3F000")) => {
+                std::io::ErrorKind::NotFound
+            }
             sqlx::Error::Database(_) => std::io::ErrorKind::PermissionDenied,
             _ => std::io::ErrorKind::Other,
         };

@@ -13,6 +13,12 @@ create table {schema}.batches (
 );
 create index on {schema}.batches (at);
 
+-- Whether a body is one by which others are looked for: a prune record, a hold or its end.
+create function {schema}.marks(body bytea) returns boolean language sql immutable as $body$
+    select position('"kind":"pruned"'::bytea in body) > 0 or position('"kind":"held"'::bytea in body) > 0
+        or position('"kind":"released"'::bytea in body) > 0
+$body$;
+
 create table {schema}.records (
     idx bigint primary key check (idx >= 0),
     stream text not null,
@@ -22,6 +28,7 @@ create table {schema}.records (
     record bytea check (octet_length(record) between 1 and 49152),
     unique (stream, seq)
 );
+create index on {schema}.records (stream, seq) where {schema}.marks(record);
 
 -- The newest signed checkpoint. It may be replaced: what it proves, it proves elsewhere.
 create table {schema}.checkpoint (
@@ -100,8 +107,10 @@ begin
     then
         raise exception 'not a batch' using errcode = 'check_violation';
     end if;
-    insert into {schema}.batches (first, count, root, id, node)
-        values (known, cardinality(bodies), before, batch, by_node);
+    -- Their times rise with their numbers, even if this server's clock is set back.
+    insert into {schema}.batches (first, count, root, id, node, at)
+        values (known, cardinality(bodies), before, batch, by_node,
+            greatest(clock_timestamp(), (select at from {schema}.batches order by first desc limit 1)));
     insert into {schema}.records (idx, stream, seq, hash, record)
         select known + row.n - 1, row.stream, row.seq, row.hash, row.body
         from unnest(streams, seqs, hashes, bodies) with ordinality as row (stream, seq, hash, body, n);
@@ -118,9 +127,10 @@ begin
 end
 $body$;
 
--- Drops bodies that the prune record with this number of this chain covers: of records from `from_idx` on and before
--- `below_idx`, which are old enough for this database. Answers how many.
-create function {schema}.prune(chain text, by_seq bigint, from_idx bigint, below_idx bigint) returns bigint
+-- Drops bodies that the prune record with this number of this chain covers: of those with numbers from `from_seq` on and before
+-- `below_seq`, which are old enough for this database. Answers how many; -1, and drops nothing, if another prune record has
+-- taken its place, or a hold that has not ended came after it.
+create function {schema}.prune(chain text, by_seq bigint, from_seq bigint, below_seq bigint) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
 declare
     said jsonb;
@@ -128,17 +138,34 @@ declare
     young bigint;
     gone bigint;
 begin
+    perform {schema}.hold();
     select convert_from(record, 'UTF8')::jsonb into said from {schema}.records where stream = chain and seq = by_seq;
     if said ->> 'kind' is distinct from 'pruned' then
         raise exception 'not a prune record' using errcode = 'check_violation';
     end if;
+    if exists (
+        with later as (
+            select seq, convert_from(record, 'UTF8')::jsonb as body from {schema}.records
+                where stream = chain and seq > by_seq and {schema}.marks(record)
+        )
+        select 1 from later where body ->> 'kind' = 'pruned'
+            and body -> 'prune' -> 'from' = said -> 'prune' -> 'from' and body -> 'prune' -> 'below' = said -> 'prune' -> 'below'
+        union all
+        select 1 from later held where body ->> 'kind' = 'held' and not exists (
+            select 1 from later ended where ended.body ->> 'kind' = 'released' and ended.seq > held.seq
+                and ended.body -> 'subjects' is not distinct from held.body -> 'subjects'
+                and ended.body -> 'reason' is not distinct from held.body -> 'reason'
+                and (ended.body ? 'permission') = (held.body ? 'permission'))
+    ) then
+        return -1;
+    end if;
     select coalesce(range_agg(int8range(split_part(one, '-', 1)::bigint, split_part(one, '-', -1)::bigint, '[]')), '{}')
         into kept from unnest(string_to_array(said -> 'prune' ->> 'kept', ',')) as one;
     select first into young from {schema}.batches
-        where at > clock_timestamp() - (select keep from {schema}.retention) order by at limit 1;
+        where at > clock_timestamp() - (select keep from {schema}.retention) order by at, first limit 1;
     update {schema}.records set record = null
-        where stream = chain and idx >= from_idx and idx < below_idx and idx < coalesce(young, below_idx)
-          and seq >= (said -> 'prune' ->> 'from')::bigint and seq < least(by_seq, (said -> 'prune' ->> 'below')::bigint)
+        where stream = chain and seq >= from_seq and seq < least(below_seq, by_seq) and (young is null or idx < young)
+          and seq >= (said -> 'prune' ->> 'from')::bigint and seq < (said -> 'prune' ->> 'below')::bigint
           and record is not null and not (seq <@ kept);
     get diagnostics gone = row_count;
     return gone;

@@ -10,7 +10,7 @@ use super::{
     home::{APPEND, SIGN, signed},
 };
 #[cfg(feature = "checkpoint")]
-use crate::audit::ledger::retention::{Pruning, prune_copy};
+use crate::audit::ledger::retention::{Pruned, Pruning};
 use crate::{
     audit::{
         ledger::{
@@ -147,9 +147,8 @@ impl Sink for PostgresSink {
     }
 
     #[cfg(feature = "checkpoint")]
-    fn prune(&mut self) -> Result<(), SinkError> {
-        let rows = Rows::open(&self.place)?;
-        self.pruning.start(|| (), move |closed| prune_copy(&rows, closed))
+    fn prune(&mut self, pruned: &Pruned) -> Result<(), SinkError> {
+        self.pruning.start(Box::new(Rows::open(&self.place)?), pruned, None, || ())
     }
 
     fn checkpoint(&mut self, note: &str) -> Result<(), SinkError> {

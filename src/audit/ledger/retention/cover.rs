@@ -12,15 +12,15 @@ pub(crate) struct Cover {
 }
 
 impl Cover {
-    /// Takes the next prune record of the chain; `false` if it goes on nowhere and takes no other's place.
-    pub(crate) fn add(&mut self, sequence: u64, prune: &Prune) -> bool {
+    /// Takes the next prune record of the chain. One that goes on nowhere and takes no other's place covers nothing: two
+    /// servers may have written one at a time.
+    pub(crate) fn add(&mut self, sequence: u64, prune: &Prune) {
         let place = self.prunes().position(|other| (other.from, other.below) == (prune.from, prune.below));
         match place {
             Some(place) => self.prunes[place] = (sequence, prune.clone()),
             None if prune.from == self.end() => self.prunes.push((sequence, prune.clone())),
-            None => return false,
+            None => {}
         }
-        true
     }
 
     /// The next entry of the chain has no body.
@@ -52,13 +52,34 @@ impl Cover {
         after.checked_sub(1).is_some_and(|place| self.prunes[place].1.covers(sequence))
     }
 
+    /// How many bodies are there that this prune record lets go.
+    pub(crate) fn left(&self, prune: &Prune) -> u64 {
+        let spoken = self.dropped.count(prune.from, prune.below) + prune.kept.count(prune.from, prune.below);
+        (prune.below - prune.from).saturating_sub(spoken)
+    }
+
+    /// Whether there is one of any of them.
+    pub(crate) fn is_left(&self) -> bool {
+        self.prunes().any(|prune| self.left(prune) > 0)
+    }
+
+    pub(crate) fn into_dropped(self) -> Spans {
+        self.dropped
+    }
+
     /// The first number whose body is missing though it should not be.
     pub(crate) fn unexplained(&self) -> Option<u64> {
-        self.dropped.ranges().find_map(|(first, last)| {
-            let beyond = (last >= self.end()).then(|| first.max(self.end()));
-            let kept = self.prunes().flat_map(|prune| prune.kept.ranges());
-            let held = kept.filter(|(from, to)| *from <= last && first <= *to).map(|(from, _)| from.max(first));
-            held.chain(beyond).min()
-        })
+        // Both lists rise, so that one walk through both is enough.
+        let mut kept = self.prunes().flat_map(|prune| prune.kept.ranges()).peekable();
+        for (first, last) in self.dropped.ranges() {
+            while kept.next_if(|(_, to)| *to < first).is_some() {}
+            if let Some((from, _)) = kept.peek().filter(|(from, _)| *from <= last) {
+                return Some(first.max(*from));
+            }
+            if last >= self.end() {
+                return Some(first.max(self.end()));
+            }
+        }
+        None
     }
 }

@@ -1,8 +1,8 @@
 //! What may go, found by reading the ledger.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::{Drops, Retention, RetentionError};
+use super::{Cover, Retention, run::SILENCE};
 use crate::{
     audit::{
         ledger::{
@@ -25,6 +25,15 @@ pub(super) struct Survey {
     open: HashMap<AttemptId, (Stream, u64)>,
     /// Of each chain the first number that is too young.
     due: HashMap<Stream, Due>,
+    /// Between two records that are not due lies too long a silence.
+    gap: bool,
+}
+
+/// What is to be written, and of which chains nothing may go.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) prunes: Vec<(Stream, Prune)>,
+    pub(super) skipped: HashSet<Stream>,
 }
 
 #[derive(Default)]
@@ -33,11 +42,16 @@ struct Due {
     ended: bool,
 }
 
+/// Who placed a hold, the clinic or an operator, and why: the same ends it.
+type Hand = (bool, Option<String>);
+
 /// The holds in force.
 #[derive(Debug, Default)]
 struct Holds {
-    chains: HashSet<Stream>,
-    people: HashMap<Stream, HashSet<SubjectId>>,
+    chains: HashMap<Stream, BTreeSet<Hand>>,
+    people: HashMap<Stream, HashMap<SubjectId, BTreeSet<Hand>>>,
+    /// Of each chain the number of the newest.
+    newest: HashMap<Stream, u64>,
 }
 
 impl Holds {
@@ -46,19 +60,35 @@ impl Holds {
         if record.stream == Stream::Platform {
             return;
         }
-        let whole = record.subjects.is_empty();
-        let people = self.people.entry(record.stream.clone()).or_default();
-        match record.kind {
-            Kind::Held if whole => _ = self.chains.insert(record.stream.clone()),
-            Kind::Released if whole => _ = self.chains.remove(&record.stream),
-            Kind::Held => people.extend(&record.subjects),
-            _ => record.subjects.iter().for_each(|subject| _ = people.remove(subject)),
+        let hand = (record.permission.is_some(), record.reason.as_deref().map(str::to_owned));
+        let held = record.kind == Kind::Held;
+        let set = |hands: &mut BTreeSet<Hand>| {
+            let _ = if held { hands.insert(hand.clone()) } else { hands.remove(&hand) };
+        };
+        if record.subjects.is_empty() {
+            set(self.chains.entry(record.stream.clone()).or_default());
+        }
+        for subject in &record.subjects {
+            set(self.people.entry(record.stream.clone()).or_default().entry(*subject).or_default());
+        }
+        if held {
+            self.newest.insert(record.stream.clone(), record.sequence);
         }
     }
 
+    fn all(&self, stream: &Stream) -> bool {
+        self.chains.get(stream).is_some_and(|hands| !hands.is_empty())
+    }
+
+    fn any_person(&self) -> bool {
+        self.people.values().flat_map(HashMap::values).any(|hands| !hands.is_empty())
+    }
+
     fn keep(&self, record: &Record) -> bool {
-        let people = self.people.get(&record.stream).filter(|people| !people.is_empty());
-        people.is_some_and(|people| record.subjects.iter().any(|subject| people.contains(subject)))
+        let people = self.people.get(&record.stream);
+        people.is_some_and(|people| {
+            record.subjects.iter().any(|subject| people.get(subject).is_some_and(|hands| !hands.is_empty()))
+        })
     }
 }
 
@@ -82,22 +112,32 @@ impl<'r> Cutoffs<'r> {
         self.known.insert(stream.clone(), cutoff);
         cutoff
     }
+
+    /// Whether a record has to stay for its age.
+    fn is_young(&mut self, record: &Record) -> bool {
+        record.at >= self.of(&record.stream)
+    }
 }
 
 impl Survey {
     /// Reads and checks all of it.
-    pub(super) fn of(records: &dyn Records, most: usize, cutoffs: &mut Cutoffs<'_>) -> Result<Self, RetentionError> {
+    pub(super) fn of(records: &dyn Records, most: usize, cutoffs: &mut Cutoffs<'_>) -> Result<Self, LedgerError> {
         let (mut holds, mut open, mut due) = (Holds::default(), HashMap::new(), HashMap::new());
+        let (mut before, mut gap) = (None::<Timestamp>, false);
         let mut visit = |entry: Entry<'_>| {
             if !due.contains_key(entry.stream) {
                 due.insert(entry.stream.clone(), Due::default());
             }
             let due = due.get_mut(entry.stream).expect("it was put there");
-            due.ended |= entry.record.is_some_and(|record| record.at >= cutoffs.of(entry.stream));
+            // One from the future is young, and a clock that was set back must not make it the last one that ever goes.
+            due.ended |= entry.record.is_some_and(|record| cutoffs.is_young(record) && record.at <= cutoffs.now);
             if !due.ended {
                 due.below = entry.sequence + 1;
             }
             let Some(record) = entry.record else { return };
+            let silence = before.map_or(0.0, |before| record.at.duration_since(before).as_secs_f64());
+            gap |= silence > SILENCE.as_secs_f64() && cutoffs.is_young(record);
+            before = Some(record.at);
             match (record.kind, record.attempt) {
                 (Kind::Held | Kind::Released, _) => holds.note(record),
                 (Kind::Attempt, Some(attempt)) => {
@@ -108,29 +148,37 @@ impl Survey {
             }
         };
         let scanned = records.check(true, most, &[], &mut visit).map_err(read_error)?;
-        Ok(Self { scanned, holds, open, due })
+        Ok(Self { scanned, holds, open, due, gap })
     }
 
     /// The same where nothing is decided.
-    pub(super) fn holds(records: &dyn Records, most: usize) -> Result<Self, LedgerError> {
-        let mut holds = Holds::default();
-        let mut visit = |entry: Entry<'_>| {
-            let hold = entry.record.filter(|record| matches!(record.kind, Kind::Held | Kind::Released));
-            hold.into_iter().for_each(|record| holds.note(record));
-        };
-        let scanned = records.check(true, most, &[], &mut visit).map_err(read_error)?;
-        Ok(Self { scanned, holds, open: HashMap::new(), due: HashMap::new() })
+    pub(super) fn covers(records: &dyn Records, most: usize) -> Result<Self, LedgerError> {
+        let scanned = records.check(true, most, &[], &mut |_| ()).map_err(read_error)?;
+        Ok(Self { scanned, holds: Holds::default(), open: HashMap::new(), due: HashMap::new(), gap: false })
     }
 
-    /// What may go as the prune records are now. Nothing of a chain that is held.
-    pub(super) fn drops<'a>(&'a self, wanted: &'a (dyn Fn() -> bool + Sync)) -> Drops<'a> {
-        Drops { covers: &self.scanned.covers, held: &self.holds.chains, closed: None, wanted }
+    /// Whether the records themselves speak for the clock.
+    pub(super) fn is_steady(&self) -> bool {
+        !self.gap
+    }
+
+    /// Whether nothing of the chain may go.
+    pub(super) fn holds_all(&self, stream: &Stream) -> bool {
+        self.holds.all(stream)
+    }
+
+    /// Whether bodies are there that prune records cover, of other chains than these.
+    pub(super) fn is_left(&self, skipped: &HashSet<Stream>) -> bool {
+        let chains = self.scanned.covers.iter();
+        chains
+            .filter(|(stream, _)| !skipped.contains(*stream) && !self.holds_all(stream))
+            .any(|(_, cover)| cover.is_left())
     }
 
     /// Whether nothing can be due, as far as that is known without reading once more: nothing is old enough but what prune
     /// records speak of, none of which stays, and all of which is gone.
     fn is_idle(&self) -> bool {
-        let gone = |cover: &super::Cover| cover.dropped().count(0, cover.end()) == cover.end();
+        let gone = |cover: &Cover| cover.dropped().count(0, cover.end()) == cover.end();
         self.due.iter().all(|(stream, due)| match self.scanned.covers.get(stream) {
             Some(cover) => due.below <= cover.end() && gone(cover),
             None => due.below == 0,
@@ -143,57 +191,75 @@ impl Survey {
         records: &dyn Records,
         most: usize,
         cutoffs: &mut Cutoffs<'_>,
-    ) -> Result<Vec<(Stream, Prune)>, RetentionError> {
+    ) -> Result<Plan, LedgerError> {
+        let mut plan = Plan::default();
         if self.is_idle() {
-            return Ok(Vec::new());
+            return Ok(plan);
         }
         let open: HashSet<(&Stream, u64)> = self.open.values().map(|(stream, number)| (stream, *number)).collect();
+        let trails = self.trails(records, most)?;
         let mut kept: HashMap<Stream, Spans> = HashMap::new();
-        let mut trails: HashSet<TrailId> = HashSet::new();
         let mut visit = |entry: Entry<'_>| {
             let Some(record) = entry.record else { return };
             if entry.sequence >= self.end(entry.stream) {
                 return;
             }
             let held = self.holds.keep(record) || record.trail.is_some_and(|trail| trails.contains(&trail));
-            if held {
-                trails.extend(record.trail);
-            }
-            let young = record.at >= cutoffs.of(entry.stream);
-            if held || young || stays(record) || open.contains(&(entry.stream, entry.sequence)) {
+            if held || stays(record) || open.contains(&(entry.stream, entry.sequence)) || cutoffs.is_young(record) {
                 kept.entry(entry.stream.clone()).or_default().push(entry.sequence);
             }
         };
         records.check(true, most, &[], &mut visit).map_err(read_error)?;
-        let mut plan = Vec::new();
-        let mut chains: Vec<&Stream> = self.due.keys().filter(|stream| !self.holds.chains.contains(*stream)).collect();
+        let mut chains: Vec<&Stream> = self.due.keys().filter(|stream| !self.holds_all(stream)).collect();
         chains.sort();
         for stream in chains {
             let kept = kept.remove(stream).unwrap_or_default();
-            let until = cutoffs.of(stream);
-            plan.extend(self.prunes(stream, &kept, until)?.into_iter().map(|prune| (stream.clone(), prune)));
+            match self.prunes(stream, &kept, cutoffs.of(stream)) {
+                Some(prunes) => plan.prunes.extend(prunes.into_iter().map(|prune| (stream.clone(), prune))),
+                None => _ = plan.skipped.insert(stream.clone()),
+            }
         }
         Ok(plan)
     }
 
+    /// The trails in which somebody was named whose records are held.
+    fn trails(&self, records: &dyn Records, most: usize) -> Result<HashSet<TrailId>, LedgerError> {
+        let mut trails = HashSet::new();
+        if self.holds.any_person() {
+            let mut visit = |entry: Entry<'_>| {
+                let held = entry.record.filter(|record| self.holds.keep(record));
+                trails.extend(held.and_then(|record| record.trail));
+            };
+            records.check(true, most, &[], &mut visit).map_err(read_error)?;
+        }
+        Ok(trails)
+    }
+
     /// Behind what is spoken of, or is to be.
     fn end(&self, stream: &Stream) -> u64 {
-        let spoken = self.scanned.covers.get(stream).map_or(0, super::Cover::end);
+        let spoken = self.scanned.covers.get(stream).map_or(0, Cover::end);
         self.due.get(stream).map_or(0, |due| due.below).max(spoken)
     }
 
-    fn prunes(&self, stream: &Stream, kept: &Spans, until: Timestamp) -> Result<Vec<Prune>, RetentionError> {
-        let nothing = super::Cover::default();
+    /// `None` if what stays has no room.
+    fn prunes(&self, stream: &Stream, kept: &Spans, until: Timestamp) -> Option<Vec<Prune>> {
+        let nothing = Cover::default();
         let cover = self.scanned.covers.get(stream).unwrap_or(&nothing);
+        let held = self.holds.newest.get(stream).copied();
         let mut prunes = Vec::new();
-        for prune in cover.prunes() {
+        for (number, prune) in cover.numbered() {
             let now = kept.slice(prune.from, prune.below);
-            if now != prune.kept {
-                if now.len() > MAX_KEPT {
-                    return Err(RetentionError::TooMuchKept { chain: stream.clone() });
-                }
-                prunes.push(Prune { kept: now, until, ..prune.clone() });
+            // A body that is still there goes by no record that is older than a hold.
+            let outdated = held.is_some_and(|held| held > number) && cover.left(prune) > 0;
+            if now == prune.kept && !outdated {
+                continue;
             }
+            if now.len() <= MAX_KEPT {
+                prunes.push(Prune { kept: now, until, ..prune.clone() });
+            } else if now.count(0, u64::MAX) > prune.kept.count(0, u64::MAX) || outdated {
+                return None;
+            }
+            // Else less stays than could be said, and what was said holds.
         }
         let (mut from, end) = (cover.end(), self.end(stream));
         while from < end {
@@ -205,7 +271,7 @@ impl Survey {
             prunes.push(Prune { from, below, until, kept });
             from = below;
         }
-        Ok(prunes)
+        Some(prunes)
     }
 }
 

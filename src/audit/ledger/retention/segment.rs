@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Seek as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{Dropping, Drops};
@@ -20,7 +20,10 @@ use crate::audit::{
 };
 
 /// A segment that is being written anew. No reader looks at it.
-const UNFINISHED: &str = "ledger.pruned";
+pub(crate) const UNFINISHED: &str = "ledger.pruned";
+
+/// How often a segment is written anew because a hold came.
+const TRIES: usize = 3;
 
 /// Drops bodies of all segments but the last, which is being written.
 pub(crate) fn drop_in_folder(dir: &Path, drops: &Drops<'_>) -> Result<Dropping, LedgerError> {
@@ -41,7 +44,15 @@ pub(crate) fn drop_in_folder(dir: &Path, drops: &Drops<'_>) -> Result<Dropping, 
             done.open = Some(number);
             continue;
         }
-        done.dropped += rewrite(dir, number, until, drops)?;
+        // A hold that comes while the segment is written is not overtaken by it.
+        for _ in 0..TRIES {
+            let before = (drops.changes)();
+            let Some(written) = fill(dir, number, until, drops)? else { break };
+            if (drops.changes)() == before {
+                done.dropped += written.keep(dir, number)?;
+                break;
+            }
+        }
     }
     Ok(done)
 }
@@ -54,11 +65,20 @@ fn open(dir: &Path, number: u32) -> Result<Reader, LedgerError> {
 /// Takes a batch and its frames.
 type Take<'a> = dyn FnMut(&BatchHeader, &[u8]) -> Result<(), LedgerError> + 'a;
 
-/// Hands out the batches of a segment, up to where the next one begins.
-fn batches(dir: &Path, number: u32, until: Option<u64>, batch: &mut Take<'_>) -> Result<Header, LedgerError> {
+/// Hands out the batches of a segment, up to where the next one begins; `None` if that was broken off.
+fn batches(
+    dir: &Path,
+    number: u32,
+    until: Option<u64>,
+    drops: &Drops<'_>,
+    batch: &mut Take<'_>,
+) -> Result<Option<Header>, LedgerError> {
     let mut reader = open(dir, number)?;
     let mut index = reader.header.first;
     while until != Some(index) {
+        if !(drops.wanted)() {
+            return Ok(None);
+        }
         match reader.next(index, until.is_none()).map_err(io_error("read"))? {
             Found::Batch(found) => {
                 batch(&found, reader.frames())?;
@@ -71,7 +91,7 @@ fn batches(dir: &Path, number: u32, until: Option<u64>, batch: &mut Take<'_>) ->
             }
         }
     }
-    Ok(reader.header)
+    Ok(Some(reader.header))
 }
 
 /// The records of a batch, with what is left of those that go.
@@ -102,35 +122,44 @@ fn entries(
 /// How many bodies may go.
 fn count(dir: &Path, number: u32, until: Option<u64>, drops: &Drops<'_>) -> Result<u64, LedgerError> {
     let mut count = 0;
-    batches(dir, number, until, &mut |found, frames| {
+    batches(dir, number, until, drops, &mut |found, frames| {
         entries(found, frames, drops, &mut |_, left| count += u64::from(left.is_some()))
     })?;
     Ok(count)
 }
 
-/// Writes the segment anew, and gives it the name of the old one once it is whole and synced.
-fn rewrite(dir: &Path, number: u32, until: Option<u64>, drops: &Drops<'_>) -> Result<u64, LedgerError> {
-    let unfinished = dir.join(UNFINISHED);
-    let written = fill(dir, number, until, drops, &unfinished).and_then(|dropped| {
-        std::fs::rename(&unfinished, segment::path(dir, number)).map_err(io_error("rename a segment"))?;
-        segment::sync_dir(dir).map_err(io_error("sync"))?;
-        Ok(dropped)
-    });
-    if written.is_err() {
-        // It holds nothing that the old one does not, and would keep the space it took.
-        let _ = std::fs::remove_file(&unfinished);
-    }
-    written
+/// A segment that was written anew, and has no name yet. Removed unless it is kept.
+struct Written {
+    unfinished: PathBuf,
+    dropped: u64,
 }
 
-fn fill(dir: &Path, number: u32, until: Option<u64>, drops: &Drops<'_>, unfinished: &Path) -> Result<u64, LedgerError> {
+impl Written {
+    /// Gives it the name of the old one.
+    fn keep(self, dir: &Path, number: u32) -> Result<u64, LedgerError> {
+        std::fs::rename(&self.unfinished, segment::path(dir, number)).map_err(io_error("rename a segment"))?;
+        segment::sync_dir(dir).map_err(io_error("sync"))?;
+        Ok(self.dropped)
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        // It holds nothing that the old one does not, and would keep the space it took. If it has its name, it is not here.
+        let _ = std::fs::remove_file(&self.unfinished);
+    }
+}
+
+/// Writes the segment anew, whole and synced; `None` if nobody wants it any more.
+fn fill(dir: &Path, number: u32, until: Option<u64>, drops: &Drops<'_>) -> Result<Option<Written>, LedgerError> {
     let unwritable = io_error("write a segment anew");
+    let mut written = Written { unfinished: dir.join(UNFINISHED), dropped: 0 };
     let mut options = OpenOptions::new();
-    let file = segment::private(options.read(true).write(true).create(true).truncate(true)).open(unfinished);
+    let file = segment::private(options.read(true).write(true).create(true).truncate(true)).open(&written.unfinished);
     let mut out = Output { file: file.map_err(&unwritable)?, offset: HEADER as u64 };
     out.file.write_all(&[0; HEADER]).map_err(&unwritable)?;
     let mut dropped = 0;
-    let header = batches(dir, number, until, &mut |found, frames| {
+    let header = batches(dir, number, until, drops, &mut |found, frames| {
         let mut batch = vec![0; BATCH];
         entries(found, frames, drops, &mut |bytes, left| {
             dropped += u64::from(left.is_some());
@@ -141,10 +170,12 @@ fn fill(dir: &Path, number: u32, until: Option<u64>, drops: &Drops<'_>, unfinish
         })?;
         out.batch(found, batch).map_err(&unwritable)
     })?;
+    let Some(header) = header else { return Ok(None) };
     let size = out.offset;
     let header = Header { size, rewritten: header.rewritten.wrapping_add(1), ..header };
     out.finish(&header).map_err(&unwritable)?;
-    Ok(dropped)
+    written.dropped = dropped;
+    Ok(Some(written))
 }
 
 struct Output {

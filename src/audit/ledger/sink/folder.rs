@@ -1,19 +1,19 @@
 //! A second folder of segments.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, path::Path, sync::Arc};
 
 use super::{Sink, SinkError};
 use crate::audit::ledger::{
     Head, LedgerError, LedgerOptions,
     home::{Batch, Folder},
-    open::{io, make_dir, read_error, take},
+    open::{forget_unfinished, io, make_dir, read_error, take},
     scan::scan,
     segment,
 };
 #[cfg(feature = "checkpoint")]
 use crate::audit::ledger::{
     home::{FolderRecords, Home as _},
-    retention::{Pruning, prune_copy},
+    retention::{Pruned, Pruning},
 };
 
 /// A copy of the ledger in another folder, on another disk say, in the same bytes: [`verify`](crate::audit::verify) reads
@@ -42,7 +42,8 @@ pub struct FolderSink {
     #[cfg(feature = "checkpoint")]
     pruning: Pruning,
     /// Kept while it is written.
-    _lock: File,
+    #[cfg_attr(not(feature = "checkpoint"), expect(dead_code, reason = "it is held"))]
+    lock: Arc<File>,
 }
 
 impl FolderSink {
@@ -55,6 +56,7 @@ impl FolderSink {
         options.check()?;
         make_dir(dir).map_err(io("make"))?;
         let lock = take(dir)?;
+        forget_unfinished(dir)?;
         let scanned = scan(dir, false, options.tenants, &[], &mut |_| ()).map_err(read_error)?;
         let folder = Folder::resume(dir, options.segment_size, &scanned).map_err(io("write the last segment"))?;
         Ok(Self {
@@ -62,7 +64,7 @@ impl FolderSink {
             head: Head::of(&scanned.places.tree),
             #[cfg(feature = "checkpoint")]
             pruning: Pruning::default(),
-            _lock: lock,
+            lock: Arc::new(lock),
         })
     }
 }
@@ -83,10 +85,10 @@ impl Sink for FolderSink {
     }
 
     #[cfg(feature = "checkpoint")]
-    fn prune(&mut self) -> Result<(), SinkError> {
+    fn prune(&mut self, pruned: &Pruned) -> Result<(), SinkError> {
         let records = FolderRecords(self.folder.dir().to_owned());
-        let Self { folder, pruning, .. } = self;
-        pruning.start(|| folder.close_part(), move |closed| prune_copy(&records, closed))
+        let Self { folder, pruning, lock, .. } = self;
+        pruning.start(Box::new(records), pruned, Some(Arc::clone(lock)), || folder.close_part())
     }
 
     fn checkpoint(&mut self, note: &str) -> Result<(), SinkError> {

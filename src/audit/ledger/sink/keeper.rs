@@ -12,6 +12,8 @@ use std::{
 };
 
 use super::{Sink, SinkError};
+#[cfg(feature = "checkpoint")]
+use crate::audit::ledger::Pruned;
 use crate::{
     audit::ledger::{
         gate::lock,
@@ -49,7 +51,8 @@ impl Gap {
 pub(super) enum Given {
     Batch(Arc<Batch>),
     Checkpoint(Arc<str>),
-    Prune,
+    #[cfg(feature = "checkpoint")]
+    Pruned(Pruned),
 }
 
 /// What a sink's thread and the writer share.
@@ -85,7 +88,7 @@ impl State {
 
 /// For how long a thread has waited, whatever the ledger's clock says.
 #[expect(clippy::disallowed_methods, reason = "a sink that hangs must be noticed while a clock stands still, too")]
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
@@ -176,13 +179,14 @@ impl Keeper {
                         let _ = error;
                     }
                 }
-                Ok(Given::Prune) if !self.is_behind() => {
-                    if let Err(error) = guarded(|| self.sink.prune()) {
+                #[cfg(feature = "checkpoint")]
+                Ok(Given::Pruned(pruned)) if !self.is_behind() => {
+                    if let Err(error) = guarded(|| self.sink.prune(&pruned)) {
                         trace::event!(warn, sink = %self.state.name, error = %error, "a sink did not drop what retention dropped");
                         let _ = error;
                     }
                 }
-                Ok(Given::Checkpoint(_) | Given::Prune) => {}
+                Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) if self.is_behind() => self.mend(),
                 Err(RecvTimeoutError::Timeout) => self.tell_end(),
                 Err(RecvTimeoutError::Disconnected) => {

@@ -15,6 +15,8 @@ use super::{
     Named,
     keeper::{Gap, Given, Keeper, RETRY, State, apart, catch_up, now},
 };
+#[cfg(feature = "checkpoint")]
+use crate::audit::ledger::Pruned;
 use crate::{
     audit::ledger::{
         Head, LedgerError,
@@ -168,11 +170,12 @@ impl Mirrors {
         }
     }
 
-    /// Tells all to drop what the ledger has dropped, and waits for nobody.
-    pub(crate) fn prune(&self) {
+    /// Tells all what the ledger has dropped, and waits for nobody.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn prune(&self, pruned: &Pruned) {
         for mirror in &self.0 {
             // The next run tells it again.
-            let _ = mirror.queue.try_send(Given::Prune);
+            let _ = mirror.queue.try_send(Given::Pruned(pruned.clone()));
         }
     }
 

@@ -9,7 +9,7 @@ mod tracing;
 use std::{collections::BTreeSet, fmt};
 
 pub use folder::FolderSink;
-pub(super) use keeper::{Gap, State};
+pub(super) use keeper::{Gap, State, now};
 pub(super) use mirror::{Held, Mirrors, ask};
 
 #[cfg(feature = "tracing")]
@@ -95,14 +95,16 @@ pub trait Sink: Send + 'static {
         Ok(())
     }
 
-    /// Drops the bodies that the ledger has dropped by [retention](crate::audit::Retention): those that the newest prune records
-    /// in its copy cover. Asked after each run; on the thread that also appends, so what takes long belongs on another one.
-    /// Default: does nothing, which is right for a sink that passes on.
+    /// Drops the bodies that the ledger has dropped by [retention](crate::audit::Retention), and no others. Told after each
+    /// run, on the thread that also appends, so what takes long belongs on another one. Default: does nothing, which is right
+    /// for a sink that passes on.
     ///
     /// # Errors
     ///
-    /// If it cannot. It is asked again after the next run.
-    fn prune(&mut self) -> Result<(), SinkError> {
+    /// If it cannot. It is told again after the next run.
+    #[cfg(feature = "checkpoint")]
+    fn prune(&mut self, pruned: &super::Pruned) -> Result<(), SinkError> {
+        let _ = pruned;
         Ok(())
     }
 }

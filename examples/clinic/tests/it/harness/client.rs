@@ -121,6 +121,7 @@ impl Client {
     /// A request to be changed and given to [`exchange`](Self::exchange).
     pub(crate) fn request(&self, method: Method, path: &str) -> http::request::Builder {
         let request = Request::builder().method(method).uri(format!("https://{}{path}", self.authority));
+        let request = request.header("x-purpose", "administration").header("x-reason", "f-4711");
         match &self.token {
             Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
             None => request,
