@@ -12,12 +12,15 @@
 
 mod access;
 mod bench;
+mod change;
 mod document;
 mod field;
 mod instructions;
 mod ledger;
 mod limit;
+mod paging;
 mod path;
+mod postgres;
 mod proof;
 mod ratio;
 mod raw;

@@ -28,7 +28,7 @@ pub(crate) fn row(bench: &Bench, leaves: u64) -> Row {
     });
     let took = median(times);
     Row {
-        what: "inclusion proof among 10 million / 1 ms".into(),
+        what: format!("inclusion proof among {leaves} leaves / 1 ms"),
         floor: time(MOST),
         ours: time(took),
         ratio: took / MOST,

@@ -1,4 +1,4 @@
-//! A real PostgreSQL server, started by the test in a folder of its own.
+//! A real PostgreSQL server, started in a folder of its own by the tests and by `benches`.
 
 use std::{
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
@@ -59,7 +59,7 @@ impl Postgres {
         let folder = self.folder.path().to_str().unwrap();
         let sync = if self.durable { "on" } else { "off" };
         let options = format!(
-            "-c listen_addresses='' -c unix_socket_directories={folder} -c fsync={sync} -c shared_buffers=32MB -c max_connections=50"
+            "-c listen_addresses='' -c unix_socket_directories={folder} -c fsync={sync} -c shared_buffers=32MB -c max_connections=100"
         );
         let log = format!("{folder}/server.log");
         self.run("pg_ctl", &["-l", &log, "-w", "-s", "start", "-o", &options]);
@@ -155,7 +155,7 @@ fn bin() -> PathBuf {
     found
         .into_iter()
         .find(|bin| bin.join("initdb").is_file())
-        .unwrap_or_else(|| panic!("this test needs PostgreSQL (Debian: postgresql): run `scripts/test --step setup`"))
+        .unwrap_or_else(|| panic!("this needs PostgreSQL (Debian: postgresql): run `scripts/test --step setup`"))
 }
 
 /// The server refuses to run as root.
