@@ -320,6 +320,7 @@ fn ward(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ward")).args(arguments).output().unwrap()
 }
 
+// proves CLA-87
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_says_what_is_wrong_and_where() {
     let dir = TempDir::new().unwrap();

@@ -306,7 +306,7 @@ async fn head_opens_the_same_doors_as_get_and_is_recorded_alike() {
     assert_eq!(opened, 1, "{:#?}", &records[records.len() - 5..]);
 }
 
-// proves GLM-19
+// proves GLM-19, and CCA-19 for the routes by which a clinic is run: assignments, payroll, erasure, the ledger and its holds
 #[tokio::test]
 async fn every_route_that_opens_data_leaves_a_record_and_so_does_every_refusal() {
     let site = Site::start().await;
