@@ -88,6 +88,12 @@ async fn no_file_holds_a_word_of_anybodys_record() {
     // The search finds what is there.
     let fixtures = format!("{:?}", data());
     assert!(needles.found_in(fixtures.as_bytes()).is_some());
+    // A number that stands by itself is somebody's; in the middle of a hash it is a piece of that.
+    for employee in data().clinics.into_iter().flat_map(|clinic| clinic.employees) {
+        let number = employee.bank.account_number;
+        assert_eq!(needles.found_in(format!(r#"{{"n":"{number}"}}"#).as_bytes()), Some(number.as_str()));
+        assert_eq!(needles.found_in(format!("5{number}f").as_bytes()), None);
+    }
 
     let site = Site::start().await;
     // A change, so that there is a write-ahead log and a page that is no longer in use.

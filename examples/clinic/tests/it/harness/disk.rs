@@ -121,6 +121,14 @@ pub(crate) fn find(hay: &[u8], needle: &[u8]) -> bool {
     assert!(!needle.is_empty());
     hay.windows(needle.len()).any(|window| window == needle)
 }
+/// Whether what looks like somebody's number is a piece of a longer one: of a hash, a time, an identifier. So many of these
+/// stand in a ledger that by chance they hold one of eight digits.
+fn is_part_of_a_number(hay: &[u8], at: usize, needle: &str) -> bool {
+    let beside = [at.checked_sub(1), Some(at + needle.len())];
+    needle.bytes().all(|b| b.is_ascii_digit())
+        && beside.into_iter().flatten().any(|at| hay.get(at).is_some_and(u8::is_ascii_hexdigit))
+}
+
 /// Texts that must not be found, looked for all at once.
 pub(crate) struct Needles {
     /// By the first bytes; the hay is folded to lower case for the ones that are.
@@ -163,7 +171,8 @@ impl Needles {
             }
             let start = lower[at..].first_chunk::<{ Self::START }>().unwrap();
             for (needle, folded) in self.by_start.get(start).into_iter().flatten() {
-                if (if *folded { &lower } else { hay })[at..].starts_with(needle.as_bytes()) {
+                let found = (if *folded { &lower } else { hay })[at..].starts_with(needle.as_bytes());
+                if found && !is_part_of_a_number(&lower, at, needle) {
                     return Some(needle);
                 }
             }
