@@ -171,7 +171,6 @@ async fn years_are_the_clinics_own_and_the_file_becomes_smaller() {
     assert_eq!(place.verify(), Ok(404));
 }
 
-// proves CLM-12: a hold is respected.
 #[tokio::test]
 async fn what_is_held_stays_until_it_is_released() {
     let place = Place::new();

@@ -244,3 +244,19 @@ async fn of_many_servers_one_prunes_at_a_time() {
     }
     assert_eq!(verified(&server, &signer), Ok(12));
 }
+
+/// Bodies may go before another server has looked at their records.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lags_behind_what_was_dropped_goes_on() {
+    let (server, signer, clock) = (Postgres::start(), signer(), clock());
+    server.sql("update ward_ledger.retention set keep = '0 s'");
+    let lagging = open(&server, &signer, &clock).await;
+    let ledger = old(&server, &signer, &clock).await;
+    assert_eq!(ledger.prune(&seven()).await.unwrap().bodies(), 12);
+    append(&lagging, 7).await.unwrap();
+    until("it knows of all", || lagging.head().size() >= 16).await;
+    for node in [&ledger, &lagging] {
+        node.shutdown().await;
+    }
+    assert_eq!(verified(&server, &signer), Ok(12));
+}

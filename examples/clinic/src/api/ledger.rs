@@ -185,7 +185,8 @@ pub(super) async fn read(grant: Grant<ReadLedger>, Query(asked): Query<Asked>) -
 #[serde(deny_unknown_fields)]
 pub(crate) struct Hold {
     held: bool,
-    /// The court's or the inspection's file, say. Nothing about a person. At most 200 bytes.
+    /// The court's or the inspection's file, say. Nothing about a person. At most 200 bytes. A hold ends by the reason with
+    /// which it was placed, and by no other.
     reason: String,
 }
 

@@ -132,6 +132,15 @@ async fn nobody_is_erased_without_a_purpose_and_a_reason_and_both_are_on_record(
     assert!(attempt.user().is_some() && attempt.peer().is_some());
     let refused = |rule| records.iter().filter(|record| record.reason() == Some(rule)).count();
     assert_eq!((refused("reason_required"), refused("malformed_reason")), (3, 3));
+    // The document says which route asks for it.
+    let document = owner.get("/api/openapi.json").await.expect(200).json();
+    let asks = |path: &str, method: &str| {
+        let all = document["paths"][path][method]["parameters"].as_array().unwrap();
+        let headers = all.iter().filter(|one| one["in"] == "header" && one["required"] == true);
+        headers.map(|one| one["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(asks("/api/patients/{id}", "delete"), ["X-Purpose", "X-Reason"]);
+    assert!(asks("/api/patients/{id}", "get").is_empty());
     // Other routes take what is declared, and do not ask for it.
     owner.get("/api/patients?limit=1").await.expect(200);
 }

@@ -178,7 +178,7 @@ async fn the_neighbours_owner_gets_nothing_of_the_clinics_ledger() {
     assert_eq!((&tried["user"], &tried["action"], &tried["status"]), (&json!(him), &json!("denied"), &json!(400)));
 }
 
-// proves CLM-12: a legal hold, by who answers for the clinic and nobody else.
+/// A legal hold, by who answers for the clinic and nobody else.
 #[tokio::test]
 async fn the_owner_holds_the_records_of_a_patient_or_of_all_and_says_why() {
     let site = Site::start().await;

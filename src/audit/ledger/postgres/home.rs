@@ -50,7 +50,8 @@ fn follow(places: &mut Places, row: &Row) -> Result<(), HomeError> {
     let changed = || HomeError::Changed { index: row.index };
     if let Ok(left) = Dropped::from_bytes(&row.bytes) {
         // Retention was faster than this node.
-        if left.index != places.tree.size() || !row.is_itself() {
+        let sequence = places.chains.get(&left.stream).map_or(0, |link| link.sequence + 1);
+        if left.index != places.tree.size() || left.sequence != sequence || !row.is_itself() {
             return Err(changed());
         }
         places.tree.push(left.hash);

@@ -72,8 +72,8 @@ impl Ledger {
     /// Reads and verifies the whole ledger, two to six times (about a second for each million records and reading), on a
     /// thread of its own, while the ledger is written as always; the bodies go out of its home, and then out of the sinks
     /// that hold a copy. The thread goes on if nobody waits for this future any more, and keeps the ledger open until
-    /// [`shutdown`](Self::shutdown) ends it. After an error, or a crash, the next run goes on. Prune records stay for good, one for each chain and run that finds something:
-    /// once a month is enough.
+    /// [`shutdown`](Self::shutdown) ends it. After an error, or a crash, the next run goes on. Prune records stay for good,
+    /// one for each chain and run that finds something: once a month is enough.
     ///
     /// # Errors
     ///

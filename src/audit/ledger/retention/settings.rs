@@ -50,11 +50,6 @@ use crate::{
 /// // A clock that is suddenly years ahead drops nothing.
 /// # drop(ledger);
 /// let wrong = ManualClock::at("2061-11-30T10:00:00Z".parse()?);
-/// # let options = LedgerOptions::new().with_signer(CheckpointSigner::generate("clinic.example/ledger")?);
-/// # std::fs::remove_file(dir.join("ledger.checkpoint"))?;
-/// # let ledger = Ledger::open(dir, LedgerOptions::new(), wrong.shared())?;
-/// # ledger.shutdown().await;
-/// # let _ = options;
 /// # let other = tempfile::tempdir()?;
 /// # let dir = other.path();
 /// # let start = ManualClock::at("2026-11-30T10:00:00Z".parse()?);
