@@ -154,6 +154,20 @@ async fn the_role_that_writes_drops_nothing_by_a_record_that_is_none_and_nothing
     let gone: Vec<_> = bodies(&server).iter().enumerate().filter(|(_, body)| !**body).map(|(n, _)| n).collect();
     assert_eq!(gone, [2, 3, 8, 9]);
     assert_eq!(verified(&server, &signer), Ok(4));
+    // A place without a body is no record, though its hash, its number and the root before it are right.
+    let before = super::check(&server).unwrap();
+    let root: String = before.root().iter().map(|byte| format!("{byte:02x}")).collect();
+    let added = format!(
+        "select ward_ledger.append({}, hash, gen_random_uuid(), gen_random_uuid(), '\\x{root}', array['clinic-1'], array[7::bigint],
+            array[sha256('x')], array[null::bytea]) from ward_ledger.records order by idx desc limit 1",
+        before.records()
+    );
+    let added = server.as_role("writer", |mut conn| async move {
+        sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(added)).fetch_one(&mut conn).await
+    });
+    assert_eq!(added.unwrap(), before.records() as i64);
+    let found = verified(&server, &signer).unwrap_err();
+    assert_eq!((found.index(), found.kind()), (before.records(), Fault::Deleted));
     // The owner's setting is not the role's.
     for statement in ["update ward_ledger.retention set keep = '0 s'", "delete from ward_ledger.retention"] {
         let failed = server.as_role("writer", |mut conn| async move { conn.execute(statement).await.is_err() });
