@@ -103,7 +103,7 @@ mod trace;
 pub mod access;
 #[cfg(feature = "audit")]
 pub mod audit;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod db;
 #[cfg(feature = "access")]
 pub mod field;
@@ -111,7 +111,7 @@ pub mod field;
 pub mod identity;
 #[cfg(feature = "keys")]
 pub mod keys;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod privacy;
 #[cfg(feature = "rate-limit")]
 pub mod quota;

@@ -126,7 +126,7 @@ pub use ledger::TracingSink;
 #[doc(hidden)]
 pub use ledger::fuzz_segment;
 pub use ledger::{Batch, FolderSink, Sink, SinkError, Sinks};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use ledger::{CONFIRMED, Erased, SHREDDED};
 #[cfg(feature = "checkpoint")]
 pub use ledger::{Checkpoint, PruneReport, Pruned, Retention, RetentionError};

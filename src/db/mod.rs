@@ -75,18 +75,25 @@
 //! single statement, and what forgot its `where`. A text that runs many statements and was written against this library
 //! could take the triggers down and put them up again: bind values, and never build SQL from them.
 
-mod diff;
-mod files;
-mod latch;
-mod relations;
+mod change;
+mod clinics;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod relation;
 mod rotation;
-mod touched;
-mod tx;
+mod schema;
+mod seal;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
-pub use files::{Db, DbError, MAX_OPEN_FILES, Schema};
-pub use relations::{SqliteRelations, filter};
+pub use change::{Change, MAX_CHANGED_ROWS, TxError};
+pub use clinics::Clinics;
+#[cfg(feature = "postgres")]
+pub use postgres::{Finding, FindingKind, PostgresDb, PostgresOptions, PostgresReadTx, PostgresRelations, PostgresTx};
+pub use relation::{Condition, filter};
 pub use rotation::{
     Rotation, RotationError, RotationLog, RotationMode, RotationOptions, RotationProgress, RotationStage, RotationStep,
 };
-pub use touched::MAX_CHANGED_ROWS;
-pub use tx::{Change, ReadTx, TenantTx, TxError};
+pub use schema::{DbError, Schema};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Db, MAX_OPEN_FILES, ReadTx, SqliteRelations, TenantTx};

@@ -68,9 +68,9 @@ mod encrypted;
 pub mod format;
 mod json;
 mod phi;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod reseal;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sqlx;
 mod value;
 
@@ -78,13 +78,13 @@ pub use blind_index::{BlindIndex, IndexError};
 #[doc(hidden)]
 pub use column::assert_no_twins;
 pub use column::{Column, ColumnInfo, ColumnTwins, Indexed, check_columns};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use diff::{Cell, ChangedCell, KeyNotYetKnown, seal};
 pub use diff::{CommitmentKey, DiffError, Edit, RowDiff, Side, Told};
 pub use encrypted::{Encrypted, OpenError, SealError, SealErrorKind};
 pub use json::Json;
 pub use phi::Phi;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use reseal::{is_current, reseal};
 pub use value::{DecodeError, EncodeError, Encoder, FieldValue, IndexKind, Indexable, Plaintext};
 

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     access::{Changes, DoorError, Grant},
     audit::{Action, AttemptId, CONFIRMED, End, Erased, Event, Ledger, RequestFacts, SHREDDED, TrailError},
-    db::{Db, DbError, TenantTx, TxError},
+    db::{Clinics, DbError, TxError},
     id::{SubjectId, TenantId},
     keys::{Erasure, KeyError, Keyring},
 };
@@ -53,12 +53,12 @@ pub enum ErasureError {
 
 /// Erases people, and knows that none who was erased has come back. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Erasures(Arc<Inner>);
+pub struct Erasures<D>(Arc<Inner<D>>);
 
 #[derive(Debug)]
-struct Inner {
+struct Inner<D> {
     keyring: Keyring,
-    db: Db,
+    db: D,
     ledger: Ledger,
     /// What the ledger has still to be told of, and how much it knows.
     untold: Mutex<BTreeMap<(TenantId, SubjectId), Erased>>,
@@ -66,15 +66,15 @@ struct Inner {
     telling: AtomicBool,
 }
 
-impl Erasures {
+impl<D: Clinics> Erasures<D> {
     /// Compares the ledger with the key store, and finishes what was decided before a crash. To be called once at start,
-    /// after [`Db::settle`] and before the first request.
+    /// after the database's `settle` and before the first request.
     ///
     /// # Errors
     ///
     /// [`Disagree`](ErasureError::Disagree) if the key store is older than the ledger; otherwise if one of them fails. Do
     /// not serve then.
-    pub async fn open(keyring: &Keyring, db: &Db, ledger: &Ledger) -> Result<Self, ErasureError> {
+    pub async fn open(keyring: &Keyring, db: &D, ledger: &Ledger) -> Result<Self, ErasureError> {
         let (keyring, db, ledger) = (keyring.clone(), db.clone(), ledger.clone());
         let (untold, telling) = (Mutex::default(), AtomicBool::new(false));
         let erasures = Self(Arc::new(Inner { keyring, db, ledger, untold, telling }));
@@ -98,7 +98,7 @@ impl Erasures {
     /// [`Door`](ErasureError::Door) and [`Tx`](ErasureError::Tx) if nothing was erased; [`Keys`](ErasureError::Keys) and
     /// [`Trail`](ErasureError::Trail) if it was decided and is to be finished: ask again.
     pub async fn erase<P: Changes>(&self, grant: &Grant<P>, subject: SubjectId) -> Result<Erasure, ErasureError> {
-        self.erase_with(grant, subject, async |_: &mut TenantTx| Ok(())).await
+        self.erase_with(grant, subject, async |_: &mut D::Tx| Ok(())).await
     }
 
     /// [`erase`](Self::erase), and in the same transaction what `also` does: the rows of that person which nobody has to
@@ -111,7 +111,7 @@ impl Erasures {
         &self,
         grant: &Grant<P>,
         subject: SubjectId,
-        also: impl AsyncFnOnce(&mut TenantTx) -> Result<(), sqlx::Error>,
+        also: impl AsyncFnOnce(&mut D::Tx) -> Result<(), sqlx::Error>,
     ) -> Result<Erasure, ErasureError> {
         let door = grant.erasure(subject).await?;
         let tenant = door.facts.tenant.clone();
@@ -121,10 +121,10 @@ impl Erasures {
             self.tell(&tenant, subject, &erasure).await?;
             return Ok(erasure);
         }
-        let mut tx = self.0.db.erase(&door).await?;
+        let mut tx = self.0.db.begin_erasure(&door).await?;
         also(&mut tx).await.map_err(ErasureError::Application)?;
-        let attempt = tx.attempt();
-        tx.commit().await?;
+        let attempt = D::attempt_of(&tx);
+        D::commit(tx).await?;
         // Decided. Whoever goes away from here on leaves it to the task.
         let erasures = self.clone();
         let finished = tokio::spawn(async move { erasures.finish(&tenant, subject, attempt, Erased::Decided).await });

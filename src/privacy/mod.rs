@@ -35,12 +35,12 @@
 //! tower_ward::permissions! { pub ErasePatient = "patients.erase" changes; }
 //!
 //! /// Before the first request, after `Db::settle`. It refuses an older key store.
-//! async fn start(keyring: &Keyring, db: &Db, ledger: &Ledger) -> Result<Erasures, ErasureError> {
+//! async fn start(keyring: &Keyring, db: &Db, ledger: &Ledger) -> Result<Erasures<Db>, ErasureError> {
 //!     db.settle(ledger).await?;
 //!     Erasures::open(keyring, db, ledger).await
 //! }
 //!
-//! async fn forget(erasures: &Erasures, grant: &Grant<ErasePatient>, patient: SubjectId) -> Result<bool, ErasureError> {
+//! async fn forget(erasures: &Erasures<Db>, grant: &Grant<ErasePatient>, patient: SubjectId) -> Result<bool, ErasureError> {
 //!     // Also what stands in clear, in the same transaction.
 //!     let erased = erasures.erase_with(grant, patient, async |tx| {
 //!         sqlx::query("delete from reminders where patient = ?").bind(patient).execute(tx.conn()).await.map(|_| ())
@@ -54,7 +54,7 @@
 //! ```compile_fail,E0277
 //! # use tower_ward::{access::Grant, id::SubjectId, privacy::Erasures};
 //! # tower_ward::permissions! { pub ReadPatient = "patients.read"; }
-//! async fn forget(erasures: &Erasures, grant: &Grant<ReadPatient>, patient: SubjectId) {
+//! async fn forget(erasures: &Erasures<Db>, grant: &Grant<ReadPatient>, patient: SubjectId) {
 //!     let _ = erasures.erase(grant, patient).await;
 //! }
 //! ```

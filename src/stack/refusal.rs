@@ -107,7 +107,7 @@ impl From<Fault> for Problem {
     }
 }
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 impl From<crate::db::TxError> for Problem {
     fn from(error: crate::db::TxError) -> Self {
         use crate::db::TxError;
@@ -126,7 +126,7 @@ impl From<crate::db::TxError> for Problem {
     }
 }
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 impl From<crate::privacy::ErasureError> for Problem {
     fn from(error: crate::privacy::ErasureError) -> Self {
         use crate::privacy::ErasureError;

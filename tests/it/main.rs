@@ -50,6 +50,8 @@ mod rate_limit;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod reading;
 mod readme;
+#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite"))]
+mod rls;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod rotation;
 #[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite"))]

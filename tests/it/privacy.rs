@@ -64,7 +64,7 @@ fn whole() -> Vec<(Kind, Option<String>)> {
     ]
 }
 
-async fn erasures(bench: &Bench) -> Result<Erasures, ErasureError> {
+async fn erasures(bench: &Bench) -> Result<Erasures<Db>, ErasureError> {
     Erasures::open(&bench.keyring, &bench.db, bench.ward.ledger()).await
 }
 
@@ -80,7 +80,7 @@ async fn reads(bench: &Bench, subject: SubjectId) -> Result<Vec<String>, DoorErr
     notes
 }
 
-async fn erase(bench: &Bench, erasures: &Erasures, subject: SubjectId) -> Result<usize, ErasureError> {
+async fn erase(bench: &Bench, erasures: &Erasures<Db>, subject: SubjectId) -> Result<usize, ErasureError> {
     let (trail, mut closer) = bench.trail();
     let grant = bench.danger::<ErasePatients>(&trail, &bench.harbour);
     let erased = erasures.erase(&grant, subject).await;
@@ -495,7 +495,7 @@ async fn an_erasure_that_no_copy_had_confirmed_is_done_again_in_the_copy_that_ta
     }
     // An erasure that every copy confirms also brings the copy up to date.
     let first = Erasures::open(&keyring, &db, &ledger).await.unwrap();
-    let erase = async |erasures: &Erasures, person| {
+    let erase = async |erasures: &Erasures<Db>, person| {
         let (trail, mut closer) = ledger.begin(RequestFacts::new());
         let grant = danger_grant::<ErasePatients>(&trail, &keyring, &clock, owner, tenant.clone(), "a test").unwrap();
         let erased = erasures.erase(&grant, person).await.unwrap();

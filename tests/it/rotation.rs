@@ -104,7 +104,7 @@ impl Site {
         Self { keyring, store, ledger, db, jobs, clock, tenant }
     }
 
-    fn rotation(&self) -> Rotation {
+    fn rotation(&self) -> Rotation<Db> {
         Rotation::new(&self.db, &self.keyring, &self.ledger, Arc::clone(&self.store), RotationOptions::new())
     }
 
@@ -146,7 +146,7 @@ impl Site {
     }
 
     /// One step of the rotation, as a job.
-    async fn step(&self, rotation: &Rotation) -> RotationStep {
+    async fn step(&self, rotation: &Rotation<Db>) -> RotationStep {
         let envelope =
             self.jobs.danger_issue_for_clinic::<Rekey>(self.tenant.clone(), Duration::from_secs(60)).unwrap();
         let rotation = rotation.clone();
@@ -158,7 +158,7 @@ impl Site {
     }
 
     /// Steps until the rotation stands at this stage.
-    async fn until(&self, rotation: &Rotation, stage: RotationStage, clock: &ManualClock) -> RotationProgress {
+    async fn until(&self, rotation: &Rotation<Db>, stage: RotationStage, clock: &ManualClock) -> RotationProgress {
         for _ in 0..1_000 {
             match self.step(rotation).await {
                 RotationStep::Done(progress) => {

@@ -216,7 +216,7 @@ pub(crate) enum SealKey<'a> {
 
 impl SealKey<'_> {
     /// Of the key that seals.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn epoch(&self) -> u32 {
         match self {
             Self::Subject(key) => key.epoch(),

@@ -15,7 +15,7 @@ use log::name;
 pub use log::{RotationLog, RotationMode, RotationProgress, RotationStage};
 use person::{check, count, is_stale, reseal_person};
 
-use super::{Db, DbError, TxError, files::File};
+use super::{Clinics, DbError, TxError, clinics::PeopleTable};
 use crate::{
     access::{Changes, DoorError, JobError, JobGrant, Jobs, SubjectGrant, Task},
     audit::{Action, Event, Ledger, TrailError},
@@ -151,7 +151,7 @@ impl From<sqlx::Error> for RotationError {
 ///
 /// /// All of it, ten people in a second. `Rotation::attend` does the same for whatever `ward rotate` begins.
 /// async fn rotate(
-///     db: &Db, keyring: &Keyring, ledger: &Ledger, keys: Arc<dyn Durable>, jobs: &Jobs, clinic: &TenantId,
+///     db: &D, keyring: &Keyring, ledger: &Ledger, keys: Arc<dyn Durable>, jobs: &Jobs, clinic: &TenantId,
 /// ) -> Result<RotationProgress, RotationError> {
 ///     let options = RotationOptions::new().with_pace(NonZeroU32::new(10).expect("not zero"));
 ///     let rotation = Rotation::new(db, keyring, ledger, keys, options);
@@ -190,11 +190,11 @@ impl From<sqlx::Error> for RotationError {
 /// without having read what was announced 5 s ago. An application that writes sealed values past `TenantTx` must write them
 /// before the trail ends, too.
 #[derive(Debug, Clone)]
-pub struct Rotation(Arc<Inner>);
+pub struct Rotation<D>(Arc<Inner<D>>);
 
 #[derive(Debug)]
-struct Inner {
-    db: Db,
+struct Inner<D> {
+    db: D,
     keyring: Keyring,
     ledger: Ledger,
     log: RotationLog,
@@ -213,10 +213,10 @@ pub enum RotationStep {
     Done(RotationProgress),
 }
 
-impl Rotation {
+impl<D: Clinics> Rotation<D> {
     /// Rotations of the clinics of `db`, whose keys are `keyring`'s. `store` keeps how far they have come: the key store.
     #[must_use]
-    pub fn new(db: &Db, keyring: &Keyring, ledger: &Ledger, store: Arc<dyn Durable>, options: RotationOptions) -> Self {
+    pub fn new(db: &D, keyring: &Keyring, ledger: &Ledger, store: Arc<dyn Durable>, options: RotationOptions) -> Self {
         Self(Arc::new(Inner {
             db: db.clone(),
             keyring: keyring.clone(),
@@ -253,11 +253,11 @@ impl Rotation {
     pub async fn step<T: Task<Permission: Changes>>(&self, grant: &JobGrant<T>) -> Result<RotationStep, RotationError> {
         let tenant = grant.tenant();
         let (mut progress, version) = self.0.log.read(tenant).await?.ok_or(RotationError::None)?;
-        let file = self.0.db.file(tenant).await?;
-        check::<T::Permission>(&file)?;
+        let tables = self.0.db.people(tenant).await?;
+        check::<T::Permission>(&tables)?;
         let wait = match progress.stage {
             stage if progress.mode == RotationMode::Count && stage != RotationStage::Done => {
-                (progress.people, progress.values) = (progress.total, count(&file).await?);
+                (progress.people, progress.values) = (progress.total, count(&self.0.db, tenant, &tables).await?);
                 progress.stage = RotationStage::Done;
                 Duration::ZERO
             }
@@ -268,8 +268,8 @@ impl Rotation {
             RotationStage::Settle => {
                 self.wait(&mut progress, SEEN.saturating_add(self.0.ledger.options().trail_deadline))
             }
-            RotationStage::Reseal => in_time(self.reseal(grant, &file, &mut progress).await)?,
-            RotationStage::Verify => in_time(self.verify(grant, &file, &mut progress).await)?,
+            RotationStage::Reseal => in_time(self.reseal(grant, &tables, &mut progress).await)?,
+            RotationStage::Verify => in_time(self.verify(grant, &tables, &mut progress).await)?,
             RotationStage::Retire => in_time(self.retire(grant, &mut progress).await)?,
         };
         // Whoever took the same step at the same time has written it.
@@ -349,7 +349,7 @@ impl Rotation {
     async fn reseal<T: Task<Permission: Changes>>(
         &self,
         grant: &JobGrant<T>,
-        file: &File,
+        tables: &[PeopleTable],
         progress: &mut RotationProgress,
     ) -> Result<Duration, RotationError> {
         let (tenant, slice) = (grant.tenant(), self.slice());
@@ -360,7 +360,7 @@ impl Rotation {
                 return Ok(Duration::ZERO);
             }
             if let Some(chart) = self.open(grant, person).await? {
-                let (values, damaged) = unless_erased(reseal_person(&self.0.db, &chart, file).await)?;
+                let (values, damaged) = unless_erased(reseal_person(&self.0.db, &chart, tables).await)?;
                 progress.values += values;
                 progress.damaged += damaged;
                 handled += 1;
@@ -379,7 +379,7 @@ impl Rotation {
     async fn verify<T: Task<Permission: Changes>>(
         &self,
         grant: &JobGrant<T>,
-        file: &File,
+        tables: &[PeopleTable],
         progress: &mut RotationProgress,
     ) -> Result<Duration, RotationError> {
         let (tenant, slice) = (grant.tenant(), self.slice());
@@ -389,8 +389,8 @@ impl Rotation {
                 return Ok(Duration::ZERO);
             }
             if let Some(chart) = self.open(grant, person).await?
-                && is_stale(&self.0.db, &chart, file).await?
-                && let (values @ 1.., _) = unless_erased(reseal_person(&self.0.db, &chart, file).await)?
+                && is_stale(&self.0.db, &chart, tables).await?
+                && let (values @ 1.., _) = unless_erased(reseal_person(&self.0.db, &chart, tables).await)?
             {
                 // Something was left, and is not any more: all is looked at again.
                 progress.values += values;
@@ -460,7 +460,7 @@ impl Rotation {
         if !right {
             return Err(RotationError::State);
         }
-        let (file, slice) = (self.0.db.file(tenant).await?, self.slice());
+        let (tables, slice) = (self.0.db.people(tenant).await?, self.slice());
         let (people, next) = keyring.epochs(tenant, progress.after.as_deref(), PEOPLE).await?;
         for person in people.iter().filter(|person| person.keys > 1) {
             if slice.is_over() {
@@ -468,7 +468,7 @@ impl Rotation {
             }
             // What does not open keeps its key.
             if let Some(chart) = self.open(grant, person).await?
-                && !is_stale(&self.0.db, &chart, &file).await?
+                && !is_stale(&self.0.db, &chart, &tables).await?
             {
                 keyring.step_epoch(tenant, person, EpochStep::Retire).await?;
             }

@@ -1,17 +1,14 @@
 //! One person's values: which of them an old key sealed, and sealing those anew.
 
-use sqlx::{AssertSqlSafe, Row as _};
-
 use super::RotationError;
 use crate::{
     access::{Changes, DoorError, Permission, SubjectGrant},
     db::{
-        Db,
-        files::{File, Sealed},
-        latch::quoted,
+        Clinics,
+        clinics::{PeopleTable, quoted},
     },
     field::{is_current, reseal},
-    id::RowId,
+    id::{RowId, TenantId},
     trace,
 };
 
@@ -19,8 +16,8 @@ use crate::{
 const ROWS: i64 = 100;
 
 /// Whether the permission may handle everything that people's rows hold.
-pub(super) fn check<P: Permission>(file: &File) -> Result<(), RotationError> {
-    for table in &file.sealed {
+pub(super) fn check<P: Permission>(tables: &[PeopleTable]) -> Result<(), RotationError> {
+    for table in tables {
         for column in &table.columns {
             if !P::OPENS.contains(&column.class()) {
                 return Err(RotationError::Permission { permission: P::ID, class: column.class() });
@@ -31,13 +28,13 @@ pub(super) fn check<P: Permission>(file: &File) -> Result<(), RotationError> {
 }
 
 /// How many sealed values people's rows hold.
-pub(super) async fn count(file: &File) -> Result<u64, RotationError> {
+pub(super) async fn count<D: Clinics>(db: &D, tenant: &TenantId, tables: &[PeopleTable]) -> Result<u64, RotationError> {
     let mut values = 0;
-    for table in &file.sealed {
+    for table in tables {
         for column in &table.columns {
             let (table, column) = (quoted(table.table), quoted(column.name()));
-            let sql = format!("select count({column}) from main.{table}");
-            let count: i64 = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&file.readers).await?;
+            let sql = format!("select count({column}) from {}{table}", D::PLACE);
+            let count = db.number(tenant, sql).await?;
             values += u64::try_from(count).unwrap_or(0);
         }
     }
@@ -45,13 +42,13 @@ pub(super) async fn count(file: &File) -> Result<u64, RotationError> {
 }
 
 /// How many values of a person were sealed anew, and how many did not open.
-pub(super) async fn reseal_person<P: Changes>(
-    db: &Db,
+pub(super) async fn reseal_person<D: Clinics, P: Changes>(
+    db: &D,
     chart: &SubjectGrant<P>,
-    file: &File,
+    tables: &[PeopleTable],
 ) -> Result<(u64, u64), RotationError> {
     let (mut values, mut damaged) = (0, 0);
-    for table in &file.sealed {
+    for table in tables {
         let key = table.key.as_str();
         let mut after = None;
         loop {
@@ -62,7 +59,7 @@ pub(super) async fn reseal_person<P: Changes>(
             if rows.is_empty() {
                 continue;
             }
-            let mut tx = db.reseal(chart).await?;
+            let mut tx = db.begin_reseal(chart).await?;
             for row in rows {
                 let id = <[u8; 16]>::try_from(row.id.as_slice()).map(RowId::from_bytes);
                 for (at, old) in row.values {
@@ -82,25 +79,27 @@ pub(super) async fn reseal_person<P: Changes>(
                     };
                     let (name, column) = (quoted(table.table), quoted(column.name()));
                     // Only what was read: somebody may have written it since.
-                    let sql = format!("update main.{name} set {column} = ? where {} = ? and {column} = ?", quoted(key));
-                    let done = sqlx::query(AssertSqlSafe(sql))
-                        .bind(new.into_vec())
-                        .bind(&row.id)
-                        .bind(old)
-                        .execute(tx.conn())
-                        .await?;
-                    values += done.rows_affected();
+                    let sql = format!(
+                        "update {}{name} set {column} = $1 where {} = $2 and {column} = $3",
+                        D::PLACE,
+                        quoted(key)
+                    );
+                    values += D::replace(&mut tx, sql, new.into_vec(), &row.id, old).await?;
                 }
             }
-            tx.commit().await?;
+            D::commit(tx).await?;
         }
     }
     Ok((values, damaged))
 }
 
 /// Whether a value of this person is still sealed under an old key.
-pub(super) async fn is_stale<P: Changes>(db: &Db, chart: &SubjectGrant<P>, file: &File) -> Result<bool, RotationError> {
-    for table in &file.sealed {
+pub(super) async fn is_stale<D: Clinics, P: Changes>(
+    db: &D,
+    chart: &SubjectGrant<P>,
+    tables: &[PeopleTable],
+) -> Result<bool, RotationError> {
+    for table in tables {
         let key = table.key.as_str();
         let mut after = None;
         loop {
@@ -124,42 +123,29 @@ struct Stale {
 }
 
 /// The next rows of a person in a table, all of them, in the order of their keys.
-async fn stale<P: Changes>(
-    db: &Db,
+async fn stale<D: Clinics, P: Changes>(
+    db: &D,
     chart: &SubjectGrant<P>,
-    table: &Sealed,
+    table: &PeopleTable,
     key: &str,
     after: Option<&[u8]>,
 ) -> Result<Vec<Stale>, RotationError> {
     let columns: Vec<_> = table.columns.iter().map(|column| quoted(column.name())).collect();
     let sql = format!(
-        "select {key}, {columns} from main.{table} where {person} = ? {after} order by {key} limit {ROWS}",
+        "select {key}, {columns} from {place}{table} where {person} = $1 {after} order by {key} limit {ROWS}",
         key = quoted(key),
+        place = D::PLACE,
         columns = columns.join(", "),
         table = quoted(table.table),
         person = quoted(table.person),
-        after = after.map_or_else(String::new, |_| format!("and {} > ?", quoted(key))),
+        after = after.map_or_else(String::new, |_| format!("and {} > $2", quoted(key))),
     );
-    let mut tx = db.read(chart).await?;
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(chart.subject());
-    let query = match after {
-        Some(after) => query.bind(after),
-        None => query,
-    };
-    let rows = query.fetch_all(tx.conn()).await?;
+    let rows = db.rows(chart, sql, chart.subject(), after, columns.len()).await?;
     let sealing = chart.sealing_any().map_err(DoorError::from)?;
-    rows.iter()
-        .map(|row| {
-            let mut values = Vec::new();
-            for at in 0..columns.len() {
-                let value: Option<Vec<u8>> = row.try_get(at + 1)?;
-                // What is no sealed value at all is damaged, and shows when it is to be opened.
-                if let Some(value) = value.filter(|value| !matches!(is_current(&sealing, value), Ok(true))) {
-                    values.push((at, value));
-                }
-            }
-            Ok(Stale { id: row.try_get(0)?, values })
-        })
-        .collect::<Result<_, sqlx::Error>>()
-        .map_err(Into::into)
+    // What is no sealed value at all is damaged, and shows when it is to be opened.
+    let is_old = |value: &Vec<u8>| !matches!(is_current(&sealing, value), Ok(true));
+    let stale = |cells: Vec<Option<Vec<u8>>>| {
+        cells.into_iter().enumerate().filter_map(|(at, value)| Some((at, value.filter(is_old)?))).collect()
+    };
+    Ok(rows.into_iter().map(|(id, cells)| Stale { id, values: stale(cells) }).collect())
 }

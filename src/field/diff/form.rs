@@ -111,7 +111,7 @@ fn opening(key: &SealKey<'_>, suite: Suite, epoch: u32) -> Result<LedgerKey, Def
 }
 
 /// Seals what `write` encodes.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) fn seal(
     (suite, epoch, key): (Suite, u32, &LedgerKey),
     place: &Place<'_>,

@@ -6,12 +6,12 @@
 
 mod form;
 mod open;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod seal;
 #[cfg(test)]
 mod tests;
 
 use form::Place;
 pub use open::{CommitmentKey, DiffError, Edit, RowDiff, Side, Told};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use seal::{Cell, ChangedCell, KeyNotYetKnown, seal};

@@ -112,7 +112,7 @@ impl Keyring {
     }
 
     /// Whether the journal says that every copy has confirmed the erasure of this subject.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) async fn is_confirmed(&self, tenant: &TenantId, subject: SubjectId) -> Result<bool, KeyError> {
         Ok(self.0.journal_line(tenant, subject).await?.is_some_and(|(line, _)| line.done))
     }

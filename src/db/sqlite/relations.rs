@@ -2,13 +2,13 @@
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{Db, files::File};
+use super::{Db, File};
 use crate::{
-    access::{BoxFuture, Permission, RelationError, RelationSource, Relations, Scope},
-    clock::{SharedClock, Timestamp},
+    access::{BoxFuture, RelationError, RelationSource, Relations},
+    clock::SharedClock,
+    db::relation::Row,
     id::{SubjectId, TenantId, UserId},
     keys::{Keyring, TenantKey},
-    secret,
 };
 
 /// [`RelationSource`] over the clinics' files. Asked on every request, so an assignment that ended is effective on the
@@ -54,28 +54,6 @@ impl SqliteRelations {
     }
 }
 
-/// One relation.
-pub(super) struct Row<'a> {
-    pub(super) user: UserId,
-    pub(super) subject: SubjectId,
-    pub(super) kind: &'a str,
-    pub(super) until: Option<i64>,
-}
-
-impl Row<'_> {
-    fn mac(&self, key: &TenantKey) -> [u8; 16] {
-        // A fixed length, and `None` like no time that could be.
-        let until = self.until.map_or([0; 9], |until| {
-            let mut bytes = [1; 9];
-            bytes[1..].copy_from_slice(&until.to_be_bytes());
-            bytes
-        });
-        let message = [self.user.as_bytes(), self.subject.as_bytes(), &until[..], self.kind.as_bytes()].concat();
-        let digest = key.index_mac("ward_relations", "mac").tag(&message);
-        *digest.first_chunk().expect("half of it")
-    }
-}
-
 /// Makes a relation hold.
 pub(super) async fn insert(conn: &mut SqliteConnection, row: &Row<'_>, key: &TenantKey) -> Result<(), sqlx::Error> {
     sqlx::query(
@@ -106,32 +84,6 @@ pub(super) async fn remove(
         .execute(conn)
         .await?;
     Ok(done.rows_affected() > 0)
-}
-
-/// Writes the condition that `column` is within `scope` into a query: the filter of a cohort, in SQL.
-///
-/// ```sql
-/// -- for a doctor whose policy says `assigned`
-/// (p.id = ? or exists (select 1 from ward_relations …))
-/// ```
-pub fn filter<P: Permission>(query: &mut QueryBuilder<Sqlite>, scope: &Scope<P>, column: &'static str, now: Timestamp) {
-    if scope.is_clinic_wide() {
-        query.push("1");
-        return;
-    }
-    query.push("(");
-    match scope.own() {
-        Some(own) => query.push(column).push(" = ").push_bind(own),
-        None => query.push("0"),
-    };
-    let kept = scope.relations().intersection(Relations::ASSIGNED.union(Relations::CIRCLE));
-    if let (Some(user), false) = (scope.user(), kept.is_empty()) {
-        query.push(" or exists (select 1 from ward_relations ward_r where ward_r.subject = ").push(column);
-        query.push(" and ward_r.user = ").push_bind(user);
-        push_kinds(query, "ward_r.kind", kept);
-        query.push(" and (ward_r.until is null or ward_r.until > ").push_bind(now.as_millisecond()).push("))");
-    }
-    query.push(")");
 }
 
 fn push_kinds(query: &mut QueryBuilder<Sqlite>, column: &'static str, kept: Relations) {
@@ -201,7 +153,7 @@ async fn kept(
     let rows: Vec<(SubjectId, String, Option<i64>, Vec<u8>)> =
         query.build_query_as().fetch_all(&file.readers).await.map_err(RelationError::new)?;
     let made_here = |(subject, kind, until, mac): &(SubjectId, String, Option<i64>, Vec<u8>)| {
-        secret::equal(&Row { user, subject: *subject, kind, until: *until }.mac(key), mac)
+        Row { user, subject: *subject, kind, until: *until }.has(mac, key)
     };
     Ok(rows.into_iter().filter(made_here).map(|(subject, kind, ..)| (subject, kind)).collect())
 }

@@ -12,8 +12,12 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-use super::touched::{RowKey, TOLD, Touched, Watched, Watching};
-use crate::{audit::AttemptId, id::SubjectId};
+use super::touched::{RowKey, TOLD, Touched, Watched};
+use crate::{
+    audit::AttemptId,
+    db::{change::Watching, clinics::quoted},
+    id::SubjectId,
+};
 
 /// The library's own tables.
 const OWN: [&str; 4] = ["ward_attempts", "ward_erased", "ward_relations", "ward_tenant"];
@@ -283,10 +287,6 @@ pub(super) fn reading(pool: SqlitePoolOptions) -> SqlitePoolOptions {
             Ok(clean && !conn.is_in_transaction())
         })
     })
-}
-
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The tables, and what could stand before them. While a transaction writes, nobody else changes them; between two, a

@@ -5,141 +5,24 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, Transaction};
 
 use super::{
-    Db, DbError,
-    diff::Sealer,
+    Db,
+    changes::changes,
     latch::{self, Allowed, Latch},
     relations,
-    touched::{MAX_CHANGED_ROWS, Watching},
 };
 use crate::{
     access::{Authority, ChangeDoor, ErasureDoor, Facts, Owner, Relations},
     audit::{self, Action, Attempt, AttemptId, Trail, TrailError},
     clock::Timestamp,
-    id::{RowId, SubjectId, TenantId, UserId},
+    db::{
+        Change, TxError,
+        change::{EPOCH, PERSON, Watching, kind},
+        relation::Row,
+        seal::Sealer,
+    },
+    id::{SubjectId, TenantId, UserId},
     keys::TenantKey,
 };
-
-fn kind(relation: Relations) -> Result<&'static str, TxError> {
-    match relation {
-        Relations::ASSIGNED => Ok("assigned"),
-        Relations::CIRCLE => Ok("circle"),
-        // The other two are not kept but derived.
-        _ => Err(TxError::NoRelation),
-    }
-}
-
-/// A transaction could not begin or commit. Nothing was changed, unless the kind says that it is unknown.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TxError {
-    /// The clinic's file.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// No record can be made, so nothing is changed.
-    #[error("no record of the change can be made now, so nothing is changed")]
-    Trail(#[from] TrailError),
-    /// A statement changed a row that is not the door's: another person's, through a person's door; a person's, through a
-    /// clinic's; or one of the library's own. The change was rolled back.
-    #[error(
-        "a row of `{table}` was changed through a door that is not for it, so nothing was changed: open the door of the \
-         person whose row it is, or declare the table in `Schema::with_people`"
-    )]
-    OtherRow {
-        /// The table.
-        table: String,
-    },
-    /// Relations are changed through the door of the person whose they are.
-    #[error("a relation is changed through `grant.subject(id)` of the person whose it is")]
-    NoSubject,
-    /// The transaction was not begun to change a relation, or was begun to change one that is not kept.
-    #[error("begin the transaction with `Change::assign` or `Change::unassign`, and `assigned` or `circle`")]
-    NoRelation,
-    /// The person of the door was erased since it was opened.
-    #[error("the person was erased: nothing of theirs is changed any more")]
-    Erased,
-    /// More rows with sealed columns changed than one transaction states. The change was rolled back.
-    #[error(
-        "more than {MAX_CHANGED_ROWS} rows with sealed columns were changed at once, so none was: change fewer at a time"
-    )]
-    TooManyRows,
-    /// A value is sealed under a key that came after the door was opened, so what the change made of it cannot be said. The
-    /// change was rolled back; it can be tried again with a door that is opened now.
-    #[error("a value is sealed under a key that is newer than the door, so nothing was changed: open the door again")]
-    KeyNotYetKnown,
-    /// The key of the person or clinic was withdrawn since the door was opened.
-    #[error("the key of this person or clinic was withdrawn: nothing of theirs is changed any more")]
-    Withdrawn,
-    /// The commit was refused by the database; the change was rolled back.
-    #[error("the database refused the commit; nothing was changed")]
-    RolledBack,
-    /// Whether the commit took effect is not known: the disk failed in the middle of it. The ledger says so, and the next
-    /// start settles it.
-    #[error("it is not known whether the change took effect; it will be settled from the database")]
-    Unknown,
-}
-
-impl From<sqlx::Error> for TxError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Db(DbError::Sqlite(error))
-    }
-}
-
-/// What a transaction is about to change, for its record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
-    action: Action,
-    entity: &'static str,
-    row: Option<RowId>,
-    relation: Option<(UserId, Relations)>,
-    watching: Watching,
-}
-
-impl Change {
-    const fn new(action: Action, entity: &'static str, row: Option<RowId>) -> Self {
-        Self { action, entity, row, relation: None, watching: Watching::All }
-    }
-
-    /// A new row of this table.
-    #[must_use]
-    pub const fn create(entity: &'static str, row: RowId) -> Self {
-        Self::new(Action::Create, entity, Some(row))
-    }
-
-    /// An existing row of this table.
-    #[must_use]
-    pub const fn update(entity: &'static str, row: RowId) -> Self {
-        Self::new(Action::Update, entity, Some(row))
-    }
-
-    /// A row of this table that will be gone.
-    #[must_use]
-    pub const fn delete(entity: &'static str, row: RowId) -> Self {
-        Self::new(Action::Delete, entity, Some(row))
-    }
-
-    /// Many new rows of this table at once, such as an import. The ledger says nothing of their values: they are new, so
-    /// what was imported is what stands there until the next change. What else it changes is stated like any change.
-    #[must_use]
-    pub const fn import(entity: &'static str) -> Self {
-        Self { watching: Watching::Import, ..Self::new(Action::Create, entity, None) }
-    }
-
-    /// The person of the door will stand in this relation to a user: [`Relations::ASSIGNED`] or [`Relations::CIRCLE`].
-    /// The record names the user. [`TenantTx::relate`] does it.
-    #[must_use]
-    pub const fn assign(user: UserId, relation: Relations) -> Self {
-        Self { relation: Some((user, relation)), ..Self::new(Action::Create, RELATIONS, None) }
-    }
-
-    /// The person of the door will stand in this relation no more. [`TenantTx::unrelate`] does it.
-    #[must_use]
-    pub const fn unassign(user: UserId, relation: Relations) -> Self {
-        Self { relation: Some((user, relation)), ..Self::new(Action::Delete, RELATIONS, None) }
-    }
-}
-
-/// What a change of relations is recorded as.
-const RELATIONS: &str = "relations";
 
 /// A transaction that reads. Its connection is read-only.
 #[derive(Debug)]
@@ -209,7 +92,7 @@ impl Db {
 
     /// Begins the transaction of an erasure, which has ended what the library keeps of the person: their relations, and the
     /// blind indexes of their values.
-    pub(crate) async fn erase(&self, by: &ErasureDoor) -> Result<TenantTx, TxError> {
+    pub(super) async fn erase(&self, by: &ErasureDoor) -> Result<TenantTx, TxError> {
         let door = Door {
             facts: &by.facts,
             subject: Some(by.subject),
@@ -291,11 +174,6 @@ struct Door<'a> {
     owner: Option<Owner>,
 }
 
-/// What sealing values anew is recorded as.
-const EPOCH: &str = "key_epoch";
-/// What an erasure is recorded as.
-const PERSON: &str = "person";
-
 impl TenantTx {
     /// The attempt that this transaction is recorded as.
     pub(crate) fn attempt(&self) -> AttemptId {
@@ -314,7 +192,7 @@ impl TenantTx {
     /// [`TxError::NoRelation`] unless it was begun with [`Change::assign`].
     pub async fn relate(&mut self, until: Option<Timestamp>) -> Result<(), TxError> {
         let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
-        let row = relations::Row { user, subject, kind: kind(relation)?, until: until.map(Timestamp::as_millisecond) };
+        let row = Row { user, subject, kind: kind(relation)?, until: until.map(Timestamp::as_millisecond) };
         let key = self.key.as_ref().ok_or(TxError::NoRelation)?;
         let _by_library = self.latch.by_library();
         relations::insert(&mut self.tx, &row, key).await?;
@@ -344,8 +222,8 @@ impl TenantTx {
         self.trail.may_open()?;
         // A change that strayed is not committed: nothing is said of it.
         if let (Some(owner), None) = (&self.owner, self.latch.stray()) {
-            let sealer = Sealer { latch: &self.latch, tenant: &self.tenant, owner, attempt: self.attempt.id() };
-            let changes = sealer.changes(&self.before, &mut self.tx).await?;
+            let sealer = Sealer { tenant: &self.tenant, owner, attempt: self.attempt.id() };
+            let changes = changes(&self.latch, &sealer, &self.before, &mut self.tx).await?;
             self.attempt.changes(changes)?;
         }
         self.trail.settled().await?;

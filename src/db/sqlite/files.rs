@@ -10,17 +10,20 @@ use std::{
 
 use sqlx::{
     SqlitePool,
-    migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::OnceCell;
 
 use super::{
-    latch::{self, Latch, Rows, Tables, quoted},
+    latch::{self, Latch, Rows, Tables},
     touched::Watched,
 };
 use crate::{
     audit::{Ledger, Outcome},
+    db::{
+        DbError, Schema,
+        clinics::{PeopleTable, quoted},
+    },
     field::{ColumnInfo, check_columns},
     id::TenantId,
 };
@@ -35,140 +38,6 @@ use crate::{
 /// assert!(full.starts_with(&MAX_OPEN_FILES.to_string()) && full.contains("run another process"), "{full}");
 /// ```
 pub const MAX_OPEN_FILES: usize = 4096;
-
-/// The clinics' files could not be opened or brought up to date. Names the clinic, table or column at fault.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DbError {
-    /// The folder cannot be used.
-    #[error("the folder of the clinics' files cannot be used: check that it exists and is writable")]
-    Folder(#[source] std::io::Error),
-    /// There is no file for this clinic.
-    #[error("clinic `{0}` has no file: create it first")]
-    Missing(TenantId),
-    /// The file belongs to another clinic.
-    #[error("the file of clinic `{0}` was made for another clinic: it was copied or renamed, put the right one back")]
-    Foreign(TenantId),
-    /// A declared column is not in the migrated schema.
-    #[error(
-        "column `{table}.{column}` is declared in `columns!` or `with_people` but not in the schema: write its migration"
-    )]
-    Column {
-        /// The table that was declared.
-        table: &'static str,
-        /// The column that was declared.
-        column: &'static str,
-    },
-    /// A declared column is not a blob, so the database would take something unsealed.
-    #[error("column `{table}.{column}` holds sealed values and must be declared `blob` in the schema")]
-    NotBlob {
-        /// The table that was declared.
-        table: &'static str,
-        /// The column that was declared.
-        column: &'static str,
-    },
-    /// A table with sealed columns has no primary key of one `blob not null` column, which is the row's identifier: what a
-    /// change made of such a row could not be said.
-    #[error(
-        "table `{0}` has sealed columns but no primary key of one `blob not null` column, which would be the row's \
-         identifier: change the migration"
-    )]
-    RowId(String),
-    /// A table that every door may change is not in the migrated schema.
-    #[error("table `{0}` is declared in `with_shared` but not in the schema: write its migration")]
-    Table(&'static str),
-    /// A table that every door may change has sealed columns, whose values are of one person or of the clinic.
-    #[error("table `{0}` has sealed columns and is declared in `with_shared`: take it out of there")]
-    SealedShared(&'static str),
-    /// A table is declared twice, or is the library's own.
-    #[error("table `{0}` is declared twice, or is the library's own: name it once in `with_people` or `with_shared`")]
-    Declared(&'static str),
-    /// A column is `indexed`, and where its blind index stands was not declared.
-    #[error(
-        "column `{table}.{column}` is indexed: declare in `with_indexes` where its blind indexes stand, so that an erasure \
-         finds them"
-    )]
-    NoIndex {
-        /// The table of the sealed column.
-        table: &'static str,
-        /// The sealed column.
-        column: &'static str,
-    },
-    /// A blind index stands where an erasure cannot remove it.
-    #[error(
-        "blind index `{table}.{column}` must stand in a table of `with_people`, and be nullable, or in a table without \
-         sealed columns: change the migration"
-    )]
-    Index {
-        /// The table that was declared.
-        table: &'static str,
-        /// The column that was declared.
-        column: &'static str,
-    },
-    /// Two `columns!` entries name one column.
-    #[error(transparent)]
-    Twins(#[from] crate::field::ColumnTwins),
-    /// [`MAX_OPEN_FILES`] are open.
-    #[error("{MAX_OPEN_FILES} clinics' files are open: run another process for more clinics")]
-    TooMany,
-    /// The migrations failed.
-    #[error("the migrations of clinic `{0}` failed")]
-    Migrate(TenantId, #[source] sqlx::migrate::MigrateError),
-    /// SQLite failed.
-    #[error("the clinic's file could not be read or written")]
-    Sqlite(#[source] sqlx::Error),
-    /// The ledger could not be told what became of an attempt.
-    #[error("the ledger could not be told what became of an attempt")]
-    Ledger,
-}
-
-impl From<sqlx::Error> for DbError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-/// What a clinic's file holds: its migrations, and the sealed columns that must be in it.
-#[derive(Debug, Clone, Copy)]
-pub struct Schema {
-    migrations: &'static Migrator,
-    columns: &'static [&'static [ColumnInfo]],
-    people: &'static [(&'static str, &'static str)],
-    shared: &'static [&'static str],
-    indexes: &'static [(&'static str, &'static str)],
-}
-
-impl Schema {
-    /// A schema by its migrations (`sqlx::migrate!`) and the `COLUMNS` of every [`columns!`](crate::columns).
-    #[must_use]
-    pub const fn new(migrations: &'static Migrator, columns: &'static [&'static [ColumnInfo]]) -> Self {
-        Self { migrations, columns, people: &[], shared: &[], indexes: &[] }
-    }
-
-    /// The tables whose rows belong to people, each with the column that says to whom, as a [`SubjectId`]'s bytes. A
-    /// person's door changes that person's rows in these tables, and a clinic's door the rows of all other tables.
-    ///
-    /// [`SubjectId`]: crate::id::SubjectId
-    #[must_use]
-    pub const fn with_people(self, people: &'static [(&'static str, &'static str)]) -> Self {
-        Self { people, ..self }
-    }
-
-    /// The columns that hold blind indexes of people's values, each with its table, which must be one of
-    /// [`with_people`](Self::with_people). When a person is erased, theirs are set to null; in a table that has no sealed
-    /// column the whole row is deleted. A schema with an indexed column does not open without.
-    #[must_use]
-    pub const fn with_indexes(self, indexes: &'static [(&'static str, &'static str)]) -> Self {
-        Self { indexes, ..self }
-    }
-
-    /// The tables that every door may change: a counter, an outbox. Nothing of a person belongs into them, and no sealed
-    /// column, or the file does not open.
-    #[must_use]
-    pub const fn with_shared(self, shared: &'static [&'static str]) -> Self {
-        Self { shared, ..self }
-    }
-}
 
 /// The library's own tables in every clinic's file.
 const OWN_TABLES: &str = "
@@ -205,18 +74,7 @@ pub(super) struct File {
     /// Of the one that writes.
     pub(super) latch: Latch,
     pub(super) indexes: Vec<Index>,
-    pub(super) sealed: Vec<Sealed>,
-}
-
-/// A table of people's rows with sealed columns.
-#[derive(Debug)]
-pub(super) struct Sealed {
-    pub(super) table: &'static str,
-    /// The column that says whose a row is.
-    pub(super) person: &'static str,
-    /// The one column of the primary key: the row's identifier.
-    pub(super) key: String,
-    pub(super) columns: Vec<&'static ColumnInfo>,
+    pub(super) people: Arc<[PeopleTable]>,
 }
 
 /// Blind indexes in one column.
@@ -338,13 +196,13 @@ impl Inner {
         self.schema.migrations.run(&setup).await.map_err(|e| DbError::Migrate(tenant.clone(), e))?;
         self.check_schema(&setup).await?;
         let latch = Latch::new(self.tables(&setup).await?, self.watched(&setup).await?);
-        let (indexes, sealed) = (self.indexes(&setup).await?, self.sealed(&setup).await?);
+        let (indexes, people) = (self.indexes(&setup).await?, self.people(&setup).await?);
         setup.close().await;
         let writer = latch.guard(pool(1)).connect_with(latch.asked_by(options.clone())).await?;
         let options = options.read_only(true).create_if_missing(false);
         let before = pool(1).connect_lazy_with(options.clone());
         let readers = latch::reading(pool(4)).connect_with(options).await?;
-        Ok(File { readers, writer, before, latch, indexes, sealed })
+        Ok(File { readers, writer, before, latch, indexes, people })
     }
 
     /// Whose rows the tables hold.
@@ -409,7 +267,7 @@ impl Inner {
     }
 
     /// The tables of people's rows that have sealed columns.
-    async fn sealed(&self, pool: &SqlitePool) -> Result<Vec<Sealed>, DbError> {
+    async fn people(&self, pool: &SqlitePool) -> Result<Arc<[PeopleTable]>, DbError> {
         let mut found = Vec::new();
         for &(table, person) in self.schema.people {
             let all = self.schema.columns.iter().flat_map(|group| group.iter());
@@ -418,9 +276,9 @@ impl Inner {
                 continue;
             }
             let key = key_of(pool, table).await?.ok_or_else(|| DbError::RowId(table.to_owned()))?;
-            found.push(Sealed { table, person, key, columns });
+            found.push(PeopleTable { table, person, key, columns });
         }
-        Ok(found)
+        Ok(found.into())
     }
 
     /// The tables with sealed columns.

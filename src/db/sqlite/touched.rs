@@ -4,18 +4,10 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
-use super::latch::quoted;
-use crate::field::ColumnInfo;
-
-/// The most rows with sealed columns that one transaction changes. An import's new rows do not count.
-///
-/// ```
-/// use tower_ward::db::{MAX_CHANGED_ROWS, TxError};
-///
-/// let refused = TxError::TooManyRows.to_string();
-/// assert!(refused.contains(&MAX_CHANGED_ROWS.to_string()), "{refused}");
-/// ```
-pub const MAX_CHANGED_ROWS: usize = 256;
+use crate::{
+    db::{MAX_CHANGED_ROWS, change::Watching, clinics::quoted, seal::Bytes},
+    field::ColumnInfo,
+};
 
 /// In front of a table's name, where it is told that a row changed. No message begins so.
 pub(super) const TOLD: &str = "d:";
@@ -30,21 +22,6 @@ pub(super) struct Watched {
     pub(super) key: String,
     pub(super) columns: Vec<&'static ColumnInfo>,
 }
-
-/// What is to be told of a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Watching {
-    /// Every row.
-    #[default]
-    All,
-    /// Every row but the new ones: it is an import.
-    Import,
-    /// None: it is the library's own, and changes no value.
-    Nothing,
-}
-
-/// The bytes of a cell; `None` is null.
-pub(super) type Bytes = Option<Vec<u8>>;
 
 /// A row of which it was told: the place of its table among those that are watched, and its key.
 pub(super) type RowKey = (usize, [u8; 16]);

@@ -1,0 +1,260 @@
+//! Transactions that need an opened door.
+
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+
+use super::{
+    PostgresDb,
+    changes::{self, Touched},
+    request::{Request, Verb},
+};
+use crate::{
+    access::{Authority, ChangeDoor, ErasureDoor, Facts, Owner, Relations},
+    audit::{self, Action, Attempt, AttemptId, Trail, TrailError},
+    clock::Timestamp,
+    db::{
+        Change, TxError,
+        change::{EPOCH, PERSON, Watching, kind},
+        relation::Row,
+        seal::Sealer,
+    },
+    id::{SubjectId, TenantId, UserId},
+    keys::TenantKey,
+};
+
+/// A transaction of PostgreSQL that reads one clinic's rows. It is read-only.
+#[derive(Debug)]
+pub struct PostgresReadTx {
+    tx: Transaction<'static, Postgres>,
+}
+
+impl PostgresReadTx {
+    /// The connection, for the application's queries.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+}
+
+/// A transaction of PostgreSQL that changes one clinic's rows. Dropped without [`commit`](Self::commit), it rolls back.
+#[derive(Debug)]
+#[must_use = "a transaction that is not committed rolls back"]
+pub struct PostgresTx {
+    tx: Transaction<'static, Postgres>,
+    db: PostgresDb,
+    attempt: Attempt,
+    trail: Trail,
+    watching: Watching,
+    /// For the MAC of a relation. An erasure has none, and makes none.
+    key: Option<Arc<TenantKey>>,
+    /// Whose relation this transaction was begun to change, to whom.
+    relation: Option<(SubjectId, UserId, Relations)>,
+    tenant: TenantId,
+    /// An erasure has none: it states nothing.
+    owner: Option<Owner>,
+}
+
+/// What a transaction is begun with.
+struct Door<'a> {
+    facts: &'a Facts,
+    subject: Option<SubjectId>,
+    permission: &'static str,
+    holds: Relations,
+    key: Option<Arc<TenantKey>>,
+    owner: Option<Owner>,
+}
+
+impl PostgresDb {
+    /// Begins a transaction that reads, in the clinic of the door that was opened.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::Db`] if the database cannot be read; [`TxError::Trail`] once the request has ended, and in the handler of
+    /// another.
+    pub async fn read(&self, by: &impl Authority) -> Result<PostgresReadTx, TxError> {
+        let facts = by.facts();
+        facts.trail.may_open()?;
+        let tx = self.enter(&Request::new(&facts.tenant, Verb::Read)).await?;
+        Ok(PostgresReadTx { tx })
+    }
+
+    /// Begins a transaction that changes what `change` says, in the clinic of the door that was opened. The record of the
+    /// attempt is enqueued before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::Trail`] if no record can be made now; [`TxError::Db`] if the database cannot be written.
+    pub async fn change(&self, by: &impl ChangeDoor, change: Change) -> Result<PostgresTx, TxError> {
+        let verb = match change.watching {
+            Watching::All => Verb::Change,
+            Watching::Import => Verb::Import,
+            Watching::Nothing => Verb::Reseal,
+        };
+        let door = Door {
+            facts: by.facts(),
+            subject: by.subject_id(),
+            permission: by.permission(),
+            holds: by.holds(),
+            key: Some(Arc::clone(by.tenant_key())),
+            owner: Some(by.owner()),
+        };
+        self.begin_change(door, change, verb).await
+    }
+
+    /// Begins the transaction of an erasure, which has ended what the library keeps of the person: their relations, and the
+    /// blind indexes of their values.
+    pub(super) async fn erase(&self, by: &ErasureDoor) -> Result<PostgresTx, TxError> {
+        let door = Door {
+            facts: &by.facts,
+            subject: Some(by.subject),
+            permission: by.permission,
+            holds: by.holds,
+            key: None,
+            owner: None,
+        };
+        let change = Change { watching: Watching::Nothing, ..Change::new(Action::Erase, PERSON, None) };
+        let mut tx = self.begin_change(door, change, Verb::Erase).await?;
+        for forget in &self.0.forget {
+            sqlx::query(AssertSqlSafe(forget.as_str())).bind(by.subject).execute(tx.conn()).await?;
+        }
+        sqlx::query("select ward.erase()").execute(tx.conn()).await?;
+        Ok(tx)
+    }
+
+    /// Begins the transaction in which a person's values are sealed anew.
+    pub(super) async fn reseal(&self, by: &impl ChangeDoor) -> Result<PostgresTx, TxError> {
+        self.change(by, Change { watching: Watching::Nothing, ..Change::new(Action::Update, EPOCH, None) }).await
+    }
+
+    async fn begin_change(&self, by: Door<'_>, change: Change, verb: Verb) -> Result<PostgresTx, TxError> {
+        let Door { facts, subject, permission, holds, key, owner } = by;
+        facts.trail.may_open()?;
+        let relation = match (change.relation, subject) {
+            (Some((user, relation)), Some(subject)) => {
+                kind(relation)?;
+                Some((subject, user, relation))
+            }
+            (Some(_), None) => return Err(TxError::NoSubject),
+            (None, _) => None,
+        };
+        // A connection is waited for before the record says that something is attempted.
+        let mut tx = self.begin(verb).await?;
+        let attempt = facts.trail.attempt(audit::Change {
+            action: change.action,
+            permission,
+            entity: change.entity,
+            subjects: subject.as_slice(),
+            row: change.row,
+            about: change.relation.map(|(user, _)| user),
+            why: holds.why(),
+        })?;
+        let request = Request {
+            tenant: &facts.tenant,
+            verb,
+            subject,
+            attempt: Some(attempt.id()),
+            user: relation.map(|(_, user, _)| user),
+            relation: relation.map(|(_, _, relation)| relation),
+        };
+        self.enter_in(&mut tx, &request).await?;
+        let (trail, tenant) = (facts.trail.clone(), facts.tenant.clone());
+        let watching = change.watching;
+        Ok(PostgresTx { tx, db: self.clone(), attempt, trail, watching, key, relation, tenant, owner })
+    }
+}
+
+impl PostgresTx {
+    /// The attempt that this transaction is recorded as.
+    pub(crate) fn attempt(&self) -> AttemptId {
+        self.attempt.id()
+    }
+
+    /// The connection, for the application's statements.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+
+    /// Makes the relation hold that this transaction was begun for, until some time or for good.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::NoRelation`] unless it was begun with [`Change::assign`].
+    pub async fn relate(&mut self, until: Option<Timestamp>) -> Result<(), TxError> {
+        let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
+        let until = until.map(Timestamp::as_millisecond);
+        let key = self.key.as_ref().ok_or(TxError::NoRelation)?;
+        let mac = Row { user, subject, kind: kind(relation)?, until }.mac(key);
+        sqlx::query("select ward.relate($1, $2)").bind(until).bind(mac.to_vec()).execute(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Ends the relation that this transaction was begun for; says whether it held.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::NoRelation`] unless it was begun with [`Change::unassign`].
+    pub async fn unrelate(&mut self) -> Result<bool, TxError> {
+        self.relation.ok_or(TxError::NoRelation)?;
+        Ok(sqlx::query_scalar("select ward.unrelate()").fetch_one(self.conn()).await?)
+    }
+
+    /// Says in the ledger what the transaction made of each row with sealed columns, waits until every record of the request
+    /// so far is durable, then commits.
+    ///
+    /// # Errors
+    ///
+    /// [`TxError::Trail`] if the request has ended or the records cannot be made durable: nothing was changed then.
+    /// [`TxError::TooManyRows`], [`TxError::KeyNotYetKnown`] and [`TxError::Withdrawn`] if it cannot be said.
+    /// [`TxError::RolledBack`] and [`TxError::Unknown`] if the database failed.
+    pub async fn commit(mut self) -> Result<(), TxError> {
+        self.trail.may_open()?;
+        let signature = self.db.0.signer.leave(self.attempt.id());
+        let touched: Result<Vec<Touched>, _> = sqlx::query_as("select place, key, made, was from ward.leave($1)")
+            .bind(signature)
+            .fetch_all(&mut *self.tx)
+            .await;
+        // An aborted transaction, or another one than was begun: nothing of it may be committed.
+        let touched = touched.map_err(|_| TxError::RolledBack)?;
+        if let (Some(owner), true) = (&self.owner, self.watching != Watching::Nothing) {
+            let sealer = Sealer { tenant: &self.tenant, owner, attempt: self.attempt.id() };
+            let changes = changes::changes(&self.db, &sealer, touched, self.watching, &mut self.tx).await?;
+            self.attempt.changes(changes)?;
+        }
+        self.trail.settled().await?;
+        let Self { tx, db, mut attempt, trail, tenant, .. } = self;
+        // In a task of its own: whoever drops the request's future must not stop a commit half-way.
+        let commit = tokio::spawn(async move {
+            // Once more, right before: the wait for the records may have been long.
+            if trail.is_overdue() {
+                let _ = tx.rollback().await;
+                attempt.rolled_back();
+                return Err(TrailError::Expired.into());
+            }
+            attempt.sent();
+            let Err(error) = tx.commit().await else {
+                attempt.committed();
+                return Ok(());
+            };
+            // What the server refused it has undone; of what it did not answer only it knows.
+            let made = match error.as_database_error() {
+                Some(_) => Ok(false),
+                None => db.made(&tenant, attempt.id()).await,
+            };
+            match made {
+                Ok(true) => {
+                    attempt.committed();
+                    Ok(())
+                }
+                Ok(false) => {
+                    attempt.rolled_back();
+                    Err(TxError::RolledBack)
+                }
+                Err(_) => {
+                    attempt.unknown();
+                    Err(TxError::Unknown)
+                }
+            }
+        });
+        commit.await.unwrap_or(Err(TxError::Unknown))
+    }
+}

@@ -1,0 +1,337 @@
+-- What the library keeps in the database, and the functions by which a transaction enters one clinic. Run by the role that is
+-- to own the tables, which must not be the one that the servers log in as; it may be run again. `{role}` is that other one.
+
+create schema if not exists ward;
+
+-- The keys of the setting that row-level security reads, each as the two blocks of HMAC-SHA256 (RFC 2104): `enter` is the
+-- servers' and comes from their keyring, `proof` is known to this table alone.
+create table if not exists ward.keys (
+    one boolean primary key default true check (one),
+    enter_inner bytea not null check (octet_length(enter_inner) = 64),
+    enter_outer bytea not null check (octet_length(enter_outer) = 64),
+    proof_inner bytea not null check (octet_length(proof_inner) = 64),
+    proof_outer bytea not null check (octet_length(proof_outer) = 64)
+);
+
+create table if not exists ward.tenants (id text primary key check (id ~ '^[a-z0-9-]{1,63}$'));
+
+-- What the transactions that are under way have changed so far: a row is gone before its transaction ends.
+create unlogged table if not exists ward.touched (
+    xid xid8 not null,
+    place text not null,
+    key uuid not null,
+    made boolean not null,
+    was bytea[],
+    primary key (xid, place, key)
+);
+
+-- Which changes were made. A void one was settled as never made, and cannot be any more.
+create table if not exists public.ward_attempts (
+    tenant text not null references ward.tenants (id),
+    id uuid primary key,
+    void boolean not null default false
+);
+create index if not exists ward_attempts_by_tenant on public.ward_attempts (tenant);
+
+create table if not exists public.ward_relations (
+    tenant text not null references ward.tenants (id),
+    "user" uuid not null,
+    subject uuid not null,
+    kind text not null check (kind in ('assigned', 'circle')),
+    until bigint,
+    mac bytea not null check (octet_length(mac) = 16),
+    primary key (tenant, "user", subject, kind)
+);
+create index if not exists ward_relations_by_subject on public.ward_relations (tenant, subject);
+
+create table if not exists public.ward_erased (
+    tenant text not null references ward.tenants (id),
+    subject uuid not null,
+    primary key (tenant, subject)
+);
+
+-- Two clinics that are none: whoever enters one must not see the other.
+create table if not exists public.ward_canary (tenant text primary key);
+alter table public.ward_canary no force row level security;
+insert into public.ward_canary (tenant) values ('ward-canary-a'), ('ward-canary-b') on conflict do nothing;
+insert into ward.tenants (id) values ('ward-canary-a'), ('ward-canary-b') on conflict do nothing;
+
+--- hmac
+create or replace function ward.hmac(k_inner bytea, k_outer bytea, message text) returns bytea
+language sql immutable parallel safe
+as $body$ select sha256(k_outer || sha256(k_inner || convert_to(message, 'UTF8'))) $body$;
+
+--- transaction
+-- What tells this transaction from every other: the server process, the moment it began, and its number if it writes.
+create or replace function ward.transaction(writes boolean) returns text
+language sql volatile
+as $body$ select concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp()),
+    case when writes then pg_current_xact_id()::text end) $body$;
+
+--- verified
+-- The clinic that this transaction entered, how, and whose rows it may change; null if it entered none. A setting that was
+-- made by anything but `enter`, or in another transaction, is an error.
+create or replace function ward.verified() returns text[]
+language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    scope text := nullif(current_setting('ward.scope', true), '');
+    said text[];
+    k ward.keys;
+    now text;
+begin
+    if scope is null then
+        return null;
+    end if;
+    said := string_to_array(scope, E'\n');
+    select * into strict k from ward.keys;
+    now := concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp()),
+        case when said[2] <> 'read' then coalesce(pg_current_xact_id_if_assigned()::text, '-') end);
+    if sha256(decode(lpad(current_setting('ward.proof', true), 64, '0'), 'hex'))
+        is distinct from sha256(ward.hmac(k.proof_inner, k.proof_outer, concat_ws(E'\n', now, scope)))
+    then
+        raise exception 'the clinic of this transaction was set by something else than `ward.enter`' using errcode = 'WD001';
+    end if;
+    return said;
+end
+$body$;
+
+--- tenant
+create or replace function ward.tenant() returns text
+language sql stable parallel restricted as $body$ select (ward.verified())[1] $body$;
+
+--- person
+-- Whose rows this transaction may change.
+create or replace function ward.person() returns uuid
+language sql stable parallel restricted as $body$
+    select case when said[2] <> 'read' then nullif(said[3], '-')::uuid end from (select ward.verified() as said) as one
+$body$;
+
+--- clinic
+-- The clinic, if this transaction may change rows of no person.
+create or replace function ward.clinic() returns text
+language sql stable parallel restricted as $body$
+    select case when said[2] in ('change', 'import') and said[3] = '-' then said[1] end from (select ward.verified() as said) as one
+$body$;
+
+--- changing
+-- The clinic, if this transaction may change anything.
+create or replace function ward.changing() returns text
+language sql stable parallel restricted as $body$
+    select case when said[2] in ('change', 'import', 'reseal', 'erase') then said[1] end from (select ward.verified() as said) as one
+$body$;
+
+--- asked
+-- What a server asked for, if the server signed it within the last minute.
+create or replace function ward.asked(request text, signature bytea) returns text[]
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    k ward.keys;
+    said text[] := string_to_array(request, E'\n');
+begin
+    select * into k from ward.keys;
+    -- Of the hashes, so that the time which the comparison takes says nothing of the signature.
+    if k is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, request)) then
+        raise exception 'the request was not signed with the key of this database' using errcode = 'WD002';
+    end if;
+    if abs(extract(epoch from clock_timestamp()) * 1000 - said[7]::bigint) > 60000 then
+        raise exception 'the request is more than a minute away from the time of this database' using errcode = 'WD003';
+    end if;
+    if said[2] <> 'found' and not exists (select 1 from ward.tenants where id = said[1]) then
+        raise exception 'there is no such clinic' using errcode = 'WD004';
+    end if;
+    return said;
+end
+$body$;
+
+--- enter
+-- Enters a clinic until the end of the transaction. A request has these lines: clinic, verb, person, attempt, user, relation,
+-- milliseconds since 1970; a dash is none. What `read` enters changes nothing.
+create or replace function ward.enter(request text, signature bytea) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    said text[] := ward.asked(request, signature);
+    k ward.keys;
+    left_over text;
+begin
+    begin
+        if ward.verified() is not null then
+            raise exception 'this transaction is in a clinic already' using errcode = 'WD005';
+        end if;
+    exception when sqlstate 'WD001' then
+        -- Something else set it, perhaps for the whole session: it proves nothing, and gives way.
+    end;
+    -- What an injected statement may have left on a connection that is shared: it would be found before what is meant.
+    if pg_my_temp_schema() <> 0 and exists (select 1 from pg_class where relnamespace = pg_my_temp_schema()) then
+        raise exception 'this session has temporary tables: take the right to make them from the role' using errcode = 'WD006';
+    end if;
+    for left_over in select name from pg_prepared_statements where from_sql loop
+        execute format('deallocate %I', left_over);
+    end loop;
+    perform set_config('statement_timeout', '30s', true), set_config('lock_timeout', '10s', true),
+        set_config('idle_in_transaction_session_timeout', '60s', true), set_config('row_security', 'on', true);
+    if said[2] <> 'read' then
+        perform set_config('synchronous_commit', 'on', true);
+    end if;
+    if said[2] = 'found' then
+        insert into ward.tenants (id) values (said[1]) on conflict do nothing;
+    elsif said[2] in ('change', 'import', 'reseal', 'erase') then
+        if said[2] <> 'erase' and exists (
+            select 1 from public.ward_erased where tenant = said[1] and subject = nullif(said[3], '-')::uuid)
+        then
+            raise exception 'the person was erased' using errcode = 'WD007';
+        end if;
+        insert into public.ward_attempts (tenant, id) values (said[1], said[4]::uuid);
+    elsif said[2] not in ('read', 'settle') then
+        raise exception 'there is no such verb' using errcode = 'WD002';
+    end if;
+    select * into strict k from ward.keys;
+    request := array_to_string(said[1:6], E'\n');
+    perform set_config('ward.scope', request, true), set_config('ward.proof', encode(ward.hmac(k.proof_inner, k.proof_outer,
+        concat_ws(E'\n', ward.transaction(said[2] <> 'read'), request)), 'hex'), true);
+end
+$body$;
+
+--- leave
+-- Lets the transaction commit, and answers what it changed: the place and key of each row with sealed columns, whether it made
+-- it, and what the columns held before.
+create or replace function ward.leave(signature bytea)
+returns table (place text, key uuid, made boolean, was bytea[])
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    said text[] := ward.verified();
+    k ward.keys;
+begin
+    select * into strict k from ward.keys;
+    if said is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, 'leave' || E'\n' || said[4])) then
+        raise exception 'the request was not signed with the key of this database' using errcode = 'WD002';
+    end if;
+    if not exists (select 1 from public.ward_attempts a where a.id = said[4]::uuid and a.tenant = said[1] and not a.void) then
+        raise exception 'the change of this transaction is not on record' using errcode = 'WD008';
+    end if;
+    perform set_config('ward.leave', encode(ward.hmac(k.proof_inner, k.proof_outer,
+        concat_ws(E'\n', 'leave', ward.transaction(true), said[4])), 'hex'), true);
+    return query delete from ward.touched t where t.xid = pg_current_xact_id()
+        returning t.place, t.key, t.made, t.was;
+end
+$body$;
+
+--- left
+-- No transaction that changes something commits before it left, nor with anything that it changed after.
+create or replace function ward.left() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    k ward.keys;
+begin
+    select * into strict k from ward.keys;
+    if nullif(current_setting('ward.leave', true), '') is distinct from encode(ward.hmac(k.proof_inner, k.proof_outer,
+            concat_ws(E'\n', 'leave', ward.transaction(true), new.id)), 'hex')
+        or exists (select 1 from ward.touched where xid = pg_current_xact_id())
+    then
+        raise exception 'a transaction that changes something is committed by the library alone' using errcode = 'WD008';
+    end if;
+    return null;
+end
+$body$;
+
+drop trigger if exists ward_left on public.ward_attempts;
+create constraint trigger ward_left after insert on public.ward_attempts
+    deferrable initially deferred for each row when (not new.void) execute function ward.left();
+
+--- settle
+-- Whether the change was made. Waits for a transaction that is about to make it; if there is none, none ever will.
+create or replace function ward.settle() returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    said text[] := ward.verified();
+    made boolean;
+begin
+    if said[2] is distinct from 'settle' then
+        raise exception 'this transaction was not begun to settle a change' using errcode = 'WD005';
+    end if;
+    insert into public.ward_attempts (tenant, id, void) values (said[1], said[4]::uuid, true) on conflict do nothing;
+    select not void into made from public.ward_attempts where id = said[4]::uuid and tenant = said[1];
+    return coalesce(made, false);
+end
+$body$;
+
+--- relate
+create or replace function ward.relate(ends bigint, signature bytea) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    said text[] := ward.verified();
+begin
+    if said[2] is distinct from 'change' or said[5] = '-' then
+        raise exception 'this transaction was not begun to change a relation' using errcode = 'WD005';
+    end if;
+    insert into public.ward_relations (tenant, "user", subject, kind, until, mac)
+        values (said[1], said[5]::uuid, said[3]::uuid, said[6], ends, signature)
+        on conflict (tenant, "user", subject, kind) do update set until = excluded.until, mac = excluded.mac;
+end
+$body$;
+
+--- unrelate
+create or replace function ward.unrelate() returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    said text[] := ward.verified();
+begin
+    if said[2] is distinct from 'change' or said[5] = '-' then
+        raise exception 'this transaction was not begun to change a relation' using errcode = 'WD005';
+    end if;
+    delete from public.ward_relations
+        where tenant = said[1] and "user" = said[5]::uuid and subject = said[3]::uuid and kind = said[6];
+    return found;
+end
+$body$;
+
+--- erase
+-- Ends what the library keeps of the person.
+create or replace function ward.erase() returns void
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    said text[] := ward.verified();
+begin
+    if said[2] is distinct from 'erase' then
+        raise exception 'this transaction was not begun to erase a person' using errcode = 'WD005';
+    end if;
+    delete from public.ward_relations where tenant = said[1] and subject = said[3]::uuid;
+    insert into public.ward_erased (tenant, subject) values (said[1], said[3]::uuid) on conflict do nothing;
+end
+$body$;
+
+--- related
+-- The relations of a user to some people, without a transaction around it.
+create or replace function ward.related(request text, signature bytea, people uuid[], kinds text[], now bigint)
+returns table (subject uuid, kind text, until bigint, mac bytea)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    said text[] := ward.asked(request, signature);
+begin
+    if said[2] is distinct from 'read' then
+        raise exception 'there is no such verb' using errcode = 'WD002';
+    end if;
+    return query select r.subject, r.kind, r.until, r.mac from public.ward_relations r
+        where r.tenant = said[1] and r."user" = said[5]::uuid and r.subject = any (people) and r.kind = any (kinds)
+          and (r.until is null or r.until > now);
+end
+$body$;
+
+--- end
+revoke all on schema ward from public;
+revoke all on all tables in schema ward from public, {role};
+revoke all on all functions in schema ward from public;
+revoke all on public.ward_attempts, public.ward_relations, public.ward_erased, public.ward_canary from public, {role};
+grant usage on schema ward to {role};
+grant execute on function ward.verified, ward.tenant, ward.person, ward.clinic, ward.changing, ward.enter, ward.leave, ward.settle,
+    ward.relate, ward.unrelate, ward.erase, ward.related to {role};
+grant select on public.ward_attempts, public.ward_relations, public.ward_erased, public.ward_canary to {role};

@@ -1,0 +1,8 @@
+//! All clinics in one PostgreSQL database: what keeps them apart, and what happens when somebody tries.
+
+mod changes;
+mod doctor;
+mod injection;
+mod site;
+
+use site::Site;
