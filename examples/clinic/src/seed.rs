@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{App, Condition, ResultBody, insert_demo_prescription, insert_note, insert_patient},
+    data::sql,
     demo_data::{self, Clinic},
     model::{
         SeedDemo,
@@ -196,13 +197,13 @@ async fn directory(
 ) -> Result<(), SeedError> {
     let door = written!(grant.clinic().await);
     let mut rows = HashMap::new();
-    let mut tx = written!(app.db.change(&door, Change::import("staff")).await);
+    let mut tx = written!(app.data.change(&door, Change::import("staff")).await);
     for member in &clinic.staff {
         let id = RowId::generate(&*app.clock);
         rows.insert(member.id.as_str(), id);
         let user = staff.get(&member.id).ok_or(SeedError::Reference("member of staff"))?;
-        let done = sqlx::query(
-            "insert into staff (id, user, role, name, job_title, email, test) values (?, ?, ?, ?, ?, ?, 1)",
+        written!(sql(
+            "insert into staff (id, \"user\", role, name, job_title, email, test) values ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(id)
         .bind(*user)
@@ -210,37 +211,31 @@ async fn directory(
         .bind(written!(Encrypted::<StaffName>::seal(&member.name, &door, id)))
         .bind(written!(Encrypted::<JobTitle>::seal(&member.job_title, &door, id)))
         .bind(written!(Encrypted::<StaffEmail>::seal(&member.email, &door, id)))
-        .execute(tx.conn())
-        .await;
-        query(done)?;
+        .bind(true).execute(&mut tx).await);
     }
     written!(tx.commit().await);
     for employee in &clinic.employees {
         let file = written!(grant.admit().await);
         let id = RowId::from(Uuid::from(file.subject()));
         let row = rows.get(employee.staff.as_str()).ok_or(SeedError::Reference("member of staff"))?;
-        let mut tx = written!(app.db.change(&file, Change::create("employees", id)).await);
-        let done = sqlx::query(
-            "insert into employees (id, staff, ni_number, sort_code, account_number, salary_gbp, started, test)
-             values (?, ?, ?, ?, ?, ?, ?, 1)",
-        )
-        .bind(id)
-        .bind(*row)
-        .bind(written!(Encrypted::<NiNumber>::seal(&employee.ni_number, &file, id)))
-        .bind(written!(Encrypted::<SortCode>::seal(&employee.bank.sort_code, &file, id)))
-        .bind(written!(Encrypted::<AccountNumber>::seal(&employee.bank.account_number, &file, id)))
-        .bind(written!(Encrypted::<Salary>::seal(&i64::from(employee.annual_salary_gbp), &file, id)))
-        .bind(days.at(employee.started_day, Time::midnight())?.as_millisecond())
-        .execute(tx.conn())
-        .await;
-        query(done)?;
+        let mut tx = written!(app.data.change(&file, Change::create("employees", id)).await);
+        written!(
+            sql("insert into employees (id, staff, ni_number, sort_code, account_number, salary_gbp, started, test)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)",)
+            .bind(id)
+            .bind(*row)
+            .bind(written!(Encrypted::<NiNumber>::seal(&employee.ni_number, &file, id)))
+            .bind(written!(Encrypted::<SortCode>::seal(&employee.bank.sort_code, &file, id)))
+            .bind(written!(Encrypted::<AccountNumber>::seal(&employee.bank.account_number, &file, id)))
+            .bind(written!(Encrypted::<Salary>::seal(&i64::from(employee.annual_salary_gbp), &file, id)))
+            .bind(days.at(employee.started_day, Time::midnight())?.as_millisecond())
+            .bind(true)
+            .execute(&mut tx)
+            .await
+        );
         written!(tx.commit().await);
     }
     Ok(())
-}
-
-fn query<T>(result: Result<T, sqlx::Error>) -> Result<T, SeedError> {
-    result.map_err(|_| SeedError::Write(Problem::unavailable().with_reason("the clinic's file")))
 }
 
 /// One patient with everything in their chart, in one transaction.
@@ -257,8 +252,8 @@ async fn chart(
     let chart = written!(grant.admit().await);
     let subject = chart.subject();
     let row = RowId::from(Uuid::from(subject));
-    let mut tx = written!(app.db.change(&chart, Change::import("patients")).await);
-    insert_patient(tx.conn(), &chart, subject, patient, app.clock.now()).await.map_err(SeedError::Write)?;
+    let mut tx = written!(app.data.change(&chart, Change::import("patients")).await);
+    insert_patient(&mut tx, &chart, subject, patient, app.clock.now()).await.map_err(SeedError::Write)?;
     let conditions = patient.conditions.iter().map(|c| Condition {
         code: c.code.clone(),
         system: match c.system {
@@ -270,17 +265,18 @@ async fn chart(
         display: c.display.clone(),
         active: c.active,
     });
-    let done = sqlx::query("insert into patient_clinical (patient, conditions, allergies) values (?, ?, ?)")
-        .bind(subject)
-        .bind(written!(Encrypted::<Conditions>::seal(&Json::new(conditions.collect()), &chart, row)))
-        .bind(written!(Encrypted::<Allergies>::seal(&Json::new(patient.allergies.clone()), &chart, row)))
-        .execute(tx.conn())
-        .await;
-    query(done)?;
+    written!(
+        sql("insert into patient_clinical (patient, conditions, allergies) values ($1, $2, $3)")
+            .bind(subject)
+            .bind(written!(Encrypted::<Conditions>::seal(&Json::new(conditions.collect()), &chart, row)))
+            .bind(written!(Encrypted::<Allergies>::seal(&Json::new(patient.allergies.clone()), &chart, row)))
+            .execute(&mut tx)
+            .await
+    );
     for encounter in clinic.encounters.iter().filter(|e| e.patient == patient.id) {
         let id = RowId::generate(&*app.clock);
-        let done = sqlx::query(
-            "insert into encounters (id, patient, clinician, at, kind, reason, test) values (?, ?, ?, ?, ?, ?, 1)",
+        written!(sql(
+            "insert into encounters (id, patient, clinician, at, kind, reason, test) values ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(id)
         .bind(subject)
@@ -293,55 +289,55 @@ async fn chart(
             demo_data::EncounterKind::Home => "home",
         })
         .bind(written!(Encrypted::<EncounterReason>::seal(&encounter.reason, &chart, id)))
-        .execute(tx.conn())
-        .await;
-        query(done)?;
+        .bind(true).execute(&mut tx).await);
     }
     for note in clinic.notes.iter().filter(|n| n.patient == patient.id) {
         let (id, at) = (RowId::generate(&*app.clock), days.at(note.day, note.time)?);
-        insert_note(tx.conn(), &chart, subject, id, who(&note.author)?, at, &note.text, true)
+        insert_note(&mut tx, &chart, subject, id, who(&note.author)?, at, &note.text, true)
             .await
             .map_err(SeedError::Write)?;
     }
     for prescription in clinic.prescriptions.iter().filter(|p| p.patient == patient.id) {
         let (id, at) = (RowId::generate(&*app.clock), days.at(prescription.day, noon)?);
-        insert_demo_prescription(tx.conn(), &chart, subject, id, who(&prescription.prescriber)?, at, prescription)
+        insert_demo_prescription(&mut tx, &chart, subject, id, who(&prescription.prescriber)?, at, prescription)
             .await
             .map_err(SeedError::Write)?;
     }
     for result in clinic.results.iter().filter(|r| r.patient == patient.id) {
         let id = RowId::generate(&*app.clock);
         let body = ResultBody::demo(result);
-        let done = sqlx::query("insert into results (id, patient, at, body, test) values (?, ?, ?, ?, 1)")
-            .bind(id)
-            .bind(subject)
-            .bind(days.at(result.day, noon)?.as_millisecond())
-            .bind(written!(Encrypted::<ResultColumn>::seal(&Json::new(body), &chart, id)))
-            .execute(tx.conn())
-            .await;
-        query(done)?;
+        written!(
+            sql("insert into results (id, patient, at, body, test) values ($1, $2, $3, $4, $5)")
+                .bind(id)
+                .bind(subject)
+                .bind(days.at(result.day, noon)?.as_millisecond())
+                .bind(written!(Encrypted::<ResultColumn>::seal(&Json::new(body), &chart, id)))
+                .bind(true)
+                .execute(&mut tx)
+                .await
+        );
     }
     for appointment in clinic.appointments.iter().filter(|a| a.patient == patient.id) {
         let id = RowId::generate(&*app.clock);
-        let done = sqlx::query(
-            "insert into appointments (id, patient, clinician, starts_at, minutes, reason, status, test)
-             values (?, ?, ?, ?, ?, ?, ?, 1)",
-        )
-        .bind(id)
-        .bind(subject)
-        .bind(who(&appointment.clinician)?)
-        .bind(days.at(appointment.day, appointment.time)?.as_millisecond())
-        .bind(i64::from(appointment.minutes))
-        .bind(written!(Encrypted::<AppointmentReason>::seal(&appointment.reason, &chart, id)))
-        .bind(match appointment.status {
-            demo_data::AppointmentStatus::Booked => "booked",
-            demo_data::AppointmentStatus::Cancelled => "cancelled",
-            demo_data::AppointmentStatus::Attended => "attended",
-            demo_data::AppointmentStatus::DidNotAttend => "did_not_attend",
-        })
-        .execute(tx.conn())
-        .await;
-        query(done)?;
+        written!(
+            sql("insert into appointments (id, patient, clinician, starts_at, minutes, reason, status, test)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)",)
+            .bind(id)
+            .bind(subject)
+            .bind(who(&appointment.clinician)?)
+            .bind(days.at(appointment.day, appointment.time)?.as_millisecond())
+            .bind(i64::from(appointment.minutes))
+            .bind(written!(Encrypted::<AppointmentReason>::seal(&appointment.reason, &chart, id)))
+            .bind(match appointment.status {
+                demo_data::AppointmentStatus::Booked => "booked",
+                demo_data::AppointmentStatus::Cancelled => "cancelled",
+                demo_data::AppointmentStatus::Attended => "attended",
+                demo_data::AppointmentStatus::DidNotAttend => "did_not_attend",
+            })
+            .bind(true)
+            .execute(&mut tx)
+            .await
+        );
     }
     written!(tx.commit().await);
     for assignment in clinic.care_team.iter().filter(|a| a.patient == patient.id) {
@@ -370,7 +366,7 @@ async fn family(
 }
 
 async fn relate(app: &App, chart: &SubjectGrant<SeedDemo>, user: UserId, relation: Relations) -> Result<(), SeedError> {
-    let mut tx = written!(app.db.change(chart, Change::assign(user, relation)).await);
+    let mut tx = written!(app.data.change(chart, Change::assign(user, relation)).await);
     written!(tx.relate(None).await);
     written!(tx.commit().await);
     Ok(())

@@ -4,11 +4,10 @@ use axum::extract::State;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::{QueryBuilder, Sqlite};
 use tower_ward::{
     access::{CohortQuery, Grant, Scope},
     axum::{Json, Path, Query},
-    db::{Change, Db, filter},
+    db::Change,
     field::Encrypted,
     id::{RowId, SubjectId, UserId},
     problem::Problem,
@@ -16,14 +15,17 @@ use tower_ward::{
 use uuid::Uuid;
 
 use super::{
-    App, Page, end_page, failed, line,
+    App, Page, end_page, line,
     patch::{stated, without_defaults},
     patients::{must_be_patient, row_of},
     time,
 };
-use crate::model::{
-    ReadSchedule, WriteSchedule,
-    patients::{AppointmentReason, Family, Given},
+use crate::{
+    data::{Data, filter, sql},
+    model::{
+        ReadSchedule, WriteSchedule,
+        patients::{AppointmentReason, Family, Given},
+    },
 };
 
 /// The longest stretch of the diary that one request shows, in days.
@@ -71,7 +73,7 @@ struct Row {
 }
 
 struct Diary<'a> {
-    db: Db,
+    data: Data,
     now: Timestamp,
     /// From this time on, and of the same time after this row.
     after: (i64, RowId),
@@ -89,17 +91,16 @@ impl CohortQuery<ReadSchedule> for Diary<'_> {
     }
 
     async fn rows(self, scope: &Scope<ReadSchedule>) -> Result<Vec<Row>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
-            "select a.id, a.patient, p.given, p.family, a.clinician, a.starts_at, a.minutes, a.reason, a.status,
+        let mut query =
+            sql("select a.id, a.patient, p.given, p.family, a.clinician, a.starts_at, a.minutes, a.reason, a.status,
                     a.version, a.test
-             from appointments a join patients p on p.id = a.patient where ",
-        );
+             from appointments a join patients p on p.id = a.patient where ");
         filter(&mut query, scope, "a.patient", self.now);
         query.push(" and (a.starts_at, a.id) > (").push_bind(self.after.0).push(", ").push_bind(self.after.1);
         query.push(") and a.starts_at < ").push_bind(self.until);
         query.push(" order by a.starts_at, a.id limit ").push_bind(i64::try_from(self.limit + 1)?);
-        let mut tx = self.db.read(scope).await?;
-        let mut rows: Vec<Row> = query.build_query_as().fetch_all(tx.conn()).await?;
+        let mut tx = self.data.read(scope).await?;
+        let mut rows: Vec<Row> = query.fetch_all(&mut tx).await?;
         *self.next = end_page(&mut rows, self.limit, |row| format!("{}.{}", row.starts_at, row.id));
         Ok(rows)
     }
@@ -134,7 +135,7 @@ pub(super) async fn list(
         Some(None) => return Err(Problem::bad_request("cursor")),
     };
     let mut next = None;
-    let diary = Diary { db: app.db, now: app.clock.now(), after, until, limit, next: &mut next };
+    let diary = Diary { data: app.data, now: app.clock.now(), after, until, limit, next: &mut next };
     let cohort = grant.cohort(diary).await?;
     let mut items = Vec::with_capacity(limit);
     for (row, chart) in cohort.iter() {
@@ -200,15 +201,15 @@ impl AppointmentPatch {
 pub(super) async fn update(
     grant: Grant<WriteSchedule>,
     Path(patient): Path<SubjectId>,
-    State(db): State<Db>,
+    State(data): State<Data>,
     Json(patch): Json<AppointmentPatch>,
 ) -> Result<Json<ChangedView>, Problem> {
     patch.check()?;
     let chart = grant.subject(patient).await?;
     let id = RowId::from(patch.id);
-    let mut tx = db.change(&chart, Change::update("appointments", id)).await?;
-    must_be_patient(tx.conn(), patient).await?;
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("update appointments set version = version + 1");
+    let mut tx = data.change(&chart, Change::update("appointments", id)).await?;
+    must_be_patient(&mut tx, patient).await?;
+    let mut query = sql("update appointments set version = version + 1");
     if let Some(reason) = &patch.reason {
         query.push(", reason = ").push_bind(Encrypted::<AppointmentReason>::seal(reason, &chart, id)?);
     }
@@ -217,17 +218,16 @@ pub(super) async fn update(
     }
     query.push(" where id = ").push_bind(id).push(" and patient = ").push_bind(patient);
     query.push(" and version = ").push_bind(patch.version);
-    let done = query.build().execute(tx.conn()).await.map_err(failed)?;
+    let done = query.execute(&mut tx).await?;
     let row: Option<(i64, Encrypted<AppointmentReason>, String)> =
-        sqlx::query_as("select version, reason, status from appointments where id = ? and patient = ?")
+        sql("select version, reason, status from appointments where id = $1 and patient = $2")
             .bind(id)
             .bind(patient)
-            .fetch_optional(tx.conn())
-            .await
-            .map_err(failed)?;
+            .fetch_optional(&mut tx)
+            .await?;
     let (version, reason, status) =
         row.ok_or_else(|| Problem::not_found().with_reason("no such appointment of this patient"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(Problem::conflict().with_reason("another version by now"));
     }
     let view = ChangedView { id: patch.id, version, reason: reason.open(&chart, id)?.disclose(), status };

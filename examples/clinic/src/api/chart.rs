@@ -4,11 +4,10 @@ use axum::{extract::State, http::StatusCode};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
 use tower_ward::{
     access::{Grant, Opener},
     axum::{Json, Path, Query},
-    db::{Change, Db},
+    db::Change,
     field::Encrypted,
     id::{RowId, SubjectId, UserId},
     problem::Problem,
@@ -16,14 +15,17 @@ use tower_ward::{
 use uuid::Uuid;
 
 use super::{
-    App, Page, failed, line,
+    App, Page, line,
     patients::must_be_patient,
     text, time,
     window::{Entry, Older, Window},
 };
-use crate::model::{
-    Clinical, ReadEncounters, ReadNotes, ReadPrescriptions, ReadResults, WriteNote, WritePrescription,
-    patients::{Dose, Drug, EncounterReason, Instructions, NoteText, ResultBody as ResultColumn},
+use crate::{
+    data::{Data, Tx, sql},
+    model::{
+        Clinical, ReadEncounters, ReadNotes, ReadPrescriptions, ReadResults, WriteNote, WritePrescription,
+        patients::{Dose, Drug, EncounterReason, Instructions, NoteText, ResultBody as ResultColumn},
+    },
 };
 
 /// A measurement or a laboratory result.
@@ -147,16 +149,14 @@ pub(super) async fn notes(
     grant: Grant<ReadNotes>,
     Path(patient): Path<SubjectId>,
     Query(older): Query<Older>,
-    State(db): State<Db>,
+    State(data): State<Data>,
 ) -> Result<Json<Page<NoteView>>, Problem> {
     let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
-    let mut tx = db.read(&chart).await?;
-    must_be_patient(tx.conn(), patient).await?;
-    let query = sqlx::query_as(
-        "select id, author, at, text, test from notes
-         where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
-    )
+    let mut tx = data.read(&chart).await?;
+    must_be_patient(&mut tx, patient).await?;
+    let query = sql("select id, author, at, text, test from notes
+         where patient = $1")
     .bind(patient);
     let view = |row: NoteRow| {
         Ok(NoteView {
@@ -167,7 +167,7 @@ pub(super) async fn notes(
             test: row.test,
         })
     };
-    window.page(query, tx.conn(), view).await
+    window.page(query, &mut tx, view).await
 }
 
 pub(super) async fn write_note(
@@ -180,9 +180,9 @@ pub(super) async fn write_note(
     let author = grant.user().ok_or_else(Problem::forbidden)?;
     let chart = grant.subject(patient).await?;
     let (id, at) = (RowId::generate(&*app.clock), now(&app));
-    let mut tx = app.db.change(&chart, Change::create("notes", id)).await?;
-    must_be_patient(tx.conn(), patient).await?;
-    insert_note(tx.conn(), &chart, patient, id, author, at, &new.text, false).await?;
+    let mut tx = app.data.change(&chart, Change::create("notes", id)).await?;
+    must_be_patient(&mut tx, patient).await?;
+    insert_note(&mut tx, &chart, patient, id, author, at, &new.text, false).await?;
     tx.commit().await?;
     let view = NoteView { id: id.into(), author: author.into(), at, text: new.text, test: false };
     Ok((StatusCode::CREATED, Json(view)))
@@ -195,7 +195,7 @@ fn now(app: &App) -> Timestamp {
 
 #[expect(clippy::too_many_arguments, reason = "the columns of a row")]
 pub(crate) async fn insert_note<G: Opener<Clinical>>(
-    conn: &mut SqliteConnection,
+    tx: &mut impl Tx,
     chart: &G,
     patient: SubjectId,
     id: RowId,
@@ -204,16 +204,15 @@ pub(crate) async fn insert_note<G: Opener<Clinical>>(
     text: &String,
     test: bool,
 ) -> Result<(), Problem> {
-    sqlx::query("insert into notes (id, patient, author, at, text, test) values (?, ?, ?, ?, ?, ?)")
+    sql("insert into notes (id, patient, author, at, text, test) values ($1, $2, $3, $4, $5, $6)")
         .bind(id)
         .bind(patient)
         .bind(author)
         .bind(at.as_millisecond())
         .bind(Encrypted::<NoteText>::seal(text, chart, id)?)
         .bind(test)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -243,16 +242,14 @@ pub(super) async fn prescriptions(
     grant: Grant<ReadPrescriptions>,
     Path(patient): Path<SubjectId>,
     Query(older): Query<Older>,
-    State(db): State<Db>,
+    State(data): State<Data>,
 ) -> Result<Json<Page<PrescriptionView>>, Problem> {
     let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
-    let mut tx = db.read(&chart).await?;
-    must_be_patient(tx.conn(), patient).await?;
-    let query = sqlx::query_as(
-        "select id, prescriber, at, drug, dose, instructions, status, test from prescriptions
-         where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
-    )
+    let mut tx = data.read(&chart).await?;
+    must_be_patient(&mut tx, patient).await?;
+    let query = sql("select id, prescriber, at, drug, dose, instructions, status, test from prescriptions
+         where patient = $1")
     .bind(patient);
     let view = |row: PrescriptionRow| {
         Ok(PrescriptionView {
@@ -266,7 +263,7 @@ pub(super) async fn prescriptions(
             test: row.test,
         })
     };
-    window.page(query, tx.conn(), view).await
+    window.page(query, &mut tx, view).await
 }
 
 pub(super) async fn prescribe(
@@ -281,8 +278,8 @@ pub(super) async fn prescribe(
     let prescriber = grant.user().ok_or_else(Problem::forbidden)?;
     let chart = grant.subject(patient).await?;
     let (id, at) = (RowId::generate(&*app.clock), now(&app));
-    let mut tx = app.db.change(&chart, Change::create("prescriptions", id)).await?;
-    must_be_patient(tx.conn(), patient).await?;
+    let mut tx = app.data.change(&chart, Change::create("prescriptions", id)).await?;
+    must_be_patient(&mut tx, patient).await?;
     let row = PrescriptionRow {
         id,
         prescriber,
@@ -293,7 +290,7 @@ pub(super) async fn prescribe(
         status: "active".to_owned(),
         test: false,
     };
-    insert_prescription(tx.conn(), patient, row).await?;
+    insert_prescription(&mut tx, patient, row).await?;
     tx.commit().await?;
     let view = PrescriptionView {
         id: id.into(),
@@ -308,15 +305,9 @@ pub(super) async fn prescribe(
     Ok((StatusCode::CREATED, Json(view)))
 }
 
-async fn insert_prescription(
-    conn: &mut SqliteConnection,
-    patient: SubjectId,
-    row: PrescriptionRow,
-) -> Result<(), Problem> {
-    sqlx::query(
-        "insert into prescriptions (id, patient, prescriber, at, drug, dose, instructions, status, test)
-         values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
+async fn insert_prescription(tx: &mut impl Tx, patient: SubjectId, row: PrescriptionRow) -> Result<(), Problem> {
+    sql("insert into prescriptions (id, patient, prescriber, at, drug, dose, instructions, status, test)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
     .bind(row.id)
     .bind(patient)
     .bind(row.prescriber)
@@ -326,14 +317,13 @@ async fn insert_prescription(
     .bind(row.instructions)
     .bind(row.status)
     .bind(row.test)
-    .execute(conn)
-    .await
-    .map_err(failed)?;
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
 pub(crate) async fn insert_demo_prescription<G: Opener<Clinical>>(
-    conn: &mut SqliteConnection,
+    tx: &mut impl Tx,
     chart: &G,
     patient: SubjectId,
     id: RowId,
@@ -357,7 +347,7 @@ pub(crate) async fn insert_demo_prescription<G: Opener<Clinical>>(
         .to_owned(),
         test: true,
     };
-    insert_prescription(conn, patient, row).await
+    insert_prescription(tx, patient, row).await
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -382,22 +372,20 @@ pub(super) async fn results(
     grant: Grant<ReadResults>,
     Path(patient): Path<SubjectId>,
     Query(older): Query<Older>,
-    State(db): State<Db>,
+    State(data): State<Data>,
 ) -> Result<Json<Page<ResultView>>, Problem> {
     let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
-    let mut tx = db.read(&chart).await?;
-    must_be_patient(tx.conn(), patient).await?;
-    let query = sqlx::query_as(
-        "select id, at, body, test from results
-         where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
-    )
+    let mut tx = data.read(&chart).await?;
+    must_be_patient(&mut tx, patient).await?;
+    let query = sql("select id, at, body, test from results
+         where patient = $1")
     .bind(patient);
     let view = |row: ResultRow| {
         let body = row.body.open(&chart, row.id)?.disclose().into_inner();
         Ok(ResultView { id: row.id.into(), at: time(row.at), body, test: row.test })
     };
-    window.page(query, tx.conn(), view).await
+    window.page(query, &mut tx, view).await
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -424,16 +412,13 @@ pub(super) async fn encounters(
     grant: Grant<ReadEncounters>,
     Path(patient): Path<SubjectId>,
     Query(older): Query<Older>,
-    State(db): State<Db>,
+    State(data): State<Data>,
 ) -> Result<Json<Page<EncounterView>>, Problem> {
     let window = Window::of(&older)?;
     let chart = grant.subject(patient).await?;
-    let mut tx = db.read(&chart).await?;
-    must_be_patient(tx.conn(), patient).await?;
-    let query = sqlx::query_as(
-        "select id, clinician, at, kind, reason, test from encounters where patient = ? and (at, id) < (?, ?) order by at desc, id desc limit ?",
-    )
-    .bind(patient);
+    let mut tx = data.read(&chart).await?;
+    must_be_patient(&mut tx, patient).await?;
+    let query = sql("select id, clinician, at, kind, reason, test from encounters where patient = $1").bind(patient);
     let view = |row: EncounterRow| {
         Ok(EncounterView {
             id: row.id.into(),
@@ -444,5 +429,5 @@ pub(super) async fn encounters(
             test: row.test,
         })
     };
-    window.page(query, tx.conn(), view).await
+    window.page(query, &mut tx, view).await
 }

@@ -19,7 +19,6 @@ use serde::Serialize;
 use tower_ward::{
     axum::{Operation, Router},
     clock::SharedClock,
-    db::Db,
     privacy::Erasures,
     problem::Problem,
     stack::Ward,
@@ -29,9 +28,11 @@ pub use chart::ResultBody;
 pub(crate) use chart::{insert_demo_prescription, insert_note};
 pub use summary::Condition;
 
+use crate::data::Data;
+
 /// Inserts a demo patient whom `chart` admitted.
 pub(crate) async fn insert_patient<G>(
-    conn: &mut sqlx::SqliteConnection,
+    tx: &mut impl crate::data::Tx,
     chart: &G,
     subject: tower_ward::id::SubjectId,
     patient: &crate::demo_data::Patient,
@@ -40,7 +41,7 @@ pub(crate) async fn insert_patient<G>(
 where
     G: tower_ward::access::Opener<crate::model::Identity> + tower_ward::access::Indexer<crate::model::Identity> + Sync,
 {
-    patients::insert(conn, chart, subject, &patients::NewPatient::demo(patient), now, true).await
+    patients::insert(tx, chart, subject, &patients::NewPatient::demo(patient), now, true).await
 }
 
 /// What the handlers share.
@@ -48,8 +49,8 @@ where
 pub struct App {
     /// The accounts, sessions and tokens.
     pub identity: tower_ward::identity::Identity,
-    /// The clinics' files.
-    pub db: Db,
+    /// The clinics' data.
+    pub data: Data,
     /// What erases people.
     pub erasures: Erasures,
     /// The time.
@@ -65,7 +66,7 @@ macro_rules! app_parts {
         }
     )+ };
 }
-app_parts!(identity: tower_ward::identity::Identity, db: Db);
+app_parts!(identity: tower_ward::identity::Identity, data: Data);
 
 /// Every route of the clinic.
 pub fn routes(ward: &Ward, app: App) -> Router {
@@ -254,11 +255,6 @@ fn schema<T: JsonSchema>() -> serde_json::Value {
         s.meta_schema = None;
     });
     settings.into_generator().into_root_schema_for::<T>().to_value()
-}
-
-/// A failed query, as its client sees it. The error itself names no value, and is not sent.
-fn failed(_: sqlx::Error) -> Problem {
-    Problem::unavailable().with_reason("the clinic's file")
 }
 
 fn time(millis: i64) -> Timestamp {

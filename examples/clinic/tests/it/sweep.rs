@@ -16,7 +16,9 @@ use std::{
 use axum::body::Body;
 use clinic::{
     api::{self, App},
-    app, model,
+    app,
+    data::Data,
+    model,
     seed::{DemoUser, Seed},
 };
 use http::{Method, Request, header};
@@ -113,7 +115,7 @@ impl Stand {
             .relations(Related)
             .build()
             .unwrap();
-        let app = App { identity, db, erasures, clock };
+        let app = App { identity, data: Data::Sqlite(db), erasures, clock };
         let service = api::routes(&ward, app.clone()).into_service().unwrap();
         Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, _dir: dir }
     }
