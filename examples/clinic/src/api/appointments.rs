@@ -1,6 +1,6 @@
 //! The diary.
 
-use axum::extract::State;
+use axum::{extract::State, http::StatusCode};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,13 +15,15 @@ use tower_ward::{
 use uuid::Uuid;
 
 use super::{
-    App, Page, end_page, line,
+    App, Page,
+    assignments::works_here,
+    end_page, line,
     patch::{stated, without_defaults},
     patients::{must_be_patient, row_of},
     time,
 };
 use crate::{
-    data::{Data, filter, sql},
+    data::{Data, QueryError, Tx, filter, sql},
     model::{
         ReadSchedule, WriteSchedule,
         patients::{AppointmentReason, Family, Given},
@@ -154,6 +156,102 @@ pub(super) async fn list(
         });
     }
     Ok(Json(Page { items, next }))
+}
+
+/// A new appointment.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewAppointment {
+    /// With whom: somebody who works here.
+    clinician: Uuid,
+    /// Not in the past.
+    starts_at: Timestamp,
+    /// 5 to 480.
+    minutes: i64,
+    /// 1 to 300 bytes: what the front desk may know.
+    reason: String,
+}
+
+/// An appointment that was booked.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BookedView {
+    id: Uuid,
+    clinician: Uuid,
+    starts_at: Timestamp,
+    minutes: i64,
+    reason: String,
+    status: String,
+    version: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct NewRow {
+    pub(crate) id: RowId,
+    pub(crate) clinician: UserId,
+    pub(crate) starts_at: i64,
+    pub(crate) minutes: i64,
+    pub(crate) reason: Encrypted<AppointmentReason>,
+    pub(crate) status: &'static str,
+    pub(crate) test: bool,
+}
+
+pub(super) async fn book(
+    grant: Grant<WriteSchedule>,
+    Path(patient): Path<SubjectId>,
+    State(app): State<App>,
+    Json(new): Json<NewAppointment>,
+) -> Result<(StatusCode, Json<BookedView>), Problem> {
+    line("reason", &new.reason, 300)?;
+    let last = app.clock.now().checked_add(jiff::SignedDuration::from_hours(24 * 366 * 2));
+    if new.starts_at < app.clock.now() || last.is_ok_and(|last| new.starts_at > last) {
+        return Err(Problem::bad_request("starts_at"));
+    }
+    if !(5..=480).contains(&new.minutes) {
+        return Err(Problem::bad_request("minutes"));
+    }
+    let clinician = UserId::from(new.clinician);
+    let chart = grant.subject(patient).await?;
+    let id = RowId::generate(&*app.clock);
+    let row = NewRow {
+        id,
+        clinician,
+        starts_at: new.starts_at.as_millisecond(),
+        minutes: new.minutes,
+        reason: Encrypted::seal(&new.reason, &chart, id)?,
+        status: "booked",
+        test: false,
+    };
+    let mut tx = app.data.change(&chart, Change::create("appointments", id)).await?;
+    must_be_patient(&mut tx, patient).await?;
+    works_here(&mut tx, clinician).await?;
+    insert(&mut tx, patient, &row).await?;
+    tx.commit().await?;
+    let view = BookedView {
+        id: id.into(),
+        clinician: new.clinician,
+        starts_at: time(row.starts_at),
+        minutes: new.minutes,
+        reason: new.reason,
+        status: row.status.to_owned(),
+        version: 1,
+    };
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+pub(crate) async fn insert(tx: &mut impl Tx, patient: SubjectId, row: &NewRow) -> Result<(), QueryError> {
+    sql("insert into appointments (id, patient, clinician, starts_at, minutes, reason, status, test)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)")
+    .bind(row.id)
+    .bind(patient)
+    .bind(row.clinician)
+    .bind(row.starts_at)
+    .bind(row.minutes)
+    .bind(&row.reason)
+    .bind(row.status)
+    .bind(row.test)
+    .execute(tx)
+    .await
+    .map(|_| ())
 }
 
 /// A change of one of a patient's appointments: what is absent stays.

@@ -44,7 +44,7 @@ pub(super) async fn unassign(
 }
 
 /// A patient is assigned to somebody who works here, and to nobody else.
-async fn works_here(tx: &mut impl Tx, user: UserId) -> Result<(), Problem> {
+pub(super) async fn works_here(tx: &mut impl Tx, user: UserId) -> Result<(), Problem> {
     let found = sql("select 1 from staff where \"user\" = $1").bind(user).finds(tx).await?;
     if found { Ok(()) } else { Err(Problem::not_found().with_reason("no such member of staff")) }
 }

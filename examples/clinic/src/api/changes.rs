@@ -24,11 +24,12 @@ use super::{Page, patients::must_be_patient, people::must_be_employee, timeline:
 use crate::{
     data::Data,
     model::{
-        Clinical, Identity, Payroll, ReadChartChanges, ReadPatientChanges, ReadPayrollChanges, ReadScheduleChanges,
-        Schedule,
+        Billing, Clinical, Identity, Payroll, ReadBillingChanges, ReadChartChanges, ReadPatientChanges,
+        ReadPayrollChanges, ReadScheduleChanges, Schedule,
         patients::{
             Address, Allergies, AppointmentReason, BirthDate, Conditions, Dose, Drug, Email, EncounterReason, Family,
-            Given, Instructions, NhsNumber, NoteText, Phone, ResultBody, Sex,
+            Given, Instructions, InvoiceLines, InvoiceTotal, NhsNumber, NoteText, Phone, QuoteLines, QuoteTotal,
+            ResultBody, Sex,
         },
         staff::{AccountNumber, NiNumber, Salary, SortCode},
     },
@@ -135,6 +136,7 @@ fields! {
     clinical: Clinical = NoteText, Drug, Dose, Instructions, Conditions, Allergies, ResultBody, EncounterReason,
 }
 fields! { schedule: Schedule = AppointmentReason }
+fields! { billing: Billing = QuoteLines, QuoteTotal, InvoiceLines, InvoiceTotal }
 fields! { payroll: Payroll = NiNumber, SortCode, AccountNumber, Salary }
 
 /// The changes in one part of the ledger, newest first.
@@ -227,6 +229,7 @@ handlers! {
     of_patient: ReadPatientChanges, identity, must_be_patient;
     of_chart: ReadChartChanges, clinical, must_be_patient;
     of_appointments: ReadScheduleChanges, schedule, must_be_patient;
+    of_billing: ReadBillingChanges, billing, must_be_patient;
     of_payroll: ReadPayrollChanges, payroll, must_be_employee;
 }
 

@@ -280,17 +280,17 @@ mod tests {
         let conn = <sqlx::SqliteConnection as sqlx::Connection>::connect("sqlite::memory:").await.unwrap();
         let mut tx = Plain(conn);
         let id = Uuid::from_bytes([7; 16]);
-        let row: Option<(i64, i64, bool, Option<String>, Vec<u8>, bool)> =
-            sql("select $2, $1 + $1, $3, $4, $5, $6 is null")
-                .bind(2)
-                .bind(9)
-                .bind(true)
-                .bind(Some("text"))
-                .bind(id)
-                .bind(None::<i64>)
-                .fetch_optional(&mut tx)
-                .await
-                .unwrap();
+        type Found = (i64, i64, bool, Option<String>, Vec<u8>, bool);
+        let row: Option<Found> = sql("select $2, $1 + $1, $3, $4, $5, $6 is null")
+            .bind(2)
+            .bind(9)
+            .bind(true)
+            .bind(Some("text"))
+            .bind(id)
+            .bind(None::<i64>)
+            .fetch_optional(&mut tx)
+            .await
+            .unwrap();
         assert_eq!(row, Some((9, 4, true, Some("text".into()), vec![7; 16], true)));
         let mut seen = Vec::new();
         let rows = "select 1 union all select 2 union all select 3";

@@ -190,7 +190,10 @@ fn everything_to_everybody() -> String {
     let mut policy = String::new();
     for role in ROLES {
         let _ = writeln!(policy, "[roles.{role}]");
-        let _ = writeln!(policy, "ceiling = ['identity', 'clinical', 'schedule', 'directory', 'payroll']");
+        let _ = writeln!(
+            policy,
+            "ceiling = ['identity', 'clinical', 'schedule', 'directory', 'payroll', 'messages', 'billing']"
+        );
         for permission in &permissions {
             let _ = writeln!(policy, "grants.'{permission}' = 'clinic'");
         }
@@ -376,6 +379,9 @@ async fn plant(data: &Path) {
             "appointments",
             "staff",
             "employees",
+            "messages",
+            "quotes",
+            "invoices",
         ] {
             let sql = format!("insert into main.{table} select * from away.{table}");
             let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut file).await.unwrap();
