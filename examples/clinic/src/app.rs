@@ -32,7 +32,9 @@ use tower_ward::{
 use crate::{
     api::{self, App},
     args::Args,
-    certs, demo_data,
+    certs,
+    data::Data,
+    demo_data,
     folder::Folder,
     ledger, model,
     seed::{self, DemoClinic, Seed},
@@ -127,7 +129,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let folder = Folder::find(&args.data, args.fresh)?
         .with_keys_copy(args.key_copy.as_deref())?
         .with_ledger_in_database(args.ledger_database.is_some())?;
-    let data = demo_data::load()?;
+    let demo_data = demo_data::load()?;
     // What speaks against the start is found before the folder is made, or emptied.
     let public = !args.listen.ip().to_canonical().is_loopback();
     if public && folder.is_new() {
@@ -140,20 +142,20 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     folder.make()?;
     let held = folder.hold()?;
     let Opened { ward, identity, db, keyring, stores } = open(root, args, database, &folder, &clock).await?;
-    let mut tenants = Vec::new();
-    for clinic in &data.clinics {
+    let (mut tenants, data) = (Vec::new(), Data::Sqlite(db.clone()));
+    for clinic in &demo_data.clinics {
         let tenant = TenantId::new(&clinic.tenant)?;
-        db.create(&tenant).await?;
+        data.create(&tenant).await?;
         ward.hosts().register(tenant.clone())?;
         tenants.push(tenant);
     }
-    let settled = db.settle(ward.ledger()).await?;
+    let settled = data.settle(ward.ledger()).await?;
     if settled > 0 {
         say(&format!("settled {settled} change(s) that a crash left open"));
     }
     // What was settled may be an erasure, which is finished here.
     let erasures = Erasures::open(&keyring, &db, ward.ledger()).await?;
-    let app = App { identity, db, erasures, clock: Arc::clone(&clock) };
+    let app = App { identity, data, erasures, clock: Arc::clone(&clock) };
     let parts = Parts { ward, app };
     let router = api::routes(&parts.ward, parts.app.clone());
     let service = router.into_service()?;
@@ -169,7 +171,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
         tenants.iter().map(|t| parts.ward.hosts().host_of(t)).chain(["localhost".into()]).collect();
     let certs = certs::open(folder.path(), &hosts, clock.now())?;
     let clinics = if folder.is_new() {
-        lay_out(&parts, &data, &tenants, &say).await?
+        lay_out(&parts, &demo_data, &tenants, &say).await?
     } else {
         let old: Demo = serde_json::from_slice(&std::fs::read(folder.demo_json())?)
             .map_err(|_| "`demo.json` cannot be read: start once with --fresh")?;
@@ -322,7 +324,7 @@ impl Server {
         let ended = serve::serve(self.listener, self.service, extension, Limits::default(), shutdown).await;
         keeping.abort();
         // What still holds a connection was cut, so this is for the log files alone, and not waited for at any price.
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.app.db.close()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.app.data.close()).await;
         self.ward.ledger().shutdown().await;
         let _ = tokio::time::timeout(Duration::from_secs(5), self.stores.close()).await;
         drop(self.held);

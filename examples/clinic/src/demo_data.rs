@@ -29,6 +29,7 @@
 //! # Ok::<(), clinic::demo_data::DemoDataError>(())
 //! ```
 
+mod office;
 mod records;
 
 use std::io::Read;
@@ -36,12 +37,13 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 
+pub use office::*;
 pub use records::*;
 
 static CLINICS: &[u8] = include_bytes!("../fixtures/clinics.json.gz");
 
 /// The shape of the file that this code reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The unpacked size up to which the file is read: 16 MiB.
 pub const MAX_JSON: u64 = 16 << 20;
@@ -121,6 +123,24 @@ pub struct Clinic {
     pub care_team: Vec<Assignment>,
     /// Relatives with an account.
     pub family: Vec<FamilyMember>,
+    /// What patients and the clinic wrote to each other.
+    pub messages: Vec<Message>,
+    /// What patients were offered.
+    pub quotes: Vec<Quote>,
+    /// What patients were billed.
+    pub invoices: Vec<Invoice>,
+    /// Files in patients' records.
+    pub attachments: Vec<Attachment>,
+    /// When the staff do not work.
+    pub absences: Vec<Absence>,
+    /// What the staff worked.
+    pub timesheets: Vec<Timesheet>,
+    /// The courses that the staff took.
+    pub training: Vec<Training>,
+    /// The registers that the staff are in, and the checks that they passed.
+    pub credentials: Vec<Credential>,
+    /// What went wrong, or nearly.
+    pub incidents: Vec<Incident>,
 }
 
 /// The demo clinics that this program carries.

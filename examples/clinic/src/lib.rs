@@ -4,6 +4,7 @@ pub mod api;
 pub mod app;
 pub mod args;
 pub mod certs;
+pub mod data;
 pub mod demo_data;
 pub mod folder;
 mod ledger;

@@ -22,6 +22,10 @@ classes! {
     pub Directory = "directory";
     /// What payroll knows.
     pub Payroll = "payroll";
+    /// What a patient and the clinic write to each other.
+    pub Messages = "messages";
+    /// What a patient is offered and billed.
+    pub Billing = "billing";
 }
 
 permissions! {
@@ -49,8 +53,12 @@ permissions! {
     pub WritePrescription = "prescriptions.write" changes Clinical;
     /// See a patient's results.
     pub ReadResults = "results.read" opens Clinical;
+    /// Record a patient's results.
+    pub WriteResult = "results.write" changes Clinical;
     /// See a patient's visits.
     pub ReadEncounters = "encounters.read" opens Clinical;
+    /// Record a patient's visit.
+    pub WriteEncounter = "encounters.write" changes Clinical;
     /// See who opened a patient's record, when, and why they might.
     pub ReadTimeline = "timeline.read";
     /// See what a patient's master data were before they were changed.
@@ -67,6 +75,16 @@ permissions! {
     pub ReadSchedule = "schedule.read" opens Schedule, Identity;
     /// Change a patient's appointment.
     pub WriteSchedule = "schedule.write" changes Schedule;
+    /// Read what a patient and the clinic wrote to each other.
+    pub ReadMessages = "messages.read" opens Messages;
+    /// Write to a patient, or as a patient to the clinic.
+    pub WriteMessage = "messages.write" changes Messages;
+    /// See what a patient was offered and billed.
+    pub ReadBilling = "billing.read" opens Billing;
+    /// Write quotes and invoices.
+    pub WriteBilling = "billing.write" changes Billing;
+    /// See what a patient's quotes and invoices were before they were changed.
+    pub ReadBillingChanges = "billing.changes" opens Billing;
     /// Assign a patient to somebody, and end it.
     pub Assign = "assignments.write" changes;
     /// See who works here.
@@ -82,7 +100,7 @@ permissions! {
     /// End one's own session.
     pub EndSession = "session.end";
     /// Fill a new clinic with demo data. No role has it: a job does, once.
-    pub SeedDemo = "demo.seed" changes Identity, Clinical, Schedule, Directory, Payroll;
+    pub SeedDemo = "demo.seed" changes Identity, Clinical, Schedule, Directory, Payroll, Messages, Billing;
 }
 
 /// Who answers for the clinic sees what is done in it.
@@ -96,7 +114,7 @@ impl ManagesAccounts for SeedDemo {}
 
 /// The columns of the patients and their records.
 pub mod patients {
-    use super::{Clinical, Identity, Json, Schedule, columns};
+    use super::{Billing, Clinical, Identity, Json, Messages, Schedule, columns};
 
     columns! {
         pub Given: String = "patients"."given" as Identity, indexed;
@@ -116,6 +134,11 @@ pub mod patients {
         pub Instructions: String = "prescriptions"."instructions" as Clinical;
         pub ResultBody: Json<crate::api::ResultBody> = "results"."body" as Clinical;
         pub AppointmentReason: String = "appointments"."reason" as Schedule;
+        pub QuoteLines: Json<Vec<crate::api::Line>> = "quotes"."lines" as Billing;
+        pub QuoteTotal: i64 = "quotes"."total" as Billing;
+        pub InvoiceLines: Json<Vec<crate::api::Line>> = "invoices"."lines" as Billing;
+        pub InvoiceTotal: i64 = "invoices"."total" as Billing;
+        pub MessageText: String = "messages"."text" as Messages;
     }
 }
 
@@ -147,6 +170,9 @@ pub static SCHEMA: tower_ward::db::Schema =
             ("prescriptions", "patient"),
             ("results", "patient"),
             ("appointments", "patient"),
+            ("messages", "patient"),
+            ("quotes", "patient"),
+            ("invoices", "patient"),
             ("employees", "id"),
         ]);
 

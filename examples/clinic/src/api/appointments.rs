@@ -1,14 +1,13 @@
 //! The diary.
 
-use axum::extract::State;
+use axum::{extract::State, http::StatusCode};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::{QueryBuilder, Sqlite};
 use tower_ward::{
     access::{CohortQuery, Grant, Scope},
     axum::{Json, Path, Query},
-    db::{Change, Db, filter},
+    db::Change,
     field::Encrypted,
     id::{RowId, SubjectId, UserId},
     problem::Problem,
@@ -16,14 +15,19 @@ use tower_ward::{
 use uuid::Uuid;
 
 use super::{
-    App, Page, end_page, failed, line,
+    App, Page,
+    assignments::works_here,
+    end_page, line,
     patch::{stated, without_defaults},
     patients::{must_be_patient, row_of},
     time,
 };
-use crate::model::{
-    ReadSchedule, WriteSchedule,
-    patients::{AppointmentReason, Family, Given},
+use crate::{
+    data::{Data, QueryError, Tx, filter, sql},
+    model::{
+        ReadSchedule, WriteSchedule,
+        patients::{AppointmentReason, Family, Given},
+    },
 };
 
 /// The longest stretch of the diary that one request shows, in days.
@@ -71,7 +75,7 @@ struct Row {
 }
 
 struct Diary<'a> {
-    db: Db,
+    data: Data,
     now: Timestamp,
     /// From this time on, and of the same time after this row.
     after: (i64, RowId),
@@ -89,17 +93,16 @@ impl CohortQuery<ReadSchedule> for Diary<'_> {
     }
 
     async fn rows(self, scope: &Scope<ReadSchedule>) -> Result<Vec<Row>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
-            "select a.id, a.patient, p.given, p.family, a.clinician, a.starts_at, a.minutes, a.reason, a.status,
+        let mut query =
+            sql("select a.id, a.patient, p.given, p.family, a.clinician, a.starts_at, a.minutes, a.reason, a.status,
                     a.version, a.test
-             from appointments a join patients p on p.id = a.patient where ",
-        );
+             from appointments a join patients p on p.id = a.patient where ");
         filter(&mut query, scope, "a.patient", self.now);
         query.push(" and (a.starts_at, a.id) > (").push_bind(self.after.0).push(", ").push_bind(self.after.1);
         query.push(") and a.starts_at < ").push_bind(self.until);
         query.push(" order by a.starts_at, a.id limit ").push_bind(i64::try_from(self.limit + 1)?);
-        let mut tx = self.db.read(scope).await?;
-        let mut rows: Vec<Row> = query.build_query_as().fetch_all(tx.conn()).await?;
+        let mut tx = self.data.read(scope).await?;
+        let mut rows: Vec<Row> = query.fetch_all(&mut tx).await?;
         *self.next = end_page(&mut rows, self.limit, |row| format!("{}.{}", row.starts_at, row.id));
         Ok(rows)
     }
@@ -134,7 +137,7 @@ pub(super) async fn list(
         Some(None) => return Err(Problem::bad_request("cursor")),
     };
     let mut next = None;
-    let diary = Diary { db: app.db, now: app.clock.now(), after, until, limit, next: &mut next };
+    let diary = Diary { data: app.data, now: app.clock.now(), after, until, limit, next: &mut next };
     let cohort = grant.cohort(diary).await?;
     let mut items = Vec::with_capacity(limit);
     for (row, chart) in cohort.iter() {
@@ -153,6 +156,102 @@ pub(super) async fn list(
         });
     }
     Ok(Json(Page { items, next }))
+}
+
+/// A new appointment.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewAppointment {
+    /// With whom: somebody who works here.
+    clinician: Uuid,
+    /// Not in the past.
+    starts_at: Timestamp,
+    /// 5 to 480.
+    minutes: i64,
+    /// 1 to 300 bytes: what the front desk may know.
+    reason: String,
+}
+
+/// An appointment that was booked.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BookedView {
+    id: Uuid,
+    clinician: Uuid,
+    starts_at: Timestamp,
+    minutes: i64,
+    reason: String,
+    status: String,
+    version: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct NewRow {
+    pub(crate) id: RowId,
+    pub(crate) clinician: UserId,
+    pub(crate) starts_at: i64,
+    pub(crate) minutes: i64,
+    pub(crate) reason: Encrypted<AppointmentReason>,
+    pub(crate) status: &'static str,
+    pub(crate) test: bool,
+}
+
+pub(super) async fn book(
+    grant: Grant<WriteSchedule>,
+    Path(patient): Path<SubjectId>,
+    State(app): State<App>,
+    Json(new): Json<NewAppointment>,
+) -> Result<(StatusCode, Json<BookedView>), Problem> {
+    line("reason", &new.reason, 300)?;
+    let last = app.clock.now().checked_add(jiff::SignedDuration::from_hours(24 * 366 * 2));
+    if new.starts_at < app.clock.now() || last.is_ok_and(|last| new.starts_at > last) {
+        return Err(Problem::bad_request("starts_at"));
+    }
+    if !(5..=480).contains(&new.minutes) {
+        return Err(Problem::bad_request("minutes"));
+    }
+    let clinician = UserId::from(new.clinician);
+    let chart = grant.subject(patient).await?;
+    let id = RowId::generate(&*app.clock);
+    let row = NewRow {
+        id,
+        clinician,
+        starts_at: new.starts_at.as_millisecond(),
+        minutes: new.minutes,
+        reason: Encrypted::seal(&new.reason, &chart, id)?,
+        status: "booked",
+        test: false,
+    };
+    let mut tx = app.data.change(&chart, Change::create("appointments", id)).await?;
+    must_be_patient(&mut tx, patient).await?;
+    works_here(&mut tx, clinician).await?;
+    insert(&mut tx, patient, &row).await?;
+    tx.commit().await?;
+    let view = BookedView {
+        id: id.into(),
+        clinician: new.clinician,
+        starts_at: time(row.starts_at),
+        minutes: new.minutes,
+        reason: new.reason,
+        status: row.status.to_owned(),
+        version: 1,
+    };
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+pub(crate) async fn insert(tx: &mut impl Tx, patient: SubjectId, row: &NewRow) -> Result<(), QueryError> {
+    sql("insert into appointments (id, patient, clinician, starts_at, minutes, reason, status, test)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)")
+    .bind(row.id)
+    .bind(patient)
+    .bind(row.clinician)
+    .bind(row.starts_at)
+    .bind(row.minutes)
+    .bind(&row.reason)
+    .bind(row.status)
+    .bind(row.test)
+    .execute(tx)
+    .await
+    .map(|_| ())
 }
 
 /// A change of one of a patient's appointments: what is absent stays.
@@ -200,15 +299,15 @@ impl AppointmentPatch {
 pub(super) async fn update(
     grant: Grant<WriteSchedule>,
     Path(patient): Path<SubjectId>,
-    State(db): State<Db>,
+    State(data): State<Data>,
     Json(patch): Json<AppointmentPatch>,
 ) -> Result<Json<ChangedView>, Problem> {
     patch.check()?;
     let chart = grant.subject(patient).await?;
     let id = RowId::from(patch.id);
-    let mut tx = db.change(&chart, Change::update("appointments", id)).await?;
-    must_be_patient(tx.conn(), patient).await?;
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("update appointments set version = version + 1");
+    let mut tx = data.change(&chart, Change::update("appointments", id)).await?;
+    must_be_patient(&mut tx, patient).await?;
+    let mut query = sql("update appointments set version = version + 1");
     if let Some(reason) = &patch.reason {
         query.push(", reason = ").push_bind(Encrypted::<AppointmentReason>::seal(reason, &chart, id)?);
     }
@@ -217,17 +316,16 @@ pub(super) async fn update(
     }
     query.push(" where id = ").push_bind(id).push(" and patient = ").push_bind(patient);
     query.push(" and version = ").push_bind(patch.version);
-    let done = query.build().execute(tx.conn()).await.map_err(failed)?;
+    let done = query.execute(&mut tx).await?;
     let row: Option<(i64, Encrypted<AppointmentReason>, String)> =
-        sqlx::query_as("select version, reason, status from appointments where id = ? and patient = ?")
+        sql("select version, reason, status from appointments where id = $1 and patient = $2")
             .bind(id)
             .bind(patient)
-            .fetch_optional(tx.conn())
-            .await
-            .map_err(failed)?;
+            .fetch_optional(&mut tx)
+            .await?;
     let (version, reason, status) =
         row.ok_or_else(|| Problem::not_found().with_reason("no such appointment of this patient"))?;
-    if done.rows_affected() == 0 {
+    if done == 0 {
         return Err(Problem::conflict().with_reason("another version by now"));
     }
     let view = ChangedView { id: patch.id, version, reason: reason.open(&chart, id)?.disclose(), status };

@@ -14,7 +14,6 @@ use tower_ward::{
     access::{DoorError, Grant, Opens, Permission, SubjectGrant},
     audit::{AttemptId, Kind, LedgerQuery, MAX_PAGE, Outcome, Record},
     axum::{Json, Path, Query},
-    db::Db,
     field::{self, Column, DiffError, FieldValue, RowDiff, Told},
     id::SubjectId,
     problem::Problem,
@@ -22,14 +21,18 @@ use tower_ward::{
 use uuid::Uuid;
 
 use super::{Page, patients::must_be_patient, people::must_be_employee, timeline::Older};
-use crate::model::{
-    Clinical, Identity, Payroll, ReadChartChanges, ReadPatientChanges, ReadPayrollChanges, ReadScheduleChanges,
-    Schedule,
-    patients::{
-        Address, Allergies, AppointmentReason, BirthDate, Conditions, Dose, Drug, Email, EncounterReason, Family,
-        Given, Instructions, NhsNumber, NoteText, Phone, ResultBody, Sex,
+use crate::{
+    data::Data,
+    model::{
+        Billing, Clinical, Identity, Payroll, ReadBillingChanges, ReadChartChanges, ReadPatientChanges,
+        ReadPayrollChanges, ReadScheduleChanges, Schedule,
+        patients::{
+            Address, Allergies, AppointmentReason, BirthDate, Conditions, Dose, Drug, Email, EncounterReason, Family,
+            Given, Instructions, InvoiceLines, InvoiceTotal, NhsNumber, NoteText, Phone, QuoteLines, QuoteTotal,
+            ResultBody, Sex,
+        },
+        staff::{AccountNumber, NiNumber, Salary, SortCode},
     },
-    staff::{AccountNumber, NiNumber, Salary, SortCode},
 };
 
 /// What a change made of one row.
@@ -133,6 +136,7 @@ fields! {
     clinical: Clinical = NoteText, Drug, Dose, Instructions, Conditions, Allergies, ResultBody, EncounterReason,
 }
 fields! { schedule: Schedule = AppointmentReason }
+fields! { billing: Billing = QuoteLines, QuoteTotal, InvoiceLines, InvoiceTotal }
 fields! { payroll: Payroll = NiNumber, SortCode, AccountNumber, Salary }
 
 /// The changes in one part of the ledger, newest first.
@@ -211,11 +215,11 @@ macro_rules! handlers {
             grant: Grant<$permission>,
             Path(person): Path<SubjectId>,
             Query(older): Query<Older>,
-            State(db): State<Db>,
+            State(data): State<Data>,
         ) -> Result<Json<Page<ChangeView>>, Problem> {
             let query = older.query()?;
             let door = grant.subject(person).await?;
-            $must(db.read(&door).await?.conn(), person).await?;
+            $must(&mut data.read(&door).await?, person).await?;
             page(&door, query, $fields).await
         }
     )+ };
@@ -225,6 +229,7 @@ handlers! {
     of_patient: ReadPatientChanges, identity, must_be_patient;
     of_chart: ReadChartChanges, clinical, must_be_patient;
     of_appointments: ReadScheduleChanges, schedule, must_be_patient;
+    of_billing: ReadBillingChanges, billing, must_be_patient;
     of_payroll: ReadPayrollChanges, payroll, must_be_employee;
 }
 

@@ -11,14 +11,16 @@ use tower_ward::{
     access::Grant,
     audit::{Action, Kind, LedgerQuery, Outcome, Record},
     axum::{Json, Operation, Path, Query},
-    db::Db,
     id::{SessionId, SubjectId, TrailId, UserId},
     problem::Problem,
 };
 use uuid::Uuid;
 
 use super::{Page, paged, patients::must_be_patient, schema, text};
-use crate::model::{HoldLedger, ReadLedger};
+use crate::{
+    data::Data,
+    model::{HoldLedger, ReadLedger},
+};
 
 /// Which records, and in which order.
 #[derive(Debug, Deserialize)]
@@ -209,12 +211,12 @@ pub(super) async fn hold(grant: Grant<HoldLedger>, Json(hold): Json<Hold>) -> Re
 pub(super) async fn hold_patient(
     grant: Grant<HoldLedger>,
     Path(patient): Path<SubjectId>,
-    State(db): State<Db>,
+    State(data): State<Data>,
     Json(hold): Json<Hold>,
 ) -> Result<StatusCode, Problem> {
     hold.check()?;
     let person = grant.subject(patient).await?;
-    must_be_patient(db.read(&person).await?.conn(), patient).await?;
+    must_be_patient(&mut data.read(&person).await?, patient).await?;
     match hold.held {
         true => person.hold_ledger(hold.reason).await?,
         false => person.release_ledger(hold.reason).await?,

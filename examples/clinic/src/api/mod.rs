@@ -1,10 +1,12 @@
 //! The JSON interface, a module per thing; each handler begins with the grant that it needs.
 
-mod appointments;
+pub(crate) mod appointments;
 mod assignments;
+pub(crate) mod billing;
 mod changes;
-mod chart;
+pub(crate) mod chart;
 mod ledger;
+pub(crate) mod messages;
 mod patch;
 mod patients;
 mod people;
@@ -19,19 +21,20 @@ use serde::Serialize;
 use tower_ward::{
     axum::{Operation, Router},
     clock::SharedClock,
-    db::Db,
     privacy::Erasures,
     problem::Problem,
     stack::Ward,
 };
 
-pub use chart::ResultBody;
-pub(crate) use chart::{insert_demo_prescription, insert_note};
+pub use billing::Line;
+pub use chart::results::ResultBody;
 pub use summary::Condition;
+
+use crate::data::Data;
 
 /// Inserts a demo patient whom `chart` admitted.
 pub(crate) async fn insert_patient<G>(
-    conn: &mut sqlx::SqliteConnection,
+    tx: &mut impl crate::data::Tx,
     chart: &G,
     subject: tower_ward::id::SubjectId,
     patient: &crate::demo_data::Patient,
@@ -40,7 +43,7 @@ pub(crate) async fn insert_patient<G>(
 where
     G: tower_ward::access::Opener<crate::model::Identity> + tower_ward::access::Indexer<crate::model::Identity> + Sync,
 {
-    patients::insert(conn, chart, subject, &patients::NewPatient::demo(patient), now, true).await
+    patients::insert(tx, chart, subject, &patients::NewPatient::demo(patient), now, true).await
 }
 
 /// What the handlers share.
@@ -48,8 +51,8 @@ where
 pub struct App {
     /// The accounts, sessions and tokens.
     pub identity: tower_ward::identity::Identity,
-    /// The clinics' files.
-    pub db: Db,
+    /// The clinics' data.
+    pub data: Data,
     /// What erases people.
     pub erasures: Erasures,
     /// The time.
@@ -65,7 +68,7 @@ macro_rules! app_parts {
         }
     )+ };
 }
-app_parts!(identity: tower_ward::identity::Identity, db: Db);
+app_parts!(identity: tower_ward::identity::Identity, data: Data);
 
 /// Every route of the clinic.
 pub fn routes(ward: &Ward, app: App) -> Router {
@@ -121,29 +124,83 @@ pub fn routes(ward: &Ward, app: App) -> Router {
                 .with_request(schema::<summary::SummaryPatch>())
                 .with_response(200, schema::<summary::SummaryView>()),
         )
-        .get("/api/patients/{id}/notes", chart::notes)
-        .about(paged("A patient's notes, newest first.").with_response(200, schema::<Page<chart::NoteView>>()))
-        .post("/api/patients/{id}/notes", chart::write_note)
+        .get("/api/patients/{id}/notes", chart::notes::list)
+        .about(paged("A patient's notes, newest first.").with_response(200, schema::<Page<chart::notes::NoteView>>()))
+        .post("/api/patients/{id}/notes", chart::notes::write)
         .about(
             one("Write a note.")
-                .with_request(schema::<chart::NewNote>())
-                .with_response(201, schema::<chart::NoteView>()),
+                .with_request(schema::<chart::notes::NewNote>())
+                .with_response(201, schema::<chart::notes::NoteView>()),
         )
-        .get("/api/patients/{id}/prescriptions", chart::prescriptions)
+        .get("/api/patients/{id}/prescriptions", chart::prescriptions::list)
         .about(
             paged("A patient's prescriptions, newest first.")
-                .with_response(200, schema::<Page<chart::PrescriptionView>>()),
+                .with_response(200, schema::<Page<chart::prescriptions::PrescriptionView>>()),
         )
-        .post("/api/patients/{id}/prescriptions", chart::prescribe)
+        .post("/api/patients/{id}/prescriptions", chart::prescriptions::prescribe)
         .about(
             one("Prescribe.")
-                .with_request(schema::<chart::NewPrescription>())
-                .with_response(201, schema::<chart::PrescriptionView>()),
+                .with_request(schema::<chart::prescriptions::NewPrescription>())
+                .with_response(201, schema::<chart::prescriptions::PrescriptionView>()),
         )
-        .get("/api/patients/{id}/results", chart::results)
-        .about(paged("A patient's results, newest first.").with_response(200, schema::<Page<chart::ResultView>>()))
-        .get("/api/patients/{id}/encounters", chart::encounters)
-        .about(paged("A patient's visits, newest first.").with_response(200, schema::<Page<chart::EncounterView>>()))
+        .get("/api/patients/{id}/results", chart::results::list)
+        .about(
+            paged("A patient's results, newest first.")
+                .with_response(200, schema::<Page<chart::results::ResultView>>()),
+        )
+        .get("/api/patients/{id}/encounters", chart::encounters::list)
+        .about(
+            paged("A patient's visits, newest first.")
+                .with_response(200, schema::<Page<chart::encounters::EncounterView>>()),
+        )
+        .post("/api/patients/{id}/results", chart::results::write)
+        .about(
+            one("Record a result.")
+                .with_request(schema::<chart::results::NewResult>())
+                .with_response(201, schema::<chart::results::ResultView>()),
+        )
+        .post("/api/patients/{id}/encounters", chart::encounters::write)
+        .about(
+            one("Record a visit.")
+                .with_request(schema::<chart::encounters::NewEncounter>())
+                .with_response(201, schema::<chart::encounters::EncounterView>()),
+        )
+        .get("/api/patients/{id}/quotes", billing::quotes::list)
+        .about(
+            paged("What a patient was offered, newest first.")
+                .with_response(200, schema::<Page<billing::quotes::QuoteView>>()),
+        )
+        .post("/api/patients/{id}/quotes", billing::quotes::create)
+        .about(
+            one("Write a quote.")
+                .with_request(schema::<billing::quotes::NewQuote>())
+                .with_response(201, schema::<billing::quotes::QuoteView>()),
+        )
+        .patch("/api/patients/{id}/quotes", billing::quotes::update)
+        .about(
+            one("Change one of a patient's quotes.")
+                .with_request(schema::<billing::quotes::QuotePatch>())
+                .with_response(200, schema::<billing::quotes::QuoteView>()),
+        )
+        .get("/api/patients/{id}/invoices", billing::invoices::list)
+        .about(
+            paged("What a patient was billed, newest first.")
+                .with_response(200, schema::<Page<billing::invoices::InvoiceView>>()),
+        )
+        .post("/api/patients/{id}/invoices", billing::invoices::create)
+        .about(
+            one("Write an invoice, from a quote or without.")
+                .with_request(schema::<billing::invoices::NewInvoice>())
+                .with_response(201, schema::<billing::invoices::InvoiceView>()),
+        )
+        .patch("/api/patients/{id}/invoices", billing::invoices::update)
+        .about(
+            one("Change one of a patient's invoices.")
+                .with_request(schema::<billing::invoices::InvoicePatch>())
+                .with_response(200, schema::<billing::invoices::InvoiceView>()),
+        )
+        .get("/api/patients/{id}/billing/changes", changes::of_billing)
+        .about(changed("What a patient's quotes and invoices were before they were changed, newest first."))
         .get("/api/patients/{id}/timeline", timeline::timeline)
         .about(
             paged("Who opened or changed this patient's record, newest first. A page may be empty and not the last.")
@@ -155,11 +212,28 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         .about(changed("What was written about a patient, before and after it was changed, newest first."))
         .get("/api/patients/{id}/appointments/changes", changes::of_appointments)
         .about(changed("What the reasons of a patient's appointments were before they were changed, newest first."))
+        .post("/api/patients/{id}/appointments", appointments::book)
+        .about(
+            one("Book an appointment.")
+                .with_request(schema::<appointments::NewAppointment>())
+                .with_response(201, schema::<appointments::BookedView>()),
+        )
         .patch("/api/patients/{id}/appointments", appointments::update)
         .about(
             one("Change one of a patient's appointments.")
                 .with_request(schema::<appointments::AppointmentPatch>())
                 .with_response(200, schema::<appointments::ChangedView>()),
+        )
+        .get("/api/patients/{id}/messages", messages::list)
+        .about(
+            paged("What a patient and the clinic wrote to each other, newest first.")
+                .with_response(200, schema::<Page<messages::MessageView>>()),
+        )
+        .post("/api/patients/{id}/messages", messages::write)
+        .about(
+            one("Write to a patient, or as a patient to the clinic.")
+                .with_request(schema::<messages::NewMessage>())
+                .with_response(201, schema::<messages::MessageView>()),
         )
         .put("/api/patients/{id}/assignments/{user}", assignments::assign)
         .about(one("Assign a patient to somebody.").with_response(204, serde_json::json!({})))
@@ -256,9 +330,9 @@ fn schema<T: JsonSchema>() -> serde_json::Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// A failed query, as its client sees it. The error itself names no value, and is not sent.
-fn failed(_: sqlx::Error) -> Problem {
-    Problem::unavailable().with_reason("the clinic's file")
+/// The time as a column keeps it, so that what is answered now is what is read later.
+fn now(app: &App) -> Timestamp {
+    time(app.clock.now().as_millisecond())
 }
 
 fn time(millis: i64) -> Timestamp {

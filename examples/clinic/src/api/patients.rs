@@ -9,11 +9,10 @@ use axum::{extract::State, http::StatusCode};
 use jiff::{Timestamp, civil::Date};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use tower_ward::{
     access::{CohortQuery, Grant, Indexer, Opener, Scope},
     axum::{Json, Path, Query},
-    db::{Change, Db, filter},
+    db::Change,
     field::Encrypted,
     id::{RowId, SubjectId},
     problem::Problem,
@@ -24,10 +23,13 @@ pub(super) use self::{
     change::{PatientPatch, update},
     erase::{ErasedView, erase},
 };
-use super::{App, Page, end_page, failed};
-use crate::model::{
-    CreatePatient, Identity, ListPatients, ReadPatient,
-    patients::{Address, BirthDate, Email, Family, Given, NhsNumber, Phone, Sex},
+use super::{App, Page, end_page};
+use crate::{
+    data::{Data, Tx, filter, sql},
+    model::{
+        CreatePatient, Identity, ListPatients, ReadPatient,
+        patients::{Address, BirthDate, Email, Family, Given, NhsNumber, Phone, Sex},
+    },
 };
 
 /// The longest search, in bytes.
@@ -115,7 +117,7 @@ pub(crate) fn row_of(patient: SubjectId) -> RowId {
 }
 
 struct List<'a> {
-    db: Db,
+    data: Data,
     now: Timestamp,
     limit: usize,
     after: Option<SubjectId>,
@@ -135,8 +137,7 @@ impl CohortQuery<ListPatients> for List<'_> {
         self,
         scope: &Scope<ListPatients>,
     ) -> Result<Vec<SummaryRow>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut query: QueryBuilder<Sqlite> =
-            QueryBuilder::new("select p.id, p.given, p.family, p.birth_date, p.test from patients p where ");
+        let mut query = sql("select p.id, p.given, p.family, p.birth_date, p.test from patients p where ");
         filter(&mut query, scope, "p.id", self.now);
         if let Some(after) = self.after {
             query.push(" and p.id > ").push_bind(after);
@@ -145,8 +146,8 @@ impl CohortQuery<ListPatients> for List<'_> {
             names::filter(&mut query, word, scope)?;
         }
         query.push(" order by p.id limit ").push_bind(i64::try_from(self.limit + 1)?);
-        let mut tx = self.db.read(scope).await?;
-        let mut rows: Vec<SummaryRow> = query.build_query_as().fetch_all(tx.conn()).await?;
+        let mut tx = self.data.read(scope).await?;
+        let mut rows: Vec<SummaryRow> = query.fetch_all(&mut tx).await?;
         *self.next = end_page(&mut rows, self.limit, |row| row.id.to_string());
         Ok(rows)
     }
@@ -164,9 +165,9 @@ pub(super) async fn list(
         return Err(Problem::bad_request("q"));
     }
     let words: Vec<String> = q.split_whitespace().map(str::to_owned).collect();
-    let (db, now) = (app.db, app.clock.now());
+    let (data, now) = (app.data, app.clock.now());
     let mut next = None;
-    let cohort = grant.cohort(List { db, now, limit, after, words, next: &mut next }).await?;
+    let cohort = grant.cohort(List { data, now, limit, after, words, next: &mut next }).await?;
     let mut items = Vec::with_capacity(limit);
     for (row, chart) in cohort.iter() {
         items.push(PatientSummary {
@@ -183,11 +184,11 @@ pub(super) async fn list(
 pub(super) async fn read(
     grant: Grant<ReadPatient>,
     Path(patient): Path<SubjectId>,
-    State(db): State<Db>,
+    State(data): State<Data>,
 ) -> Result<Json<PatientView>, Problem> {
     let chart = grant.subject(patient).await?;
-    let mut tx = db.read(&chart).await?;
-    let row = fetch(tx.conn(), patient).await?;
+    let mut tx = data.read(&chart).await?;
+    let row = fetch(&mut tx, patient).await?;
     Ok(Json(view(&row, &chart, patient)?))
 }
 
@@ -206,9 +207,9 @@ pub(super) async fn create(
     checks::nhs_number(new.nhs_number.as_deref())?;
     let chart = grant.admit().await?;
     let patient = chart.subject();
-    let mut tx = app.db.change(&chart, Change::create("patients", row_of(patient))).await?;
-    insert(tx.conn(), &chart, patient, &new, app.clock.now(), false).await?;
-    let row = fetch(tx.conn(), patient).await?;
+    let mut tx = app.data.change(&chart, Change::create("patients", row_of(patient))).await?;
+    insert(&mut tx, &chart, patient, &new, app.clock.now(), false).await?;
+    let row = fetch(&mut tx, patient).await?;
     let view = view(&row, &chart, patient)?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(view)))
@@ -216,7 +217,7 @@ pub(super) async fn create(
 
 /// Inserts a patient whom `chart` admitted.
 pub(crate) async fn insert<G: Opener<Identity> + Indexer<Identity> + Sync>(
-    conn: &mut SqliteConnection,
+    tx: &mut impl Tx,
     chart: &G,
     patient: SubjectId,
     new: &NewPatient,
@@ -224,9 +225,9 @@ pub(crate) async fn insert<G: Opener<Identity> + Indexer<Identity> + Sync>(
     test: bool,
 ) -> Result<(), Problem> {
     let row = row_of(patient);
-    sqlx::query(
+    sql(
         "insert into patients (id, given, family, birth_date, sex, phone, email, address, nhs_number, created_at, test)
-         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(patient)
     .bind(Encrypted::<Given>::seal(&new.given, chart, row)?)
@@ -239,10 +240,9 @@ pub(crate) async fn insert<G: Opener<Identity> + Indexer<Identity> + Sync>(
     .bind(new.nhs_number.as_ref().map(|v| Encrypted::<NhsNumber>::seal(v, chart, row)).transpose()?)
     .bind(now.as_millisecond())
     .bind(test)
-    .execute(&mut *conn)
-    .await
-    .map_err(failed)?;
-    names::index(conn, chart, patient, &new.given, &new.family).await
+    .execute(tx)
+    .await?;
+    names::index(tx, chart, patient, &new.given, &new.family).await
 }
 
 impl NewPatient {
@@ -266,24 +266,21 @@ impl NewPatient {
 }
 
 /// Refuses a person who is known to the clinic but not as a patient: an employee, say.
-pub(super) async fn must_be_patient(conn: &mut SqliteConnection, person: SubjectId) -> Result<(), Problem> {
-    let found = sqlx::query("select 1 from patients where id = ?").bind(person).fetch_optional(conn).await;
-    found.map_err(failed)?.map(|_| ()).ok_or_else(not_a_patient)
+pub(super) async fn must_be_patient(tx: &mut impl Tx, person: SubjectId) -> Result<(), Problem> {
+    let found = sql("select 1 from patients where id = $1").bind(person).finds(tx).await?;
+    if found { Ok(()) } else { Err(not_a_patient()) }
 }
 
 fn not_a_patient() -> Problem {
     Problem::not_found().with_reason("a person without a patient's row")
 }
 
-async fn fetch(conn: &mut SqliteConnection, patient: SubjectId) -> Result<PatientRow, Problem> {
-    sqlx::query_as(
-        "select given, family, birth_date, sex, phone, email, address, nhs_number, version, test
-         from patients where id = ?",
-    )
+async fn fetch(tx: &mut impl Tx, patient: SubjectId) -> Result<PatientRow, Problem> {
+    sql("select given, family, birth_date, sex, phone, email, address, nhs_number, version, test
+         from patients where id = $1")
     .bind(patient)
-    .fetch_optional(conn)
-    .await
-    .map_err(failed)?
+    .fetch_optional(tx)
+    .await?
     .ok_or_else(not_a_patient)
 }
 

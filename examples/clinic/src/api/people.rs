@@ -4,11 +4,10 @@ use axum::extract::State;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use tower_ward::{
     access::{Grant, Opener},
     axum::{Json, Path, Query},
-    db::{Change, Db},
+    db::Change,
     field::Encrypted,
     id::{RowId, SubjectId, UserId},
     problem::Problem,
@@ -16,14 +15,17 @@ use tower_ward::{
 use uuid::Uuid;
 
 use super::{
-    Page, failed,
+    Page,
     patch::{stated, without_defaults},
     patients::row_of,
     time,
 };
-use crate::model::{
-    Payroll, ReadPayroll, ReadStaff, WritePayroll,
-    staff::{AccountNumber, JobTitle, NiNumber, Salary, SortCode, StaffEmail, StaffName},
+use crate::{
+    data::{Data, Tx, sql},
+    model::{
+        Payroll, ReadPayroll, ReadStaff, WritePayroll,
+        staff::{AccountNumber, JobTitle, NiNumber, Salary, SortCode, StaffEmail, StaffName},
+    },
 };
 
 /// Somebody who works here.
@@ -129,21 +131,19 @@ pub(crate) struct After {
 pub(super) async fn staff(
     grant: Grant<ReadStaff>,
     Query(after): Query<After>,
-    State(db): State<Db>,
+    State(data): State<Data>,
 ) -> Result<Json<Page<StaffView>>, Problem> {
     let limit = super::limit(after.limit)?;
     let cursor = after.cursor.as_deref().map(str::parse).transpose().map_err(|_| Problem::bad_request("cursor"))?;
     let clinic = grant.clinic().await?;
-    let mut tx = db.read(&clinic).await?;
-    let rows: Vec<StaffRow> = sqlx::query_as(
-        "select s.id, s.user, s.role, s.name, s.job_title, s.email, e.id as employee, s.test
-         from staff s left join employees e on e.staff = s.id where s.id > ? order by s.id limit ?",
-    )
-    .bind(cursor.unwrap_or(RowId::from_bytes([0; 16])))
-    .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
-    .fetch_all(tx.conn())
-    .await
-    .map_err(failed)?;
+    let mut tx = data.read(&clinic).await?;
+    let rows: Vec<StaffRow> =
+        sql("select s.id, s.\"user\", s.role, s.name, s.job_title, s.email, e.id as employee, s.test
+         from staff s left join employees e on e.staff = s.id where s.id > $1 order by s.id limit $2")
+        .bind(cursor.unwrap_or(RowId::from_bytes([0; 16])))
+        .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
+        .fetch_all(&mut tx)
+        .await?;
     let view = |row: StaffRow| {
         Ok(StaffView {
             id: row.id.into(),
@@ -164,24 +164,24 @@ pub(super) async fn staff(
 pub(super) async fn payroll(
     grant: Grant<ReadPayroll>,
     Path(employee): Path<SubjectId>,
-    State(db): State<Db>,
+    State(data): State<Data>,
 ) -> Result<Json<PayrollView>, Problem> {
     let file = grant.subject(employee).await?;
-    let mut tx = db.read(&file).await?;
-    fetch(tx.conn(), &file, employee).await.map(Json)
+    let mut tx = data.read(&file).await?;
+    fetch(&mut tx, &file, employee).await.map(Json)
 }
 
 pub(super) async fn change_payroll(
     grant: Grant<WritePayroll>,
     Path(employee): Path<SubjectId>,
-    State(db): State<Db>,
+    State(data): State<Data>,
     Json(patch): Json<PayrollPatch>,
 ) -> Result<Json<PayrollView>, Problem> {
     patch.check()?;
     let file = grant.subject(employee).await?;
     let id = row_of(employee);
-    let mut tx = db.change(&file, Change::update("employees", id)).await?;
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("update employees set version = version + 1");
+    let mut tx = data.change(&file, Change::update("employees", id)).await?;
+    let mut query = sql("update employees set version = version + 1");
     if let Some(sort_code) = &patch.sort_code {
         query.push(", sort_code = ").push_bind(Encrypted::<SortCode>::seal(sort_code, &file, id)?);
     }
@@ -192,9 +192,9 @@ pub(super) async fn change_payroll(
         query.push(", salary_gbp = ").push_bind(Encrypted::<Salary>::seal(salary, &file, id)?);
     }
     query.push(" where id = ").push_bind(employee).push(" and version = ").push_bind(patch.version);
-    let done = query.build().execute(tx.conn()).await.map_err(failed)?;
-    let view = fetch(tx.conn(), &file, employee).await?;
-    if done.rows_affected() == 0 {
+    let done = query.execute(&mut tx).await?;
+    let view = fetch(&mut tx, &file, employee).await?;
+    if done == 0 {
         return Err(Problem::conflict().with_reason("another version by now"));
     }
     tx.commit().await?;
@@ -202,17 +202,16 @@ pub(super) async fn change_payroll(
 }
 
 async fn fetch(
-    conn: &mut SqliteConnection,
+    tx: &mut impl Tx,
     file: &(impl Opener<Payroll> + Sync),
     employee: SubjectId,
 ) -> Result<PayrollView, Problem> {
-    let row: PayrollRow = sqlx::query_as(
-        "select ni_number, sort_code, account_number, salary_gbp, started, version, test from employees where id = ?",
+    let row: PayrollRow = sql(
+        "select ni_number, sort_code, account_number, salary_gbp, started, version, test from employees where id = $1",
     )
     .bind(employee)
-    .fetch_optional(conn)
-    .await
-    .map_err(failed)?
+    .fetch_optional(tx)
+    .await?
     .ok_or_else(not_an_employee)?;
     let id = row_of(employee);
     Ok(PayrollView {
@@ -232,7 +231,7 @@ fn not_an_employee() -> Problem {
 }
 
 /// Refuses a person who is known to the clinic but does not work there.
-pub(super) async fn must_be_employee(conn: &mut SqliteConnection, person: SubjectId) -> Result<(), Problem> {
-    let found = sqlx::query("select 1 from employees where id = ?").bind(person).fetch_optional(conn).await;
-    found.map_err(failed)?.map(|_| ()).ok_or_else(not_an_employee)
+pub(super) async fn must_be_employee(tx: &mut impl Tx, person: SubjectId) -> Result<(), Problem> {
+    let found = sql("select 1 from employees where id = $1").bind(person).finds(tx).await?;
+    if found { Ok(()) } else { Err(not_an_employee()) }
 }

@@ -51,7 +51,7 @@ pub(crate) struct Me {
     tenant: String,
     role: String,
     session: Uuid,
-    /// The patient that this user is.
+    /// The person that this user is: a patient, or an employee.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<Uuid>,
 }

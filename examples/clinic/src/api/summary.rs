@@ -3,24 +3,26 @@
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
 use tower_ward::{
     access::{Grant, Opener},
     axum::{Json, Path},
-    db::{Change, Db},
+    db::Change,
     field::{Encrypted, Json as Sealed},
     id::SubjectId,
     problem::Problem,
 };
 
 use super::{
-    failed, line,
+    line,
     patch::{stated, without_defaults},
     patients::{must_be_patient, row_of},
 };
-use crate::model::{
-    Clinical, ReadSummary, WriteSummary,
-    patients::{Allergies, Conditions},
+use crate::{
+    data::{Data, Tx, sql},
+    model::{
+        Clinical, ReadSummary, WriteSummary,
+        patients::{Allergies, Conditions},
+    },
 };
 
 /// The most conditions, and the most allergies: together with the length of each they fit in their columns.
@@ -103,26 +105,26 @@ struct Row {
 pub(super) async fn read(
     grant: Grant<ReadSummary>,
     Path(patient): Path<SubjectId>,
-    State(db): State<Db>,
+    State(data): State<Data>,
 ) -> Result<Json<SummaryView>, Problem> {
     let chart = grant.subject(patient).await?;
-    let mut tx = db.read(&chart).await?;
-    must_be_patient(tx.conn(), patient).await?;
-    fetch(tx.conn(), &chart, patient).await.map(Json)
+    let mut tx = data.read(&chart).await?;
+    must_be_patient(&mut tx, patient).await?;
+    fetch(&mut tx, &chart, patient).await.map(Json)
 }
 
 pub(super) async fn update(
     grant: Grant<WriteSummary>,
     Path(patient): Path<SubjectId>,
-    State(db): State<Db>,
+    State(data): State<Data>,
     Json(patch): Json<SummaryPatch>,
 ) -> Result<Json<SummaryView>, Problem> {
     patch.check()?;
     let chart = grant.subject(patient).await?;
     let id = row_of(patient);
-    let mut tx = db.change(&chart, Change::update("patient_clinical", id)).await?;
-    must_be_patient(tx.conn(), patient).await?;
-    let before = fetch(tx.conn(), &chart, patient).await?;
+    let mut tx = data.change(&chart, Change::update("patient_clinical", id)).await?;
+    must_be_patient(&mut tx, patient).await?;
+    let before = fetch(&mut tx, &chart, patient).await?;
     if before.version != patch.version {
         return Err(Problem::conflict().with_reason("another version by now"));
     }
@@ -131,31 +133,28 @@ pub(super) async fn update(
         allergies: patch.allergies.unwrap_or(before.allergies),
         version: before.version + 1,
     };
-    sqlx::query(
-        "insert or replace into patient_clinical (patient, conditions, allergies, version) values (?, ?, ?, ?)",
-    )
+    sql("insert into patient_clinical (patient, conditions, allergies, version) values ($1, $2, $3, $4)
+         on conflict (patient) do update
+         set conditions = excluded.conditions, allergies = excluded.allergies, version = excluded.version")
     .bind(patient)
     .bind(Encrypted::<Conditions>::seal(&Sealed::new(after.conditions.clone()), &chart, id)?)
     .bind(Encrypted::<Allergies>::seal(&Sealed::new(after.allergies.clone()), &chart, id)?)
     .bind(after.version)
-    .execute(tx.conn())
-    .await
-    .map_err(failed)?;
+    .execute(&mut tx)
+    .await?;
     tx.commit().await?;
     Ok(Json(after))
 }
 
 async fn fetch(
-    conn: &mut SqliteConnection,
+    tx: &mut impl Tx,
     chart: &(impl Opener<Clinical> + Sync),
     patient: SubjectId,
 ) -> Result<SummaryView, Problem> {
-    let row: Option<Row> =
-        sqlx::query_as("select conditions, allergies, version from patient_clinical where patient = ?")
-            .bind(patient)
-            .fetch_optional(conn)
-            .await
-            .map_err(failed)?;
+    let row: Option<Row> = sql("select conditions, allergies, version from patient_clinical where patient = $1")
+        .bind(patient)
+        .fetch_optional(tx)
+        .await?;
     let Some(row) = row else {
         return Ok(SummaryView { conditions: Vec::new(), allergies: Vec::new(), version: 0 });
     };

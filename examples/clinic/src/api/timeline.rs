@@ -10,14 +10,13 @@ use tower_ward::{
     access::Grant,
     audit::{LedgerQuery, Record},
     axum::{Json, Path, Query},
-    db::Db,
     id::SubjectId,
     problem::Problem,
 };
 use uuid::Uuid;
 
 use super::{Page, patients::must_be_patient};
-use crate::model::ReadTimeline;
+use crate::{data::Data, model::ReadTimeline};
 
 /// Which entries: newest first, from where the last page ended.
 #[derive(Debug, Deserialize)]
@@ -85,12 +84,12 @@ pub(super) async fn timeline(
     grant: Grant<ReadTimeline>,
     Path(patient): Path<SubjectId>,
     Query(older): Query<Older>,
-    State(db): State<Db>,
+    State(data): State<Data>,
 ) -> Result<Json<Page<Entry>>, Problem> {
     let query = older.query()?;
     // Reading it is recorded like any other door, and shows in the next reading.
     let chart = grant.subject(patient).await?;
-    must_be_patient(db.read(&chart).await?.conn(), patient).await?;
+    must_be_patient(&mut data.read(&chart).await?, patient).await?;
     let page = chart.ledger(&query).await?;
     Ok(Json(Page { items: page.records.iter().map(Entry::from).collect(), next: page.next }))
 }

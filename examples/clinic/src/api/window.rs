@@ -8,17 +8,11 @@
 //!
 //! In the first two cases it says where the next one begins. No entry beyond the page is kept in memory or opened.
 
-use std::future::poll_fn;
-
 use serde::Deserialize;
-use sqlx::{
-    FromRow, Sqlite, SqliteConnection,
-    query::QueryAs,
-    sqlite::{SqliteArguments, SqliteRow},
-};
 use tower_ward::{axum::Json, id::RowId, problem::Problem};
 
-use super::{Page, failed};
+use super::Page;
+use crate::data::{Row, Sql, Tx};
 
 /// The most that the texts of a page are together, in bytes.
 pub(super) const MAX_TEXTS: usize = 256 << 10;
@@ -65,29 +59,29 @@ impl Window {
         format!("{at}.{id}")
     }
 
-    /// The page of a query that ends in `(at, id) < (?, ?) order by at desc, id desc limit ?`.
-    pub(super) async fn page<R, V>(
+    /// The page of a query that ends in its `where`, over a table with `at` and `id`.
+    pub(super) async fn page<R: Entry + Row, V>(
         &self,
-        query: QueryAs<'_, Sqlite, R, SqliteArguments>,
-        conn: &mut SqliteConnection,
+        mut query: Sql,
+        tx: &mut impl Tx,
         view: impl Fn(R) -> Result<V, Problem>,
-    ) -> Result<Json<Page<V>>, Problem>
-    where
-        R: Entry + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
-    {
+    ) -> Result<Json<Page<V>>, Problem> {
         // One more than fits, which says whether there is another page.
         let most = i64::try_from(self.limit + 1).unwrap_or(i64::MAX);
-        let mut rows = query.bind(self.before.0).bind(self.before.1).bind(most).fetch(conn);
-        let (mut items, mut texts, mut last) = (Vec::new(), 0, None);
-        while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
-            let row = row.map_err(failed)?;
+        query.push(" and (at, id) < (").push_bind(self.before.0).push(", ").push_bind(self.before.1);
+        query.push(") order by at desc, id desc limit ").push_bind(most);
+        let (mut items, mut texts, mut last, mut next) = (Vec::new(), 0, None, None);
+        let take = |row: R| {
             texts += row.size();
             if let Some(last) = last.filter(|_| items.len() == self.limit || texts > MAX_TEXTS) {
-                return Ok(Json(Page { items, next: Some(Self::cursor(last)) }));
+                next = Some(Self::cursor(last));
+                return Ok(false);
             }
             last = Some(row.place());
             items.push(view(row)?);
-        }
-        Ok(Json(Page { items, next: None }))
+            Ok::<bool, Problem>(true)
+        };
+        query.fetch_while(tx, take).await?;
+        Ok(Json(Page { items, next }))
     }
 }

@@ -86,6 +86,7 @@ async fn what_was_written_is_in_no_file_no_log_no_error_and_no_document() {
     doctor.post(&format!("{path}/notes"), &json!({ "text": NOTE })).await.expect(201);
     let prescription = json!({ "drug": DRUG, "dose": "1 a day", "instructions": NOTE });
     doctor.post(&format!("{path}/prescriptions"), &prescription).await.expect(201);
+    doctor.post(&format!("{path}/messages"), &json!({ "text": NOTE })).await.expect(201);
     let summary = json!({ "version": 0, "allergies": [NOTE] });
     doctor.send(Method::PATCH, &format!("{path}/summary"), Some(&summary)).await.expect(200);
     assert!(doctor.get(&path).await.holds(FAMILY) && doctor.get(&format!("{path}/notes")).await.holds(NOTE));

@@ -193,3 +193,76 @@ async fn a_page_of_long_notes_ends_early_and_the_pages_together_are_the_list() {
         assert!(limit < 100 || pages == 2, "{pages} pages");
     }
 }
+
+#[tokio::test]
+async fn whoever_treats_a_patient_records_visits_and_results_and_books() {
+    let site = Site::start().await;
+    let user = site.users(HOME, "doctor").next().unwrap();
+    let (doctor, reach) = (site.login_as(HOME, user).await, site.reach(HOME, user));
+    let id = *reach.first().unwrap();
+    let path = |kind: &str| format!("/api/patients/{id}/{kind}");
+    let visit = json!({ "kind": "home", "reason": "Fell out of bed", "at": "2026-01-02T03:04:05.678Z" });
+    let visit = doctor.post(&path("encounters"), &visit).await.expect(201).json();
+    assert_eq!(
+        (&visit["at"], &visit["clinician"]),
+        (&json!("2026-01-02T03:04:05.678Z"), &json!(doctor.user_id().await))
+    );
+    let visits = doctor.get(&format!("{}?limit=100", path("encounters"))).await.expect(200).json();
+    assert!(visits["items"].as_array().unwrap().contains(&visit));
+
+    let result = json!({ "code": "718-7", "display": "Haemoglobin", "value": 13.9, "unit": "g/dL", "flag": "normal" });
+    let result = doctor.post(&path("results"), &result).await.expect(201).json();
+    let newest = doctor.get(&format!("{}?limit=1", path("results"))).await.expect(200).json();
+    assert_eq!(newest["items"], json!([result]));
+
+    let now = site.ward.clock().now();
+    let soon = now + jiff::SignedDuration::from_hours(26);
+    let booking = json!({
+        "clinician": doctor.user_id().await, "starts_at": soon.to_string(), "minutes": 20, "reason": "Plaster off",
+    });
+    let booked = doctor.post(&path("appointments"), &booking).await.expect(201).json();
+    assert_eq!((&booked["status"], &booked["version"]), (&json!("booked"), &json!(1)));
+    let diary = site.login(HOME, "receptionist").await.get("/api/appointments?limit=100").await.expect(200).json();
+    assert!(diary["items"].as_array().unwrap().iter().any(|entry| entry["id"] == booked["id"]));
+
+    // What cannot be.
+    let with = |body: &Value, field: &str, value: Value| {
+        let mut body = body.clone();
+        body[field] = value;
+        body
+    };
+    let tomorrow = json!((now + jiff::SignedDuration::from_hours(24)).to_string());
+    let visit = json!({ "kind": "home", "reason": "x" });
+    let result = valid_body(&Method::POST, "results").unwrap();
+    for (kind, body) in [
+        ("encounters", with(&visit, "kind", json!("away"))),
+        ("encounters", with(&visit, "reason", json!(""))),
+        ("encounters", with(&visit, "at", tomorrow.clone())),
+        ("encounters", with(&visit, "at", json!("1700-01-01T00:00:00Z"))),
+        ("encounters", with(&visit, "clinician", json!(id))),
+        ("results", with(&result, "flag", json!("odd"))),
+        ("results", with(&result, "value", json!("13.9"))),
+        ("results", with(&result, "at", tomorrow)),
+        ("appointments", with(&booking, "starts_at", json!("2020-01-01T00:00:00Z"))),
+        ("appointments", with(&booking, "starts_at", json!("2999-01-01T00:00:00Z"))),
+        ("appointments", with(&booking, "minutes", json!(0))),
+        ("appointments", with(&booking, "reason", json!("a\nb"))),
+    ] {
+        let reply = doctor.post(&path(kind), &body).await;
+        assert_eq!(reply.status, 400, "{kind} {body}");
+    }
+    // With somebody who does not work here, or with nobody.
+    let relative = site.login(HOME, "family_member").await.user_id().await;
+    let away = site.login(AWAY, "doctor").await.user_id().await;
+    for clinician in [relative, away, Uuid::nil()] {
+        doctor.post(&path("appointments"), &with(&booking, "clinician", json!(clinician))).await.expect(404);
+    }
+    // Nobody records at another's patient, and who may not record does not.
+    let stranger = *site.clinic(HOME).patients.iter().find(|other| !reach.contains(other)).unwrap();
+    for (kind, body) in [("encounters", &visit), ("results", &result), ("appointments", &booking)] {
+        doctor.post(&format!("/api/patients/{stranger}/{kind}"), body).await.expect(404);
+        for role in ["caregiver", "patient", "family_member", "clinic_admin"] {
+            site.login(HOME, role).await.post(&path(kind), body).await.expect(403);
+        }
+    }
+}

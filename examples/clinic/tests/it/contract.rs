@@ -29,7 +29,7 @@ async fn demo_json_holds_what_scripts_read() {
         let mut roles = BTreeSet::new();
         for user in clinic["users"].as_array().unwrap() {
             let role = user["role"].as_str().unwrap();
-            let subject: &[&str] = if role == "patient" { &["subject"] } else { &[] };
+            let subject: &[&str] = if role == "family_member" { &[] } else { &["subject"] };
             assert_eq!(keys(user), [&["password", "role"], subject, &["username"]].concat());
             assert!(passwords.insert(user["password"].as_str().unwrap()), "a password is used twice");
             assert!(user["password"].as_str().unwrap().len() >= 15);

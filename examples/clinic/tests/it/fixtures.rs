@@ -268,13 +268,13 @@ fn a_record_without_its_mark_or_with_another_is_refused() {
 
 #[test]
 fn files_that_are_damaged_large_or_of_another_format_are_refused() {
-    let good = br#"{"format":1,"made_with":[],"clinics":[]}"#;
+    let good = br#"{"format":2,"made_with":[],"clinics":[]}"#;
     assert!(demo_data::read(&gzip(good)).is_ok());
     assert!(matches!(demo_data::read(b"not gzip"), Err(DemoDataError::Unpack(_))));
     let packed = gzip(good);
     assert!(matches!(demo_data::read(&packed[..packed.len() - 4]), Err(DemoDataError::Unpack(_))));
-    let newer = br#"{"format":2,"made_with":[],"clinics":[]}"#;
-    assert!(matches!(demo_data::read(&gzip(newer)), Err(DemoDataError::Format { found: 2 })));
+    let newer = br#"{"format":3,"made_with":[],"clinics":[]}"#;
+    assert!(matches!(demo_data::read(&gzip(newer)), Err(DemoDataError::Format { found: 3 })));
     assert!(matches!(demo_data::read(&gzip(b"{}")), Err(DemoDataError::Shape(_))));
     let bomb = vec![b' '; usize::try_from(demo_data::MAX_JSON).unwrap() + 1];
     assert!(matches!(demo_data::read(&gzip(&bomb)), Err(DemoDataError::TooLarge)));

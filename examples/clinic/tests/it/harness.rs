@@ -56,9 +56,25 @@ pub(crate) fn valid_body(method: &Method, path: &str) -> Option<Value> {
         ("PATCH", "appointments") => {
             Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "status": "cancelled" }))
         }
+        ("PATCH", "quotes") => Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "status": "accepted" })),
+        ("PATCH", "invoices") => Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "status": "paid" })),
         ("PATCH", _) => Some(serde_json::json!({ "version": 1, "phone": "07700 900001" })),
         ("POST", "hold") => Some(serde_json::json!({ "held": true, "reason": "File 4711." })),
         ("POST", "notes") => Some(serde_json::json!({ "text": "A note." })),
+        ("POST", "messages") => Some(serde_json::json!({ "text": "A message." })),
+        ("POST", "quotes" | "invoices") => Some(serde_json::json!({
+            "lines": [{ "text": "Medical certificate", "quantity": 2, "unit_price_pence": 3500 }],
+        })),
+        ("POST", "encounters") => Some(serde_json::json!({ "kind": "ambulatory", "reason": "Cough" })),
+        ("POST", "results") => Some(serde_json::json!({
+            "code": "718-7", "display": "Haemoglobin", "value": 13.9, "unit": "g/dL", "flag": "normal",
+        })),
+        ("POST", "appointments") => {
+            let soon = SystemClock::new().now() + Duration::from_secs(86_400);
+            Some(serde_json::json!({
+                "clinician": Uuid::nil(), "starts_at": soon.to_string(), "minutes": 20, "reason": "Review",
+            }))
+        }
         ("POST", "prescriptions") => {
             Some(serde_json::json!({ "drug": "Paracetamol", "dose": "1 tablet", "instructions": "When needed." }))
         }

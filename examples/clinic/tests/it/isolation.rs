@@ -213,7 +213,7 @@ async fn a_cursor_from_another_chart_leads_no_further_than_ones_own() {
     let unassigned = *site.clinic(HOME).patients.iter().find(|id| !reach.contains(id)).unwrap();
     let foreign = site.clinic(AWAY).patients[0];
     let (here, there) = (site.login(HOME, "owner").await, site.login(AWAY, "owner").await);
-    for kind in ["notes", "prescriptions", "results", "encounters"] {
+    for kind in ["notes", "prescriptions", "results", "encounters", "messages"] {
         let path = |id| format!("/api/patients/{id}/{kind}");
         let whole = me.get(&format!("{}?limit=100", path(own))).await;
         whole.expect(200);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod attacks;
+mod billing;
 mod canary;
 mod certs;
 mod changes;
@@ -20,6 +21,7 @@ mod hosts;
 mod isolation;
 mod ledger;
 mod matrix;
+mod messages;
 mod openapi;
 mod patients;
 #[path = "../../../../tests/it/postgres/server.rs"]

@@ -30,6 +30,18 @@ async fn body_for(method: &Method, path: &str, id: Uuid, owner: &Client) -> Opti
             let entry = appointment(owner, id).await;
             Some(json!({ "id": entry["id"], "version": entry["version"], "reason": "Check-up." }))
         }
+        (&Method::POST, "/api/patients/{id}/appointments") => {
+            let mut new = valid_body(method, path).unwrap();
+            new["clinician"] = json!(owner.user_id().await);
+            Some(new)
+        }
+        (&Method::PATCH, "/api/patients/{id}/quotes" | "/api/patients/{id}/invoices") => {
+            let path_of = path.replace("{id}", &id.to_string());
+            let made = owner.post(&path_of, &valid_body(&Method::POST, path).unwrap()).await.expect(201).json();
+            let mut patch = valid_body(method, path).unwrap();
+            patch["id"] = made["id"].clone();
+            Some(patch)
+        }
         _ => valid_body(method, path),
     }
 }

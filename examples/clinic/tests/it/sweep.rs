@@ -16,7 +16,9 @@ use std::{
 use axum::body::Body;
 use clinic::{
     api::{self, App},
-    app, model,
+    app,
+    data::Data,
+    model,
     seed::{DemoUser, Seed},
 };
 use http::{Method, Request, header};
@@ -113,7 +115,7 @@ impl Stand {
             .relations(Related)
             .build()
             .unwrap();
-        let app = App { identity, db, erasures, clock };
+        let app = App { identity, data: Data::Sqlite(db), erasures, clock };
         let service = api::routes(&ward, app.clone()).into_service().unwrap();
         Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, _dir: dir }
     }
@@ -188,7 +190,10 @@ fn everything_to_everybody() -> String {
     let mut policy = String::new();
     for role in ROLES {
         let _ = writeln!(policy, "[roles.{role}]");
-        let _ = writeln!(policy, "ceiling = ['identity', 'clinical', 'schedule', 'directory', 'payroll']");
+        let _ = writeln!(
+            policy,
+            "ceiling = ['identity', 'clinical', 'schedule', 'directory', 'payroll', 'messages', 'billing']"
+        );
         for permission in &permissions {
             let _ = writeln!(policy, "grants.'{permission}' = 'clinic'");
         }
@@ -374,6 +379,9 @@ async fn plant(data: &Path) {
             "appointments",
             "staff",
             "employees",
+            "messages",
+            "quotes",
+            "invoices",
         ] {
             let sql = format!("insert into main.{table} select * from away.{table}");
             let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut file).await.unwrap();

@@ -4,7 +4,6 @@ use axum::extract::State;
 use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sqlx::{QueryBuilder, Sqlite};
 use tower_ward::{
     access::Grant,
     axum::{Json, Path},
@@ -17,9 +16,10 @@ use tower_ward::{
 use super::{PatientView, checks, fetch, names, row_of, view};
 use crate::{
     api::{
-        App, failed,
+        App,
         patch::{stated, without_defaults},
     },
+    data::sql,
     model::{
         UpdatePatient,
         patients::{Address, BirthDate, Email, Family, Given, NhsNumber, Phone, Sex},
@@ -85,8 +85,8 @@ pub(crate) async fn update(
     patch.check(&app)?;
     let chart = grant.subject(patient).await?;
     let id = row_of(patient);
-    let mut tx = app.db.change(&chart, Change::update("patients", id)).await?;
-    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("update patients set version = version + 1");
+    let mut tx = app.data.change(&chart, Change::update("patients", id)).await?;
+    let mut query = sql("update patients set version = version + 1");
     macro_rules! set {
         ($($column:literal = $type:ident of $value:expr),+ $(,)?) => { $(
             if let Some(value) = &$value {
@@ -115,14 +115,14 @@ pub(crate) async fn update(
         "nhs_number" = NhsNumber of patch.nhs_number,
     }
     query.push(" where id = ").push_bind(patient).push(" and version = ").push_bind(patch.version);
-    let done = query.build().execute(tx.conn()).await.map_err(failed)?;
-    let row = fetch(tx.conn(), patient).await?;
-    if done.rows_affected() == 0 {
+    let done = query.execute(&mut tx).await?;
+    let row = fetch(&mut tx, patient).await?;
+    if done == 0 {
         return Err(Problem::conflict().with_reason("another version by now"));
     }
     let view = view(&row, &chart, patient)?;
     if patch.given.is_some() || patch.family.is_some() {
-        names::index(tx.conn(), &chart, patient, &view.given, &view.family).await?;
+        names::index(&mut tx, &chart, patient, &view.given, &view.family).await?;
     }
     tx.commit().await?;
     Ok(Json(view))

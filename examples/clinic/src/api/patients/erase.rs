@@ -22,7 +22,7 @@ use tower_ward::{
 };
 
 use super::not_a_patient;
-use crate::{api::App, model::ErasePatient};
+use crate::{api::App, data::sql, model::ErasePatient};
 
 /// How far an erasure has come.
 #[derive(Serialize, JsonSchema)]
@@ -43,9 +43,12 @@ pub(crate) async fn erase(
     let now = app.clock.now().as_millisecond();
     let also = async |tx: &mut tower_ward::db::TenantTx| {
         // Employees are people too, and the law has more to say about them.
-        sqlx::query("select 1 from patients where id = ?").bind(patient).fetch_one(tx.conn()).await?;
-        let diary = sqlx::query("delete from appointments where patient = ? and starts_at > ?");
-        diary.bind(patient).bind(now).execute(tx.conn()).await.map(|_| ())
+        if !sql("select 1 from patients where id = $1").bind(patient).finds(tx).await? {
+            return Err(sqlx::Error::RowNotFound);
+        }
+        let diary = sql("delete from appointments where patient = $1 and starts_at > $2");
+        diary.bind(patient).bind(now).execute(tx).await?;
+        Ok(())
     };
     match app.erasures.erase_with(&grant, patient, also).await {
         Ok(erased) => Ok(Json(ErasedView { erased: true, complete: erased.is_complete(), copies: erased.confirmed() })),

@@ -5,7 +5,6 @@
 //!    writes the name.
 //! 3. Words are equal as the index says (`docs/format.md`): case and composition do not matter, accents do.
 
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use tower_ward::{
     access::Indexer,
     field::{BlindIndex, IndexError},
@@ -14,7 +13,7 @@ use tower_ward::{
 };
 
 use crate::{
-    api::failed,
+    data::{Sql, Tx, sql},
     model::{
         Identity,
         patients::{Family, Given},
@@ -22,11 +21,7 @@ use crate::{
 };
 
 /// Restricts a query over `patients p` to those with this word in their name.
-pub(super) fn filter(
-    query: &mut QueryBuilder<Sqlite>,
-    word: &String,
-    scope: &impl Indexer<Identity>,
-) -> Result<(), IndexError> {
+pub(super) fn filter(query: &mut Sql, word: &String, scope: &impl Indexer<Identity>) -> Result<(), IndexError> {
     query.push(" and p.id in (select patient from patient_names where word in (");
     query.push_bind(BlindIndex::<Given>::of(word, scope)?).push(", ");
     query.push_bind(BlindIndex::<Family>::of(word, scope)?).push("))");
@@ -35,7 +30,7 @@ pub(super) fn filter(
 
 /// Indexes the words of a patient's whole name, instead of those that were indexed before.
 pub(super) async fn index(
-    conn: &mut SqliteConnection,
+    tx: &mut impl Tx,
     chart: &(impl Indexer<Identity> + Sync),
     patient: SubjectId,
     given: &str,
@@ -48,19 +43,14 @@ pub(super) async fn index(
     for word in family.split_whitespace() {
         words.push(*BlindIndex::<Family>::of(&word.to_owned(), chart).map_err(no_index)?.as_bytes());
     }
-    sqlx::query("delete from patient_names where patient = ?")
-        .bind(patient)
-        .execute(&mut *conn)
-        .await
-        .map_err(failed)?;
+    sql("delete from patient_names where patient = $1").bind(patient).execute(tx).await?;
     for word in words {
         // A name may hold a word twice.
-        sqlx::query("insert or ignore into patient_names (patient, word) values (?, ?)")
+        sql("insert into patient_names (patient, word) values ($1, $2) on conflict (patient, word) do nothing")
             .bind(patient)
             .bind(word.to_vec())
-            .execute(&mut *conn)
-            .await
-            .map_err(failed)?;
+            .execute(tx)
+            .await?;
     }
     Ok(())
 }
