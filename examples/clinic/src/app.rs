@@ -17,12 +17,11 @@ use tower_ward::{
     access::Policy,
     audit::PostgresLedger,
     clock::{SharedClock, SystemClock},
-    db::{Db, SqliteRelations},
+    db::Db,
     headers::HeadersLayer,
     id::TenantId,
     identity::{Identity, IdentityOptions},
     keys::{KekReport, KeyError, KeyReport, KeySource, Keyring, KeyringOptions, RootKey},
-    privacy::Erasures,
     quota::Quota,
     stack::{ConnInfo, Ward, WardService},
     store::{Durable, SqliteStore, StoreError},
@@ -33,7 +32,8 @@ use crate::{
     api::{self, App},
     args::Args,
     certs,
-    data::Data,
+    data::{Data, Erasing, Kept},
+    database::Database,
     demo_data,
     folder::Folder,
     ledger, model,
@@ -83,7 +83,7 @@ pub struct Server {
 struct Opened {
     ward: Ward,
     identity: Identity,
-    db: Db,
+    data: Data,
     keyring: Keyring,
     stores: Stores,
 }
@@ -128,7 +128,8 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let clock = SystemClock::shared();
     let folder = Folder::find(&args.data, args.fresh)?
         .with_keys_copy(args.key_copy.as_deref())?
-        .with_ledger_in_database(args.ledger_database.is_some())?;
+        .with_ledger_in_database(args.ledger_database.is_some() || args.database_url.is_some())?
+        .with_data_in_database(args.database_url.is_some())?;
     let demo_data = demo_data::load()?;
     // What speaks against the start is found before the folder is made, or emptied.
     let public = !args.listen.ip().to_canonical().is_loopback();
@@ -138,11 +139,15 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let source = args.key.clone().transpose().map_err(|e| format!("--key: {e}"))?;
     let root = source.as_ref().map(RootKey::load).transpose()?;
     let socket = if public { None } else { Some(bind(args.listen)?) };
-    let database = ledger::database(args, &folder, &clock).await?;
+    let database = Database::asked(args)?;
+    if let Some(database) = &database {
+        database.install_ledger().await?;
+    }
+    let place = ledger::database(args, database.as_ref(), &folder, &clock).await?;
     folder.make()?;
     let held = folder.hold()?;
-    let Opened { ward, identity, db, keyring, stores } = open(root, args, database, &folder, &clock).await?;
-    let (mut tenants, data) = (Vec::new(), Data::Sqlite(db.clone()));
+    let Opened { ward, identity, data, keyring, stores } = open(root, args, place, database, &folder, &clock).await?;
+    let mut tenants = Vec::new();
     for clinic in &demo_data.clinics {
         let tenant = TenantId::new(&clinic.tenant)?;
         data.create(&tenant).await?;
@@ -154,7 +159,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
         say(&format!("settled {settled} change(s) that a crash left open"));
     }
     // What was settled may be an erasure, which is finished here.
-    let erasures = Erasures::open(&keyring, &db, ward.ledger()).await?;
+    let erasures = Erasing::open(&keyring, &data, ward.ledger()).await?;
     let app = App { identity, data, erasures, clock: Arc::clone(&clock) };
     let parts = Parts { ward, app };
     let router = api::routes(&parts.ward, parts.app.clone());
@@ -208,7 +213,8 @@ fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 async fn open(
     root: Option<RootKey>,
     args: &Args,
-    database: Option<PostgresLedger>,
+    place: Option<PostgresLedger>,
+    database: Option<Database>,
     folder: &Folder,
     clock: &SharedClock,
 ) -> Result<Opened, Error> {
@@ -228,15 +234,18 @@ async fn open(
     for clinic in demo_data::load()?.clinics {
         keyring.create_tenant(&TenantId::new(&clinic.tenant)?).await?;
     }
-    let ledger = ledger::open(args, database, folder, clock).await?;
+    let ledger = ledger::open(args, place, folder, clock).await?;
     let identity =
         Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(clock), IdentityOptions::new("https://localhost"))
             .await?;
-    let db = Db::open(folder.clinics(), model::SCHEMA)?;
+    let data = match database {
+        Some(database) => Data::Postgres(database.open(&keyring, clock).await?),
+        None => Data::Sqlite(Db::open(folder.clinics(), model::SCHEMA)?),
+    };
     // RFC 6797 §7.2: no word about https over http.
     let headers = HeadersLayer::builder();
     let headers = if args.plain_http { headers.danger_over_plain_http() } else { headers };
-    let relations = SqliteRelations::new(db.clone(), keyring.clone(), Arc::clone(clock));
+    let relations = Kept::of(&data, &keyring, clock);
     let ward = Ward::builder()
         .with_clock(Arc::clone(clock))
         .with_headers(headers.build()?)
@@ -251,7 +260,7 @@ async fn open(
         .policy(Policy::from_toml(POLICY)?)
         .relations(relations)
         .build()?;
-    Ok(Opened { ward, identity, db, keyring, stores: Stores(stores) })
+    Ok(Opened { ward, identity, data, keyring, stores: Stores(stores) })
 }
 
 /// The keyring over the key store and its copy.

@@ -20,6 +20,10 @@ const KEY_COPY: &str = "key-copy";
 const LEDGER_DATABASE: &str = "ledger-database";
 const LEDGER_DATABASE_TEXT: &str = "The ledger of this folder is in a PostgreSQL database.\n";
 
+/// The file that remembers that the clinics' data are in a database.
+const DATABASE: &str = "database";
+const DATABASE_TEXT: &str = "The clinics of this folder are in a PostgreSQL database.\n";
+
 /// The file of the key that signs the ledger's checkpoints.
 pub(crate) const LEDGER_KEY: &str = "ledger-signing.key";
 
@@ -68,6 +72,15 @@ pub enum FolderError {
     /// The ledger was begun in a database.
     #[error("the ledger of `{0}` is in a PostgreSQL database: name the source of its URL with --ledger-database")]
     LedgerElsewhere(PathBuf),
+    /// The clinics were begun in the folder.
+    #[error(
+        "the clinics of `{0}` are in that folder: start without --database-url; for clinics in a database, begin a new folder \
+             with --data"
+    )]
+    DataHere(PathBuf),
+    /// The clinics were begun in a database.
+    #[error("the clinics of `{0}` are in a PostgreSQL database: name the source of its URL with --database-url")]
+    DataElsewhere(PathBuf),
 }
 
 /// A folder that is a demo's.
@@ -77,6 +90,7 @@ pub struct Folder {
     new: bool,
     keys_copy: PathBuf,
     ledger_elsewhere: bool,
+    data_elsewhere: bool,
 }
 
 impl Folder {
@@ -92,7 +106,7 @@ impl Folder {
             Err(source) => return Err(FolderError::Io { path: path.to_owned(), source }),
         };
         let keys_copy = path.join("keys-copy.sqlite");
-        let mut folder = Self { path: path.to_owned(), new: true, keys_copy, ledger_elsewhere: false };
+        let mut folder = Self { path: path.to_owned(), new: true, keys_copy, ledger_elsewhere: false, data_elsewhere: false };
         if entries.as_mut().is_none_or(|entries| entries.next().is_none()) {
             return Ok(folder);
         }
@@ -155,6 +169,20 @@ impl Folder {
         }
     }
 
+    /// The same of the clinics' data.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError`], saying where they are.
+    pub fn with_data_in_database(mut self, asked: bool) -> Result<Self, FolderError> {
+        self.data_elsewhere = asked;
+        match (self.new, asked, self.path.join(DATABASE).exists()) {
+            (false, true, false) => Err(FolderError::DataHere(self.path)),
+            (false, false, true) => Err(FolderError::DataElsewhere(self.path)),
+            _ => Ok(self),
+        }
+    }
+
     /// Where the ledger is in a database, keeps every other server off this folder while the file is held. One in a folder
     /// has a lock of its own.
     ///
@@ -201,6 +229,9 @@ impl Folder {
         self.write_private(MARK, MARK_TEXT.as_bytes())?;
         if self.ledger_elsewhere {
             self.write_private(LEDGER_DATABASE, LEDGER_DATABASE_TEXT.as_bytes())?;
+        }
+        if self.data_elsewhere {
+            self.write_private(DATABASE, DATABASE_TEXT.as_bytes())?;
         }
         if self.keys_copy.starts_with(&self.path) {
             return Ok(());

@@ -5,6 +5,7 @@ pub mod app;
 pub mod args;
 pub mod certs;
 pub mod data;
+mod database;
 pub mod demo_data;
 pub mod folder;
 mod ledger;

@@ -7,7 +7,8 @@
 use tower_ward::{
     access::{HoldsLedger, ManagesAccounts, ReadsLedger},
     classes, columns,
-    field::Json,
+    db::Schema,
+    field::{ColumnInfo, Json},
     permissions,
 };
 
@@ -158,10 +159,20 @@ pub mod staff {
 }
 
 /// The migrations and the sealed columns of a clinic's file.
-pub static SCHEMA: tower_ward::db::Schema =
-    tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS])
-        .with_indexes(&[("patient_names", "word")])
-        .with_people(&[
+pub static SCHEMA: Schema = Schema::new(&MIGRATIONS, COLUMNS).with_indexes(INDEXES).with_people(PEOPLE);
+
+/// Those of the one database of all clinics.
+pub const POSTGRES_SCHEMA: Schema =
+    Schema::new(&POSTGRES_MIGRATIONS, COLUMNS).with_indexes(INDEXES).with_people(PEOPLE).with_clinics(&["staff"]);
+
+/// The sealed columns.
+const COLUMNS: &[&[ColumnInfo]] = &[patients::COLUMNS, staff::COLUMNS];
+
+/// Where the blind indexes stand.
+const INDEXES: &[(&str, &str)] = &[("patient_names", "word")];
+
+/// The tables whose rows belong to people, each with the column that says to whom.
+const PEOPLE: &[(&str, &str)] = &[
             ("patients", "id"),
             ("patient_names", "patient"),
             ("patient_clinical", "patient"),
@@ -174,7 +185,10 @@ pub static SCHEMA: tower_ward::db::Schema =
             ("quotes", "patient"),
             ("invoices", "patient"),
             ("employees", "id"),
-        ]);
+        ];
 
 /// The migrations in `migrations/`, in the order of their names.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Those in `migrations/postgres/`, which the role that owns the tables runs.
+static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/postgres");

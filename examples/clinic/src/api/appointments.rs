@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tower_ward::{
     access::{CohortQuery, Grant, Scope},
     axum::{Json, Path, Query},
-    db::Change,
+    db::{Change, filter},
     field::Encrypted,
     id::{RowId, SubjectId, UserId},
     problem::Problem,
@@ -23,7 +23,7 @@ use super::{
     time,
 };
 use crate::{
-    data::{Data, QueryError, Tx, filter, sql},
+    data::{Data, QueryError, Tx, sql},
     model::{
         ReadSchedule, WriteSchedule,
         patients::{AppointmentReason, Family, Given},

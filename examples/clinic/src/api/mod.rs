@@ -21,7 +21,6 @@ use serde::Serialize;
 use tower_ward::{
     axum::{Operation, Router},
     clock::SharedClock,
-    privacy::Erasures,
     problem::Problem,
     stack::Ward,
 };
@@ -30,7 +29,7 @@ pub use billing::Line;
 pub use chart::results::ResultBody;
 pub use summary::Condition;
 
-use crate::data::Data;
+use crate::data::{Data, Erasing};
 
 /// Inserts a demo patient whom `chart` admitted.
 pub(crate) async fn insert_patient<G>(
@@ -54,7 +53,7 @@ pub struct App {
     /// The clinics' data.
     pub data: Data,
     /// What erases people.
-    pub erasures: Erasures,
+    pub erasures: Erasing,
     /// The time.
     pub clock: SharedClock,
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tower_ward::{
     access::{CohortQuery, Grant, Indexer, Opener, Scope},
     axum::{Json, Path, Query},
-    db::Change,
+    db::{Change, filter},
     field::Encrypted,
     id::{RowId, SubjectId},
     problem::Problem,
@@ -25,7 +25,7 @@ pub(super) use self::{
 };
 use super::{App, Page, end_page};
 use crate::{
-    data::{Data, Tx, filter, sql},
+    data::{Data, Tx, sql},
     model::{
         CreatePatient, Identity, ListPatients, ReadPatient,
         patients::{Address, BirthDate, Email, Family, Given, NhsNumber, Phone, Sex},

@@ -133,15 +133,23 @@ pub(super) async fn update(
         allergies: patch.allergies.unwrap_or(before.allergies),
         version: before.version + 1,
     };
-    sql("insert into patient_clinical (patient, conditions, allergies, version) values ($1, $2, $3, $4)
-         on conflict (patient) do update
-         set conditions = excluded.conditions, allergies = excluded.allergies, version = excluded.version")
-    .bind(patient)
-    .bind(Encrypted::<Conditions>::seal(&Sealed::new(after.conditions.clone()), &chart, id)?)
-    .bind(Encrypted::<Allergies>::seal(&Sealed::new(after.allergies.clone()), &chart, id)?)
-    .bind(after.version)
-    .execute(&mut tx)
-    .await?;
+    // Whoever recorded them first, or again, since they were read has the version.
+    let write = match before.version {
+        0 => sql("insert into patient_clinical (patient, conditions, allergies, version) values ($1, $2, $3, $4)
+                  on conflict do nothing"),
+        _ => sql("update patient_clinical set conditions = $2, allergies = $3, version = $4
+                  where patient = $1 and version = $4 - 1"),
+    };
+    let written = write
+        .bind(patient)
+        .bind(Encrypted::<Conditions>::seal(&Sealed::new(after.conditions.clone()), &chart, id)?)
+        .bind(Encrypted::<Allergies>::seal(&Sealed::new(after.allergies.clone()), &chart, id)?)
+        .bind(after.version)
+        .execute(&mut tx)
+        .await?;
+    if written == 0 {
+        return Err(Problem::conflict().with_reason("another version by now"));
+    }
     tx.commit().await?;
     Ok(Json(after))
 }

@@ -4,23 +4,24 @@
 //! 2. A statement is a [`Sql`] that every backend takes: `$1` parameters, `true` and `false`, `on conflict`, no `rowid`.
 //! 3. What differs between backends stands in this module and nowhere else.
 
-mod filter;
 mod statement;
 
-use sqlx::SqliteConnection;
+use sqlx::{PgConnection, SqliteConnection};
 use tower_ward::{
-    access::{Authority, ChangeDoor},
+    access::{Authority, BoxFuture, ChangeDoor, Changes, Grant, RelationError, RelationSource, Relations},
     audit::Ledger,
-    clock::Timestamp,
-    db::{Change, Db, DbError, ReadTx, TenantTx, TxError},
-    id::TenantId,
+    clock::{SharedClock, Timestamp},
+    db::{
+        Change, Db, DbError, PostgresDb, PostgresReadTx, PostgresRelations, PostgresTx, ReadTx, SqliteRelations, TenantTx,
+        TxError,
+    },
+    id::{SubjectId, TenantId, UserId},
+    keys::{Erasure, Keyring},
+    privacy::{ErasureError, Erasures},
 };
 
-pub(crate) use self::{
-    filter::filter,
-    statement::{Row, Sql, sql},
-};
 pub use statement::QueryError;
+pub(crate) use statement::{Row, Sql, sql};
 
 /// Where the clinics' data are. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub use statement::QueryError;
 pub enum Data {
     /// One file per clinic.
     Sqlite(Db),
+    /// One database for all.
+    Postgres(PostgresDb),
 }
 
 /// A transaction that reads.
@@ -36,6 +39,8 @@ pub enum Data {
 pub enum Read {
     /// In the clinic's file.
     Sqlite(ReadTx),
+    /// In the one database.
+    Postgres(PostgresReadTx),
 }
 
 /// A transaction that changes one clinic's data. Dropped without [`commit`](Self::commit), it rolls back.
@@ -45,12 +50,15 @@ pub enum Read {
 pub enum Write {
     /// In the clinic's file.
     Sqlite(TenantTx),
+    /// In the one database.
+    Postgres(PostgresTx),
 }
 
 /// What statements run on.
 #[derive(Debug)]
 pub(crate) enum Conn<'a> {
     Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
 }
 
 /// A transaction in which statements run.
@@ -62,6 +70,7 @@ impl Tx for Read {
     fn conn(&mut self) -> Conn<'_> {
         match self {
             Self::Sqlite(tx) => Conn::Sqlite(tx.conn()),
+            Self::Postgres(tx) => Conn::Postgres(tx.conn()),
         }
     }
 }
@@ -70,6 +79,7 @@ impl Tx for Write {
     fn conn(&mut self) -> Conn<'_> {
         match self {
             Self::Sqlite(tx) => Conn::Sqlite(tx.conn()),
+            Self::Postgres(tx) => Conn::Postgres(tx.conn()),
         }
     }
 }
@@ -78,6 +88,12 @@ impl Tx for Write {
 impl Tx for TenantTx {
     fn conn(&mut self) -> Conn<'_> {
         Conn::Sqlite(Self::conn(self))
+    }
+}
+
+impl Tx for PostgresTx {
+    fn conn(&mut self) -> Conn<'_> {
+        Conn::Postgres(Self::conn(self))
     }
 }
 
@@ -90,6 +106,7 @@ impl Data {
     pub async fn create(&self, tenant: &TenantId) -> Result<(), DbError> {
         match self {
             Self::Sqlite(db) => db.create(tenant).await,
+            Self::Postgres(db) => db.create(tenant).await,
         }
     }
 
@@ -101,6 +118,7 @@ impl Data {
     pub async fn settle(&self, ledger: &Ledger) -> Result<usize, DbError> {
         match self {
             Self::Sqlite(db) => db.settle(ledger).await,
+            Self::Postgres(db) => db.settle(ledger).await,
         }
     }
 
@@ -108,6 +126,7 @@ impl Data {
     pub async fn close(&self) {
         match self {
             Self::Sqlite(db) => db.close().await,
+            Self::Postgres(db) => db.close().await,
         }
     }
 
@@ -119,6 +138,7 @@ impl Data {
     pub async fn read(&self, by: &impl Authority) -> Result<Read, TxError> {
         match self {
             Self::Sqlite(db) => db.read(by).await.map(Read::Sqlite),
+            Self::Postgres(db) => db.read(by).await.map(Read::Postgres),
         }
     }
 
@@ -130,6 +150,7 @@ impl Data {
     pub async fn change(&self, by: &impl ChangeDoor, change: Change) -> Result<Write, TxError> {
         match self {
             Self::Sqlite(db) => db.change(by, change).await.map(Write::Sqlite),
+            Self::Postgres(db) => db.change(by, change).await.map(Write::Postgres),
         }
     }
 }
@@ -143,6 +164,7 @@ impl Write {
     pub async fn relate(&mut self, until: Option<Timestamp>) -> Result<(), TxError> {
         match self {
             Self::Sqlite(tx) => tx.relate(until).await,
+            Self::Postgres(tx) => tx.relate(until).await,
         }
     }
 
@@ -154,6 +176,7 @@ impl Write {
     pub async fn unrelate(&mut self) -> Result<bool, TxError> {
         match self {
             Self::Sqlite(tx) => tx.unrelate().await,
+            Self::Postgres(tx) => tx.unrelate().await,
         }
     }
 
@@ -165,6 +188,85 @@ impl Write {
     pub async fn commit(self) -> Result<(), TxError> {
         match self {
             Self::Sqlite(tx) => tx.commit().await,
+            Self::Postgres(tx) => tx.commit().await,
+        }
+    }
+}
+
+/// What erases people, wherever their data are. Cheap to clone.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Erasing {
+    /// In the clinics' files.
+    Sqlite(Erasures<Db>),
+    /// In the one database.
+    Postgres(Erasures<PostgresDb>),
+}
+
+impl Erasing {
+    /// Compares the ledger with the key store, and finishes what was decided before a crash.
+    ///
+    /// # Errors
+    ///
+    /// As [`Erasures::open`].
+    pub async fn open(keyring: &Keyring, data: &Data, ledger: &Ledger) -> Result<Self, ErasureError> {
+        match data {
+            Data::Sqlite(db) => Erasures::open(keyring, db, ledger).await.map(Self::Sqlite),
+            Data::Postgres(db) => Erasures::open(keyring, db, ledger).await.map(Self::Postgres),
+        }
+    }
+
+    /// Erases a person, and in the same transaction what `also` does.
+    pub(crate) async fn erase_with<P: Changes>(
+        &self,
+        grant: &Grant<P>,
+        subject: SubjectId,
+        also: impl for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<(), sqlx::Error>> + Send,
+    ) -> Result<Erasure, ErasureError> {
+        match self {
+            Self::Sqlite(erasures) => {
+                erasures.erase_with(grant, subject, async |tx: &mut TenantTx| also(tx).await).await
+            }
+            Self::Postgres(erasures) => {
+                erasures.erase_with(grant, subject, async |tx: &mut PostgresTx| also(tx).await).await
+            }
+        }
+    }
+}
+
+/// Where it is kept who is assigned to whom.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Kept {
+    /// In the clinics' files.
+    Sqlite(SqliteRelations),
+    /// In the one database.
+    Postgres(PostgresRelations),
+}
+
+impl Kept {
+    /// The relations in these data.
+    #[must_use]
+    pub fn of(data: &Data, keyring: &Keyring, clock: &SharedClock) -> Self {
+        let (keyring, clock) = (keyring.clone(), clock.clone());
+        match data {
+            Data::Sqlite(db) => Self::Sqlite(SqliteRelations::new(db.clone(), keyring, clock)),
+            Data::Postgres(db) => Self::Postgres(PostgresRelations::new(db.clone(), keyring, clock)),
+        }
+    }
+}
+
+impl RelationSource for Kept {
+    fn relations<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        user: UserId,
+        subjects: &'a [SubjectId],
+        among: Relations,
+    ) -> BoxFuture<'a, Result<Vec<Relations>, RelationError>> {
+        match self {
+            Self::Sqlite(kept) => kept.relations(tenant, user, subjects, among),
+            Self::Postgres(kept) => kept.relations(tenant, user, subjects, among),
         }
     }
 }

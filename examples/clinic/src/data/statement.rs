@@ -2,8 +2,15 @@
 
 use std::future::poll_fn;
 
-use sqlx::{AssertSqlSafe, Encode, FromRow, Sqlite, Type, encode::IsNull, error::BoxDynError, sqlite::SqliteRow};
+use sqlx::{
+    AssertSqlSafe, Encode, FromRow, Postgres, Sqlite, Type,
+    encode::IsNull,
+    error::BoxDynError,
+    postgres::{PgArguments, PgRow, PgTypeInfo},
+    sqlite::{SqliteArguments, SqliteRow},
+};
 use tower_ward::{
+    db::Condition,
     field::{BlindIndex, Column, Encrypted, Indexed},
     id::{RowId, SubjectId, UserId},
     problem::Problem,
@@ -30,9 +37,9 @@ impl From<QueryError> for sqlx::Error {
 }
 
 /// What a statement's row becomes, on every backend.
-pub(crate) trait Row: for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
+pub(crate) trait Row: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
 
-impl<T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin> Row for T {}
+impl<T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin> Row for T {}
 
 /// What is bound to a parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,6 +138,35 @@ impl<'q> Encode<'q, Sqlite> for Value {
     }
 }
 
+impl Type<Postgres> for Value {
+    /// Of a value whose type is not asked; each says its own.
+    fn type_info() -> PgTypeInfo {
+        <[u8] as Type<Postgres>>::type_info()
+    }
+}
+
+impl<'q> Encode<'q, Postgres> for Value {
+    fn encode_by_ref(&self, buf: &mut <Postgres as sqlx::Database>::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        match self {
+            Self::Int(value) => Encode::<Postgres>::encode_by_ref(value, buf),
+            Self::Bool(value) => Encode::<Postgres>::encode_by_ref(value, buf),
+            Self::Text(value) => Encode::<Postgres>::encode_by_ref(value, buf),
+            Self::Id(value) => Encode::<Postgres>::encode_by_ref(value, buf),
+            Self::Bytes(value) => Encode::<Postgres>::encode_by_ref(value, buf),
+        }
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(match self {
+            Self::Int(_) => <i64 as Type<Postgres>>::type_info(),
+            Self::Bool(_) => <bool as Type<Postgres>>::type_info(),
+            Self::Text(_) => <str as Type<Postgres>>::type_info(),
+            Self::Id(_) => <Uuid as Type<Postgres>>::type_info(),
+            Self::Bytes(_) => <[u8] as Type<Postgres>>::type_info(),
+        })
+    }
+}
+
 /// A statement: its text, which the program wrote, and the values bound to its parameters.
 ///
 /// A fixed text numbers its parameters itself, and [`bind`](Self::bind) binds them in their order. A text that is put
@@ -168,64 +204,40 @@ impl Sql {
         self
     }
 
-    /// For a condition that a filter writes: text of the program's.
-    pub(super) fn sql(&mut self, text: &str) {
-        self.text.push_str(text);
-    }
-
-    /// And an identifier.
-    pub(super) fn bind_id(&mut self, id: [u8; 16]) {
-        self.push_bind(Uuid::from_bytes(id));
-    }
-
-    /// And a number.
-    pub(super) fn bind_int(&mut self, value: i64) {
-        self.push_bind(value);
-    }
-
-    /// And a word.
-    pub(super) fn bind_text(&mut self, text: &'static str) {
-        self.push_bind(text);
-    }
-
     /// Runs it, and says how many rows it changed.
-    pub(crate) async fn execute(self, tx: &mut impl Tx) -> Result<u64, QueryError> {
-        match tx.conn() {
-            Conn::Sqlite(conn) => {
-                let mut query = sqlx::query(AssertSqlSafe(self.text));
-                for value in self.values {
-                    query = query.bind(value);
-                }
-                query.execute(conn).await.map(|done| done.rows_affected()).map_err(QueryError)
-            }
-        }
+    pub(crate) async fn execute(self, tx: &mut (impl Tx + ?Sized)) -> Result<u64, QueryError> {
+        let done = match tx.conn() {
+            Conn::Sqlite(conn) => self.sqlite().execute(conn).await.map(|done| done.rows_affected()),
+            Conn::Postgres(conn) => self.postgres().execute(conn).await.map(|done| done.rows_affected()),
+        };
+        done.map_err(QueryError)
     }
 
     /// Whether it finds a row.
-    pub(crate) async fn finds(self, tx: &mut impl Tx) -> Result<bool, QueryError> {
-        match tx.conn() {
-            Conn::Sqlite(conn) => {
-                let mut query = sqlx::query(AssertSqlSafe(self.text));
-                for value in self.values {
-                    query = query.bind(value);
-                }
-                query.fetch_optional(conn).await.map(|row| row.is_some()).map_err(QueryError)
-            }
-        }
+    pub(crate) async fn finds(self, tx: &mut (impl Tx + ?Sized)) -> Result<bool, QueryError> {
+        let found = match tx.conn() {
+            Conn::Sqlite(conn) => self.sqlite().fetch_optional(conn).await.map(|row| row.is_some()),
+            Conn::Postgres(conn) => self.postgres().fetch_optional(conn).await.map(|row| row.is_some()),
+        };
+        found.map_err(QueryError)
     }
 
     /// Its row, if it finds one.
     pub(crate) async fn fetch_optional<T: Row>(self, tx: &mut impl Tx) -> Result<Option<T>, QueryError> {
-        match tx.conn() {
-            Conn::Sqlite(conn) => self.on_sqlite().fetch_optional(conn).await.map_err(QueryError),
-        }
+        let row = match tx.conn() {
+            Conn::Sqlite(conn) => self.sqlite_rows::<T>().fetch_optional(conn).await,
+            Conn::Postgres(conn) => self.postgres_rows::<T>().fetch_optional(conn).await,
+        };
+        row.map_err(QueryError)
     }
 
     /// All of its rows.
     pub(crate) async fn fetch_all<T: Row>(self, tx: &mut impl Tx) -> Result<Vec<T>, QueryError> {
-        match tx.conn() {
-            Conn::Sqlite(conn) => self.on_sqlite().fetch_all(conn).await.map_err(QueryError),
-        }
+        let rows = match tx.conn() {
+            Conn::Sqlite(conn) => self.sqlite_rows::<T>().fetch_all(conn).await,
+            Conn::Postgres(conn) => self.postgres_rows::<T>().fetch_all(conn).await,
+        };
+        rows.map_err(QueryError)
     }
 
     /// Gives its rows to `take`, one after the other and as long as it wants more. None is kept.
@@ -235,7 +247,8 @@ impl Sql {
         mut take: impl FnMut(T) -> Result<bool, E>,
     ) -> Result<(), E> {
         let mut rows = match tx.conn() {
-            Conn::Sqlite(conn) => self.on_sqlite::<T>().fetch(conn),
+            Conn::Sqlite(conn) => self.sqlite_rows::<T>().fetch(conn),
+            Conn::Postgres(conn) => self.postgres_rows::<T>().fetch(conn),
         };
         while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
             if !take(row.map_err(QueryError)?)? {
@@ -244,13 +257,42 @@ impl Sql {
         }
         Ok(())
     }
+}
 
-    fn on_sqlite<T: Row>(self) -> sqlx::query::QueryAs<'static, Sqlite, T, sqlx::sqlite::SqliteArguments> {
-        let mut query = sqlx::query_as(AssertSqlSafe(self.text));
-        for value in self.values {
-            query = query.bind(value);
+macro_rules! built {
+    ($($plain:ident, $rows:ident: $database:ident, $arguments:ident;)+) => { $(
+        impl Sql {
+            fn $plain(self) -> sqlx::query::Query<'static, $database, $arguments> {
+                self.values.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), sqlx::query::Query::bind)
+            }
+
+            fn $rows<T: Row>(self) -> sqlx::query::QueryAs<'static, $database, T, $arguments> {
+                self.values.into_iter().fold(sqlx::query_as(AssertSqlSafe(self.text)), sqlx::query::QueryAs::bind)
+            }
         }
-        query
+    )+ };
+}
+built! {
+    postgres, postgres_rows: Postgres, PgArguments;
+    sqlite, sqlite_rows: Sqlite, SqliteArguments;
+}
+
+/// So that a cohort's filter writes into it.
+impl Condition for Sql {
+    fn sql(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    fn bind_id(&mut self, id: [u8; 16]) {
+        self.push_bind(Uuid::from_bytes(id));
+    }
+
+    fn bind_int(&mut self, value: i64) {
+        self.push_bind(value);
+    }
+
+    fn bind_text(&mut self, text: &'static str) {
+        self.push_bind(text);
     }
 }
 

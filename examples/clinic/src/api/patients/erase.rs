@@ -22,7 +22,11 @@ use tower_ward::{
 };
 
 use super::not_a_patient;
-use crate::{api::App, data::sql, model::ErasePatient};
+use crate::{
+    api::App,
+    data::{Tx, sql},
+    model::ErasePatient,
+};
 
 /// How far an erasure has come.
 #[derive(Serialize, JsonSchema)]
@@ -41,18 +45,20 @@ pub(crate) async fn erase(
     State(app): State<App>,
 ) -> Result<Json<ErasedView>, Problem> {
     let now = app.clock.now().as_millisecond();
-    let also = async |tx: &mut tower_ward::db::TenantTx| {
-        // Employees are people too, and the law has more to say about them.
-        if !sql("select 1 from patients where id = $1").bind(patient).finds(tx).await? {
-            return Err(sqlx::Error::RowNotFound);
-        }
-        let diary = sql("delete from appointments where patient = $1 and starts_at > $2");
-        diary.bind(patient).bind(now).execute(tx).await?;
-        Ok(())
-    };
-    match app.erasures.erase_with(&grant, patient, also).await {
+    match app.erasures.erase_with(&grant, patient, |tx| Box::pin(also(tx, patient, now))).await {
         Ok(erased) => Ok(Json(ErasedView { erased: true, complete: erased.is_complete(), copies: erased.confirmed() })),
         Err(ErasureError::Application(sqlx::Error::RowNotFound)) => Err(not_a_patient()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What goes with a patient.
+async fn also(tx: &mut dyn Tx, patient: SubjectId, now: i64) -> Result<(), sqlx::Error> {
+    // Employees are people too, and the law has more to say about them.
+    if !sql("select 1 from patients where id = $1").bind(patient).finds(tx).await? {
+        return Err(sqlx::Error::RowNotFound);
+    }
+    let diary = sql("delete from appointments where patient = $1 and starts_at > $2");
+    diary.bind(patient).bind(now).execute(tx).await?;
+    Ok(())
 }

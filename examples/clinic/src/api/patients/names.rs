@@ -46,7 +46,7 @@ pub(super) async fn index(
     sql("delete from patient_names where patient = $1").bind(patient).execute(tx).await?;
     for word in words {
         // A name may hold a word twice.
-        sql("insert into patient_names (patient, word) values ($1, $2) on conflict (patient, word) do nothing")
+        sql("insert into patient_names (patient, word) values ($1, $2) on conflict do nothing")
             .bind(patient)
             .bind(word.to_vec())
             .execute(tx)
