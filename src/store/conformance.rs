@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use super::{
     BoxFuture, DangerForgetful, Durable, Entry, MAX_PAGE, MAX_VALUE, MemoryStore, ObjectName, Prefix, StoreError,
-    Volatile,
+    Volatile, from_micros, micros,
 };
 use crate::{
     clock::{Clock, ManualClock, Timestamp},
@@ -225,6 +225,7 @@ mod run {
         an_expired_entry_is_neither_swapped_nor_removed,
         a_swap_sets_the_expiry_anew,
         an_expiry_is_cut_to_microseconds,
+        the_first_and_the_last_expiry_there_are,
         of_racing_inserts_one_wins,
         of_racing_swaps_one_wins,
         pages_follow_one_another,
@@ -348,6 +349,19 @@ mod run {
         assert_eq!(kept, Some(start + Duration::from_micros(1)), "rounded down: never longer than asked");
         b.clock.advance(Duration::from_micros(1));
         assert!(b.store.get(&name).await.unwrap().is_none());
+    }
+
+    /// `Timestamp::MAX`, somebody's "never", was once written and could not be read.
+    async fn the_first_and_the_last_expiry_there_are(b: &Backend) {
+        let last = b.store.insert_new(&key("last"), b"1", Some(Timestamp::MAX)).await;
+        assert!(last.unwrap());
+        let kept = b.store.get(&key("last")).await.unwrap().unwrap().expires.unwrap();
+        assert_eq!(micros(kept), micros(Timestamp::MAX));
+        for before in [Timestamp::MIN, Timestamp::UNIX_EPOCH - Duration::from_micros(1)] {
+            assert!(b.store.insert_new(&key("first"), b"1", Some(before)).await.unwrap());
+            assert!(b.store.get(&key("first")).await.unwrap().is_none());
+            assert_eq!(from_micros(micros(before)).unwrap(), before);
+        }
     }
 
     async fn of_racing_inserts_one_wins(b: &Backend) {

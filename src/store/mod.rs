@@ -246,7 +246,9 @@ fn micros(time: Timestamp) -> i64 {
 }
 
 fn from_micros(micros: i64) -> Result<Timestamp, StoreError> {
-    Timestamp::from_microsecond(micros).map_err(|_| StoreError::Corrupt)
+    // Not `from_microsecond`, which refuses the last second that there is: it would be written and never read.
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).map_err(|_| StoreError::Corrupt)?;
+    Timestamp::new(micros.div_euclid(1_000_000), nanos).map_err(|_| StoreError::Corrupt)
 }
 
 fn check_value(value: &[u8]) -> Result<(), StoreError> {
