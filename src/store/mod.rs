@@ -61,6 +61,8 @@
 mod memory;
 mod name;
 #[cfg(feature = "sqlite")]
+mod scrubs;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 
 #[cfg(test)]
