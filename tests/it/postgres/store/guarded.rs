@@ -3,7 +3,7 @@
 use sqlx::Executor as _;
 use tower_ward::store::{Durable as _, PostgresPlace, PostgresStore, StoreError};
 
-use super::{name, place_as, server};
+use super::{Cluster, name, place_as, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_is_not_fit_is_refused_with_its_own_sentence() {
@@ -310,4 +310,28 @@ async fn no_error_shows_a_value_a_key_or_the_url() {
         assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
     }
     assert!(matches!(PostgresStore::open(&place_as(&cluster, "nobody")).await, Err(StoreError::Unavailable(_))));
+}
+
+#[cfg(feature = "cli")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_the_script_of_a_store() {
+    let ward = |arguments: &[&str]| {
+        let done =
+            std::process::Command::new(env!("CARGO_BIN_EXE_ward")).args(["store"]).args(arguments).output().unwrap();
+        (done.status.success(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
+    };
+    let cluster = Cluster::start("");
+    let (good, script, _) = ward(&["schema", "--role", "writer", "--schema", "ward_keys"]);
+    assert!(good);
+    cluster.run_as("keeper", &script);
+    let place = place_as(&cluster, "writer").with_schema("ward_keys").unwrap();
+    assert!(PostgresStore::open(&place).await.unwrap().insert_new(&name("a"), b"1", None).await.unwrap());
+    for (arguments, says) in [
+        (&["schema", "--role", "a b"][..], "`role`"),
+        (&["schema", "--role", "w", "--schema", "public"], "`schema`"),
+        (&["schema"], "--role"),
+    ] {
+        let (good, printed, said) = ward(arguments);
+        assert!(!good && printed.is_empty() && said.contains(says), "{arguments:?}: {said}");
+    }
 }
