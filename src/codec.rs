@@ -33,6 +33,22 @@ pub(crate) fn unbase64url(text: &str) -> Option<Vec<u8>> {
     BASE64URL_NOPAD.decode(text.as_bytes()).ok()
 }
 
+/// Whether PostgreSQL takes this for the name of a schema or a role, without quotes and as nothing else.
+#[cfg(feature = "postgres")]
+pub(crate) fn is_sql_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    // `public` is everybody's schema, and everybody as a role; the others are no names to SQL.
+    let reserved = matches!(name, "public" | "current_user" | "current_role" | "session_user" | "user" | "none");
+    matches!(bytes, [b'a'..=b'z', ..])
+        && bytes.len() <= 63
+        && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        && !reserved
+}
+
+/// What [`is_sql_name`] asks for.
+#[cfg(feature = "postgres")]
+pub(crate) const SQL_NAME: &str = "1 to 63 of `a-z 0-9 _`, a letter first, and no word of SQL";
+
 #[cfg(test)]
 mod tests {
     use super::*;

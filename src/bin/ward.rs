@@ -1,4 +1,4 @@
-//! `ward`: make keys, check keys, look after a key store, verify and read a ledger.
+//! `ward`: make keys, check keys, look after stores, verify and read a ledger.
 //!
 //! Exit codes: 0, all is well; 1, something is wrong and was said; 2, the command was not understood.
 
@@ -12,8 +12,10 @@ mod audit;
 mod keys;
 #[path = "ward/rotate.rs"]
 mod rotate;
+#[path = "ward/store.rs"]
+mod store;
 
-/// Make keys, check keys, look after a key store, verify and read a ledger.
+/// Make keys, check keys, look after stores, verify and read a ledger.
 #[derive(Debug, Parser)]
 #[command(name = "ward", version, propagate_version = true, arg_required_else_help = true)]
 struct Ward {
@@ -38,6 +40,9 @@ enum Command {
     /// Look after the ledger.
     #[command(subcommand)]
     Audit(Audit),
+    /// Look after stores of keys, accounts and sessions in PostgreSQL.
+    #[command(subcommand)]
+    Store(Store),
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,6 +99,20 @@ enum Audit {
     List(Box<audit::List>),
 }
 
+#[derive(Debug, Subcommand)]
+enum Store {
+    /// Print the SQL that makes a store's tables in PostgreSQL. Run it once as the role that is to own them:
+    /// `ward store schema --role ward | psql -1 -v ON_ERROR_STOP=1 …`.
+    Schema {
+        /// The schema that is made.
+        #[arg(long, value_name = "NAME", default_value = "ward_store")]
+        schema: String,
+        /// The role that the servers log in as, which must be there and must be another one than the owner.
+        #[arg(long, value_name = "NAME")]
+        role: String,
+    },
+}
+
 fn main() -> ExitCode {
     // Before anything can repeat an argument in its message.
     if std::env::args_os().any(|arg| keys::holds_key(&arg)) {
@@ -114,5 +133,6 @@ fn main() -> ExitCode {
         Command::Audit(Audit::Keygen { name, out }) => audit::keygen(&name, &out),
         Command::Audit(Audit::Schema { schema, role }) => audit::schema(&schema, &role),
         Command::Audit(Audit::List(list)) => audit::list(&list),
+        Command::Store(Store::Schema { schema, role }) => store::schema(&schema, &role),
     }
 }

@@ -1,10 +1,11 @@
-//! The suite that every backend passes. A new backend adds one function to `suite!` below.
+//! The suite that every backend passes. A new backend adds one function to `suite!` below; one that is a server is started once
+//! for all of it.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use super::{
     BoxFuture, DangerForgetful, Durable, Entry, MAX_PAGE, MAX_VALUE, MemoryStore, ObjectName, Prefix, StoreError,
-    Volatile,
+    Volatile, from_micros, micros,
 };
 use crate::{
     clock::{Clock, ManualClock, Timestamp},
@@ -17,6 +18,54 @@ pub(crate) struct Backend {
     pub(crate) clock: ManualClock,
     /// Keeps the folder until the test ends.
     _folder: Option<tempfile::TempDir>,
+}
+
+/// A real server, which the tests of the whole crate start the same way.
+#[cfg(feature = "postgres")]
+#[expect(dead_code, reason = "others do more with it")]
+#[path = "../../tests/it/postgres/cluster.rs"]
+mod cluster;
+
+#[cfg(feature = "postgres")]
+#[path = "../../tests/it/postgres/bouncer.rs"]
+mod bouncer;
+
+/// One server for all checks of a suite: each has a schema of its own.
+#[cfg(feature = "postgres")]
+struct Server {
+    bouncer: Option<bouncer::Bouncer>,
+    cluster: cluster::Cluster,
+    schemas: usize,
+}
+
+#[cfg(feature = "postgres")]
+impl Server {
+    fn direct() -> Self {
+        Self { bouncer: None, cluster: cluster::Cluster::start(""), schemas: 0 }
+    }
+
+    /// Behind a pooler that has fewer connections than there are clients.
+    fn pooled() -> Self {
+        let cluster = cluster::Cluster::start("");
+        Self { bouncer: Some(bouncer::Bouncer::start(&cluster)), cluster, schemas: 0 }
+    }
+
+    async fn backend(&mut self) -> Backend {
+        let clock = clock();
+        self.schemas += 1;
+        let place = super::PostgresPlace::new(&self.cluster.url("writer")).unwrap();
+        let place = place.with_schema(&format!("s{}", self.schemas)).unwrap();
+        self.cluster.run_as("keeper", &place.schema("writer").unwrap());
+        let place = match &self.bouncer {
+            None => place,
+            Some(bouncer) => {
+                let pooled = super::PostgresPlace::new(&bouncer.url("writer")).unwrap();
+                pooled.with_schema(&format!("s{}", self.schemas)).unwrap().with_pooler()
+            }
+        };
+        let store = super::PostgresStore::open_with_clock(&place, clock.shared()).await.unwrap();
+        Backend { store: Arc::new(store), clock, _folder: None }
+    }
 }
 
 /// Lets the suite's one form ask a [`Volatile`] store.
@@ -118,7 +167,23 @@ macro_rules! suite {
         mod $backend {
             suite!(@checks $backend $checks);
         }
-    )+ };
+    )+
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            suite!(@server direct $checks);
+            suite!(@server pooled $checks);
+        }
+    };
+    (@server $server:ident [$($check:ident),+ $(,)?]) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $server() {
+            let mut server = super::super::Server::$server();
+            $(
+                eprintln!("{}", stringify!($check));
+                super::$check(&server.backend().await).await;
+            )+
+        }
+    };
     (@checks $backend:ident [$($check:ident),+ $(,)?]) => { $(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $check() {
@@ -225,6 +290,7 @@ mod run {
         an_expired_entry_is_neither_swapped_nor_removed,
         a_swap_sets_the_expiry_anew,
         an_expiry_is_cut_to_microseconds,
+        the_first_and_the_last_expiry_there_are,
         of_racing_inserts_one_wins,
         of_racing_swaps_one_wins,
         pages_follow_one_another,
@@ -348,6 +414,19 @@ mod run {
         assert_eq!(kept, Some(start + Duration::from_micros(1)), "rounded down: never longer than asked");
         b.clock.advance(Duration::from_micros(1));
         assert!(b.store.get(&name).await.unwrap().is_none());
+    }
+
+    /// `Timestamp::MAX`, somebody's "never", was once written and could not be read.
+    async fn the_first_and_the_last_expiry_there_are(b: &Backend) {
+        let last = b.store.insert_new(&key("last"), b"1", Some(Timestamp::MAX)).await;
+        assert!(last.unwrap());
+        let kept = b.store.get(&key("last")).await.unwrap().unwrap().expires.unwrap();
+        assert_eq!(micros(kept), micros(Timestamp::MAX));
+        for before in [Timestamp::MIN, Timestamp::UNIX_EPOCH - Duration::from_micros(1)] {
+            assert!(b.store.insert_new(&key("first"), b"1", Some(before)).await.unwrap());
+            assert!(b.store.get(&key("first")).await.unwrap().is_none());
+            assert_eq!(from_micros(micros(before)).unwrap(), before);
+        }
     }
 
     async fn of_racing_inserts_one_wins(b: &Backend) {

@@ -21,6 +21,9 @@
 //! `sqlite`), in a file of its own on a local disk: not in the file of the data, or every backup of the data would
 //! hold the keys too, and not on a network file system, whose locks SQLite cannot trust.
 //!
+//! Where several machines share keys, accounts or sessions, they belong into `PostgresStore` (feature `postgres`), whose page
+//! says what a value that was removed leaves behind there: a server that archives its log is refused.
+//!
 //! # Example
 //!
 //! ```
@@ -60,6 +63,10 @@
 
 mod memory;
 mod name;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod scrubs;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -72,6 +79,9 @@ use std::{fmt, pin::Pin};
 
 pub use memory::{DangerForgetful, MemoryStore};
 pub use name::{NameError, ObjectName, Prefix};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use postgres::{PostgresPlace, PostgresStore};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::SqliteStore;
@@ -121,20 +131,34 @@ pub enum StoreError {
     /// The page is longer than [`MAX_PAGE`].
     #[error("a page holds at most {MAX_PAGE} entries: ask again from the last key")]
     PageTooLarge,
-    /// Another reader or writer kept the file locked for too long.
-    #[error("the store's file stayed locked: look for another process or a backup that holds it, and try again")]
+    /// Another reader or writer kept the store locked for too long, or all its connections were taken.
+    #[error("the store stayed locked: look for another process or a backup that holds it, and try again")]
     Busy,
     /// The file belongs to something else.
     #[error("the file is an SQLite database of something else: give the store a file of its own")]
     Foreign,
-    /// The file was written by a newer release.
-    #[error("the file was written by a newer release: use that release, or a file of its own")]
+    /// The store was made by a newer release.
+    #[error("the store was made by a newer release: use that release, or a place of its own")]
     Newer,
     /// A setting on which durability or erasure rests did not take effect.
     #[error("SQLite refused `{0}`: put the file on a local disk and use the bundled SQLite")]
     Setting(&'static str),
+    /// A setting of a place is none.
+    #[error("`{setting}` of the store's place is wrong: expected {expected}")]
+    Place {
+        /// Which one.
+        setting: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// What is written in the database could be lost, hidden or kept by others.
+    #[error("the store's database is not fit to hold it: {what}")]
+    Unguarded {
+        /// What is wrong, and what to do.
+        what: &'static str,
+    },
     /// An entry that cannot have been written by this crate.
-    #[error("the store holds an entry that this crate cannot have written: restore the file from a copy")]
+    #[error("the store holds an entry that this crate cannot have written: restore it from a copy")]
     Corrupt,
     /// The backend failed. For a write, it is unknown whether it took place.
     #[error("the store failed: see its cause, and check the disk and the file's owner")]
@@ -246,7 +270,9 @@ fn micros(time: Timestamp) -> i64 {
 }
 
 fn from_micros(micros: i64) -> Result<Timestamp, StoreError> {
-    Timestamp::from_microsecond(micros).map_err(|_| StoreError::Corrupt)
+    // Not `from_microsecond`, which refuses the last second that there is: it would be written and never read.
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).map_err(|_| StoreError::Corrupt)?;
+    Timestamp::new(micros.div_euclid(1_000_000), nanos).map_err(|_| StoreError::Corrupt)
 }
 
 fn check_value(value: &[u8]) -> Result<(), StoreError> {

@@ -3,10 +3,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +12,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
-use super::{BoxFuture, Durable, Entry, ObjectName, Prefix, StoreError, check_page, check_value, from_micros, micros};
+use super::{
+    BoxFuture, Durable, Entry, ObjectName, Prefix, StoreError, check_page, check_value, from_micros, micros,
+    scrubs::Scrubs,
+};
 use crate::clock::{SharedClock, SystemClock, Timestamp};
 
 /// `WARD` in ASCII; stands in the file's header, so that a file of something else is recognised.
@@ -57,14 +57,6 @@ pub struct SqliteStore {
     path: PathBuf,
     clock: SharedClock,
     scrubs: Arc<Scrubs>,
-}
-
-/// Whoever asks while one runs needs another, which begins after that; but all who ask meanwhile need only that one.
-#[derive(Debug, Default)]
-struct Scrubs {
-    asked: AtomicU64,
-    /// Everybody up to this one was served.
-    served: tokio::sync::Mutex<u64>,
 }
 
 impl SqliteStore {
@@ -332,13 +324,7 @@ impl Durable for SqliteStore {
     }
 
     fn scrub(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let ticket = self.scrubs.asked.fetch_add(1, Ordering::AcqRel) + 1;
-            let mut served = self.scrubs.served.lock().await;
-            if *served >= ticket {
-                return Ok(());
-            }
-            let all = self.scrubs.asked.load(Ordering::Acquire);
+        Box::pin(self.scrubs.share(async move {
             let mut conn = self.writer.acquire().await.map_err(failed)?;
             sqlx::query("VACUUM").execute(&mut *conn).await.map_err(failed)?;
             let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await.map_err(failed)?;
@@ -346,9 +332,8 @@ impl Durable for SqliteStore {
             if busy != 0 {
                 return Err(StoreError::Busy);
             }
-            *served = all;
             Ok(())
-        })
+        }))
     }
 }
 

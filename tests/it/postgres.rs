@@ -6,6 +6,7 @@ mod command;
 mod kill;
 mod retention;
 pub(crate) mod server;
+mod store;
 
 use std::collections::HashMap;
 

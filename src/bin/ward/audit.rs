@@ -73,7 +73,12 @@ fn place(source: &Result<KeySource, String>, schema: &str) -> Result<PostgresLed
 pub(crate) fn schema(schema: &str, role: &str) -> ExitCode {
     // Where the database is does not matter to the script.
     let script = PostgresLedger::new("postgres://localhost").and_then(|place| place.with_schema(schema)?.schema(role));
-    let printed = script.map_err(|error| error.to_string()).and_then(|script| {
+    print(script.map_err(|error| error.to_string()))
+}
+
+/// Prints a script, or why there is none.
+pub(crate) fn print(script: Result<String, String>) -> ExitCode {
+    let printed = script.and_then(|script| {
         let mut out = io::stdout().lock();
         out.write_all(script.as_bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())
     });

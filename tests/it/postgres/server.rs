@@ -1,13 +1,11 @@
-//! A real PostgreSQL server, started in a folder of its own by the tests and by `benches`.
+//! A real PostgreSQL server with a ledger, started in a folder of its own by the tests and by `benches`.
 
-use std::{
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+#[path = "cluster.rs"]
+pub(crate) mod cluster;
 
-use sqlx::{Connection as _, Executor as _, PgConnection};
-use tempfile::TempDir;
+use std::ops::Deref;
+
+use cluster::Cluster;
 use tower_ward::audit::PostgresLedger;
 
 /// The role that the ledger logs in as.
@@ -15,10 +13,14 @@ const WRITER: &str = "writer";
 
 /// The server. It ends with this value.
 #[derive(Debug)]
-pub(crate) struct Postgres {
-    folder: TempDir,
-    bin: PathBuf,
-    durable: bool,
+pub(crate) struct Postgres(Cluster);
+
+impl Deref for Postgres {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.0
+    }
 }
 
 impl Postgres {
@@ -28,64 +30,10 @@ impl Postgres {
     }
 
     pub(crate) fn start_with(durable: bool) -> Self {
-        let folder = tempfile::Builder::new().prefix("ward-pg").tempdir_in("/tmp").unwrap();
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        let server = Self { folder, bin: bin(), durable };
-        if let Some((uid, gid)) = owner() {
-            std::os::unix::fs::chown(server.folder.path(), Some(uid), Some(gid)).unwrap();
-        }
-        server.run("initdb", &["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"]);
-        server.up();
-        server.owner(|mut conn| async move {
-            conn.execute(
-                "create role writer login; create role keeper login; grant create on database postgres to keeper",
-            )
-            .await
-            .unwrap();
-        });
+        let server = Self(Cluster::start(if durable { "" } else { "-c fsync=off" }));
         let script = server.place().schema(WRITER).unwrap();
-        server.as_role("keeper", |mut conn| async move {
-            conn.execute(sqlx::AssertSqlSafe(script)).await.unwrap();
-        });
+        server.run_as("keeper", &script);
         server
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    /// Starts it.
-    pub(crate) fn up(&self) {
-        let folder = self.folder.path().to_str().unwrap();
-        let sync = if self.durable { "on" } else { "off" };
-        let options = format!(
-            "-c listen_addresses='' -c unix_socket_directories={folder} -c fsync={sync} -c shared_buffers=32MB -c max_connections=100"
-        );
-        let log = format!("{folder}/server.log");
-        self.run("pg_ctl", &["-l", &log, "-w", "-s", "start", "-o", &options]);
-    }
-
-    /// As when the machine's power is cut, without the disk.
-    pub(crate) fn down(&self) {
-        self.run("pg_ctl", &["-m", "immediate", "-s", "-w", "stop"]);
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) {
-        let mut command = Command::new(self.bin.join(program));
-        command.arg("-D").arg(self.data()).args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.env("HOME", self.folder.path()).current_dir(self.folder.path());
-        if let Some((uid, gid)) = owner() {
-            command.uid(uid).gid(gid);
-        }
-        // `pg_ctl` leaves a server behind that keeps a pipe open: only its own end is waited for.
-        let status = command.stderr(Stdio::null()).status().unwrap();
-        let log = std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
-        assert!(status.success(), "{program} failed: {log}");
-    }
-
-    /// How a role reaches it.
-    pub(crate) fn url(&self, role: &str) -> String {
-        format!("postgres://{role}@localhost/postgres?host={}", self.folder.path().display())
     }
 
     /// Where the ledger is.
@@ -98,75 +46,8 @@ impl Postgres {
         PostgresLedger::new(&self.url(role)).unwrap()
     }
 
-    /// Does something as the superuser.
-    pub(crate) fn owner<F: Future<Output = T> + Send, T: Send>(
-        &self,
-        work: impl FnOnce(PgConnection) -> F + Send,
-    ) -> T {
-        self.as_role("postgres", work)
-    }
-
-    /// Does something as a role.
-    pub(crate) fn as_role<F: Future<Output = T> + Send, T: Send>(
-        &self,
-        role: &str,
-        work: impl FnOnce(PgConnection) -> F + Send,
-    ) -> T {
-        let url = self.url(role);
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(async { work(PgConnection::connect(&url).await.unwrap()).await })
-            });
-            thread.join().unwrap()
-        })
-    }
-
-    /// Runs statements as the superuser.
-    pub(crate) fn sql(&self, statements: &str) {
-        let statements = statements.to_owned();
-        self.owner(|mut conn| async move {
-            conn.execute(sqlx::AssertSqlSafe(statements)).await.unwrap();
-        });
-    }
-
-    /// The same with the ledger's own guards off, as an attacker who owns the database would.
+    /// Runs statements as the superuser with the ledger's own guards off, as an attacker who owns the database would.
     pub(crate) fn forge(&self, statements: &str) {
         self.sql(&format!("set session_replication_role = replica; {statements}"));
     }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let mut command = Command::new(self.bin.join("pg_ctl"));
-        command.arg("-D").arg(self.data()).args(["-m", "immediate", "-s", "stop"]);
-        if let Some((uid, gid)) = owner() {
-            command.uid(uid).gid(gid);
-        }
-        let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).current_dir(self.folder.path()).status();
-    }
-}
-
-/// Debian keeps the server's programs off the path.
-fn bin() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
-    found.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    found
-        .into_iter()
-        .find(|bin| bin.join("initdb").is_file())
-        .unwrap_or_else(|| panic!("this needs PostgreSQL (Debian: postgresql): run `scripts/test --step setup`"))
-}
-
-/// The server refuses to run as root.
-fn owner() -> Option<(u32, u32)> {
-    use std::os::unix::fs::MetadataExt as _;
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return None;
-    }
-    let users = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap();
-    let line =
-        users.lines().find(|line| line.starts_with("postgres:")).expect("Debian's package makes the user `postgres`");
-    let fields: Vec<&str> = line.split(':').collect();
-    Some((fields[2].parse().unwrap(), fields[3].parse().unwrap()))
 }

@@ -18,6 +18,7 @@ use super::{Ledger, LedgerError, LedgerOptions, Records, Sinks, open::Read, tree
 use crate::{
     audit::record::{Dropped, Hash, Record, Stream},
     clock::SharedClock,
+    codec::{SQL_NAME, is_sql_name},
     entropy,
 };
 
@@ -198,14 +199,7 @@ impl Row {
 }
 
 fn identifier(setting: &'static str, name: &str) -> Result<(), LedgerError> {
-    let bytes = name.as_bytes();
-    let good = matches!(bytes, [b'a'..=b'z', ..])
-        && bytes.len() <= 63
-        && bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    // `public` is everybody's schema, and everybody as a role; the others are no names to SQL.
-    let reserved = matches!(name, "public" | "current_user" | "current_role" | "session_user" | "user" | "none");
-    let expected = "1 to 63 of `a-z 0-9 _`, a letter first, and no word of SQL";
-    if good && !reserved { Ok(()) } else { Err(LedgerError::Setting { setting, expected }) }
+    if is_sql_name(name) { Ok(()) } else { Err(LedgerError::Setting { setting, expected: SQL_NAME }) }
 }
 
 /// The lock that a living node holds.
