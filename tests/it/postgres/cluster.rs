@@ -38,6 +38,33 @@ impl Cluster {
         server
     }
 
+    /// One on a copy of what [`save`](Self::save) put aside.
+    pub(crate) fn start_from(saved: &Path, settings: &'static str) -> Self {
+        let folder = tempfile::Builder::new().prefix("ward-pg").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let server = Self { folder, bin: bin(), settings };
+        // With its owner and modes, on which the server insists.
+        let copied = Command::new("cp").arg("-a").arg(saved).arg(server.data()).status().unwrap();
+        assert!(copied.success(), "cp -a {}", saved.display());
+        if let Some((uid, gid)) = owner() {
+            std::os::unix::fs::chown(server.folder.path(), Some(uid), Some(gid)).unwrap();
+        }
+        server.up();
+        server
+    }
+
+    /// Stops it, and puts a copy of its files aside.
+    pub(crate) fn save(self, to: &Path) {
+        self.run("pg_ctl", &["-m", "fast", "-s", "-w", "stop"]);
+        let copied = Command::new("cp").arg("-a").arg(self.data()).arg(to).status().unwrap();
+        assert!(copied.success(), "cp -a to {}", to.display());
+    }
+
+    /// How a role reaches a database of it.
+    pub(crate) fn url_of(&self, role: &str, database: &str) -> String {
+        self.url(role).replace("/postgres?", &format!("/{database}?"))
+    }
+
     /// Where its socket is.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

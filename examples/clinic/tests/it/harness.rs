@@ -6,6 +6,7 @@
 
 mod client;
 mod disk;
+mod folder;
 mod place;
 
 use std::{num::NonZeroU32, path::Path, time::Duration};
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use disk::{Needles, checkpoint, copy, demo_folder, files, find, open_file, read, read_demo, records};
+pub(crate) use folder::{DATABASE, DemoFolder, on_postgres};
 pub(crate) use place::{Child, Place, Site};
 
 /// The clinic that most tests are about, and two others.
@@ -113,5 +115,6 @@ pub(crate) fn args(dir: &Path) -> Args {
     args.data = dir.to_owned();
     let plenty = NonZeroU32::new(1_000_000).unwrap();
     (args.peer_quota, args.user_quota) = (plenty, plenty);
+    folder::with_database(&mut args, dir);
     args
 }

@@ -22,6 +22,7 @@ mod isolation;
 mod ledger;
 mod matrix;
 mod messages;
+mod on_postgres;
 mod openapi;
 mod patients;
 #[path = "../../../../tests/it/postgres/server.rs"]

@@ -17,25 +17,23 @@ use axum::body::Body;
 use clinic::{
     api::{self, App},
     app,
-    data::Data,
+    data::{Data, Erasing},
     model,
     seed::{DemoUser, Seed},
 };
 use http::{Method, Request, header};
 use http_body_util::BodyExt as _;
 use serde_json::json;
-use tempfile::TempDir;
 use tower::ServiceExt as _;
 use tower_ward::{
     access::{BoxFuture, Policy, RelationError, RelationSource, Relations},
-    audit::{Ledger, LedgerOptions},
+    audit::{Ledger, LedgerOptions, PostgresLedger, Sinks},
     axum::Access,
     clock::{SharedClock, SystemClock},
-    db::Db,
+    db::{Db, PostgresDb, PostgresOptions},
     id::{SubjectId, TenantId, UserId},
     identity::{Identity, IdentityOptions},
     keys::{KeySource, Keyring, KeyringOptions, RootKey},
-    privacy::Erasures,
     quota::Quota,
     stack::{ConnInfo, Ward, WardService},
     store::{Durable, SqliteStore},
@@ -51,7 +49,7 @@ struct Stand {
     ward: Ward,
     place: Place,
     routes: Vec<(Method, String, Option<String>)>,
-    _dir: TempDir,
+    dir: DemoFolder,
 }
 
 fn plenty() -> Quota {
@@ -79,15 +77,15 @@ fn routes(ward: &Ward, app: App) -> Vec<(Method, String, Option<String>)> {
 
 impl Stand {
     /// The server as it is.
-    async fn as_it_is(dir: TempDir) -> Self {
+    async fn as_it_is(dir: DemoFolder) -> Self {
         let server = app::start(&args(dir.path()), |_| ()).await.unwrap();
         let (service, ward, app) = (server.service.clone(), server.ward.clone(), server.app.clone());
-        Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, _dir: dir }
+        Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, dir }
     }
 
     /// The same routes on the same data, under a policy by which every role may do everything to everybody, and with
     /// relations that hold between all.
-    async fn without_scope(dir: TempDir) -> Self {
+    async fn without_scope(dir: DemoFolder) -> Self {
         let clock = SystemClock::shared();
         let keyring = keyring(dir.path(), &clock).await;
         let accounts: Arc<dyn Durable> = Arc::new(
@@ -95,13 +93,24 @@ impl Stand {
         );
         let options = IdentityOptions::new("https://localhost");
         let identity = Identity::open(accounts, &keyring, Arc::clone(&clock), options).await.unwrap();
-        let db = Db::open(dir.path().join("clinics"), model::SCHEMA).unwrap();
-        let ledger = Ledger::open(&dir.path().join("ledger"), LedgerOptions::new(), Arc::clone(&clock)).unwrap();
+        let options = LedgerOptions::new();
+        let (data, ledger) = if on_postgres() {
+            let url = dir.url("clinic_app");
+            let place = PostgresLedger::new(&url).unwrap();
+            let ledger = Ledger::open_postgres(&place, Sinks::new(), options, Arc::clone(&clock)).await.unwrap();
+            let options = PostgresOptions::new(&url).unwrap();
+            let db = PostgresDb::open(&options, model::POSTGRES_SCHEMA, &keyring, Arc::clone(&clock)).await.unwrap();
+            (Data::Postgres(db), ledger)
+        } else {
+            let db = Db::open(dir.path().join("clinics"), model::SCHEMA).unwrap();
+            let ledger = Ledger::open(&dir.path().join("ledger"), options, Arc::clone(&clock)).unwrap();
+            (Data::Sqlite(db), ledger)
+        };
         let hosts = Hosts::new("{tenant}.localhost", "localhost").unwrap();
         for tenant in [HOME, AWAY, FAR] {
             hosts.register(TenantId::new(tenant).unwrap()).unwrap();
         }
-        let erasures = Erasures::open(&keyring, &db, &ledger).await.unwrap();
+        let erasures = Erasing::open(&keyring, &data, &ledger).await.unwrap();
         let ward = Ward::builder()
             .with_clock(Arc::clone(&clock))
             .with_peer_quota(plenty())
@@ -115,9 +124,9 @@ impl Stand {
             .relations(Related)
             .build()
             .unwrap();
-        let app = App { identity, data: Data::Sqlite(db), erasures, clock };
+        let app = App { identity, data, erasures, clock };
         let service = api::routes(&ward, app.clone()).into_service().unwrap();
-        Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, _dir: dir }
+        Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, dir }
     }
 
     async fn ask(&self, tenant: &str, token: Option<&str>, method: &Method, path: &str) -> Reply {
@@ -216,15 +225,13 @@ struct People {
 }
 
 impl People {
-    async fn of(data: &Path) -> Self {
+    async fn of(dir: &DemoFolder) -> Self {
+        let data = dir.path();
         let place = Place::of(data);
         let (mut patients, mut employees) = (BTreeMap::new(), BTreeMap::new());
         for tenant in [HOME, AWAY, FAR] {
             patients.insert(tenant, place.clinic(tenant).patients.clone());
-            let mut file = open_file(data, tenant).await;
-            let ids: Vec<Vec<u8>> =
-                sqlx::query_scalar("select id from employees order by id").fetch_all(&mut file).await.unwrap();
-            employees.insert(tenant, ids.iter().map(|id| Uuid::from_slice(id).unwrap()).collect());
+            employees.insert(tenant, employees_of(dir, tenant).await);
         }
         // Neighbours of those who are there, and of those who are elsewhere.
         let near = patients[HOME].iter().take(4).chain(patients[AWAY].iter().take(5));
@@ -237,6 +244,31 @@ impl People {
         let patients = self.patients[AWAY].iter().take(5).chain(self.patients[FAR].iter().take(2));
         patients.chain(&self.employees[AWAY][..1]).chain(&self.employees[FAR][..1]).copied().collect()
     }
+}
+
+/// The employees of a clinic, past the library.
+async fn employees_of(dir: &DemoFolder, tenant: &str) -> Vec<Uuid> {
+    if on_postgres() {
+        let mut conn = <sqlx::PgConnection as sqlx::Connection>::connect(&dir.url("postgres")).await.unwrap();
+        let sql = "select id from employees where tenant = $1 order by id";
+        return sqlx::query_scalar(sql).bind(tenant).fetch_all(&mut conn).await.unwrap();
+    }
+    let mut file = open_file(dir.path(), tenant).await;
+    let ids: Vec<Vec<u8>> =
+        sqlx::query_scalar("select id from employees order by id").fetch_all(&mut file).await.unwrap();
+    ids.iter().map(|id| Uuid::from_slice(id).unwrap()).collect()
+}
+
+/// Takes row-level security off every table of a server that runs: one that starts would refuse to.
+async fn without_rows_secured(dir: &DemoFolder) {
+    dir.sql(
+        "do $$ declare name text; begin
+            for name in select tablename from pg_tables where schemaname = 'public' loop
+                execute format('alter table %I disable row level security', name);
+            end loop;
+         end $$",
+    )
+    .await;
 }
 
 /// What would tell that something of another clinic came out: what its people alone have.
@@ -406,7 +438,7 @@ async fn give_keys(data: &Path, people: &People) {
 #[tokio::test]
 async fn every_route_answers_for_somebody_elses_as_for_nobodys() {
     let dir = demo_folder().await;
-    let people = People::of(dir.path()).await;
+    let people = People::of(&dir).await;
     let stand = Stand::as_it_is(dir).await;
     let counts = sweep(&stand, &people, &foreign_needles()).await;
     println!("noninterference, as it is: {} cases: {counts:?}", counts.all());
@@ -418,9 +450,15 @@ async fn every_route_answers_for_somebody_elses_as_for_nobodys() {
 #[tokio::test]
 async fn without_the_applications_scope_the_keys_still_refuse() {
     let dir = demo_folder().await;
-    let people = People::of(dir.path()).await;
-    plant(dir.path()).await;
+    let people = People::of(&dir).await;
+    if !on_postgres() {
+        plant(dir.path()).await;
+    }
     let stand = Stand::without_scope(dir).await;
+    if on_postgres() {
+        // All rows stand in one database, and nothing keeps them apart there any more.
+        without_rows_secured(&stand.dir).await;
+    }
     let counts = sweep(&stand, &people, &foreign_needles()).await;
     println!("noninterference, without scope: {} cases: {counts:?}", counts.all());
     assert!(counts.all() >= 3_000 && counts.served > 100, "{counts:?}");
@@ -433,7 +471,7 @@ async fn without_the_applications_scope_the_keys_still_refuse() {
 #[tokio::test]
 async fn without_the_keys_the_applications_scope_still_refuses() {
     let dir = demo_folder().await;
-    let people = People::of(dir.path()).await;
+    let people = People::of(&dir).await;
     give_keys(dir.path(), &people).await;
     let stand = Stand::as_it_is(dir).await;
     let counts = sweep(&stand, &people, &foreign_needles()).await;
@@ -447,10 +485,15 @@ async fn without_the_keys_the_applications_scope_still_refuses() {
 #[tokio::test]
 async fn without_either_what_is_sealed_still_does_not_open() {
     let dir = demo_folder().await;
-    let people = People::of(dir.path()).await;
-    plant(dir.path()).await;
+    let people = People::of(&dir).await;
+    if !on_postgres() {
+        plant(dir.path()).await;
+    }
     give_keys(dir.path(), &people).await;
     let (needles, stand) = (foreign_needles(), Stand::without_scope(dir).await);
+    if on_postgres() {
+        without_rows_secured(&stand.dir).await;
+    }
     let mut statuses: BTreeMap<u16, usize> = BTreeMap::new();
     for role in ROLES {
         let token = stand.login(HOME, stand.user(HOME, role)).await;
@@ -470,4 +513,28 @@ async fn without_either_what_is_sealed_still_does_not_open() {
     }
     println!("noninterference, without either: {statuses:?}");
     assert!(statuses[&500] > 200, "nothing was there to be opened: {statuses:?}");
+}
+
+// proves GLM-11, GLM-12, CLA-12: row-level security alone, on PostgreSQL.
+pub(crate) async fn with_neither_scope_nor_keys_row_level_security_refuses() {
+    let dir = demo_folder().await;
+    let people = People::of(&dir).await;
+    give_keys(dir.path(), &people).await;
+    let stand = Stand::without_scope(dir).await;
+    let counts = sweep(&stand, &people, &foreign_needles()).await;
+    println!("noninterference, row-level security alone: {} cases: {counts:?}", counts.all());
+    assert!(counts.all() >= 3_000 && counts.served > 100 && counts.reached > 50, "{counts:?}");
+    assert!(counts.let_by.is_empty(), "{counts:?}");
+}
+
+// proves GLM-12, CLA-12: with the database's wall alone taken away.
+pub(crate) async fn without_row_level_security_scope_and_keys_refuse() {
+    let dir = demo_folder().await;
+    let people = People::of(&dir).await;
+    let stand = Stand::as_it_is(dir).await;
+    without_rows_secured(&stand.dir).await;
+    let counts = sweep(&stand, &people, &foreign_needles()).await;
+    println!("noninterference, without row-level security: {} cases: {counts:?}", counts.all());
+    assert!(counts.all() >= 3_000 && counts.served > 100, "{counts:?}");
+    assert!(counts.let_by.is_empty() && counts.reached == 0, "{counts:?}");
 }

@@ -9,17 +9,16 @@ use std::{
 use clinic::app::{self, Demo};
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
-use tempfile::TempDir;
 use tower_ward::clock::{Clock, SystemClock};
 
-use super::args;
+use super::{
+    args,
+    folder::{DemoFolder, new_cluster, on_postgres},
+};
 
 /// A new folder with the demo laid out in it.
-pub(crate) async fn demo_folder() -> TempDir {
-    let template = template().await;
-    let dir = tempfile::tempdir().unwrap();
-    copy(&template, dir.path());
-    dir
+pub(crate) async fn demo_folder() -> DemoFolder {
+    DemoFolder::of(&template().await)
 }
 
 pub(crate) fn copy(from: &Path, to: &Path) {
@@ -36,7 +35,8 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 
 /// The laid-out demo of this build and day. The first test to come makes it; the others wait.
 async fn template() -> PathBuf {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clinic-template");
+    let kind = if on_postgres() { "clinic-template-postgres" } else { "clinic-template" };
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(kind);
     fs::create_dir_all(&home).unwrap();
     let binary = fs::metadata(std::env::current_exe().unwrap()).unwrap();
     let built = binary.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
@@ -52,8 +52,13 @@ async fn template() -> PathBuf {
             fs::remove_dir_all(old).unwrap();
         }
         let making = home.join("making");
-        let server = app::start(&args(&making), |_| ()).await.unwrap();
+        let data = making.join("data");
+        let cluster = on_postgres().then(|| new_cluster(&data));
+        let server = app::start(&args(&data), |_| ()).await.unwrap();
         let _ = server.run(async {}).await.unwrap();
+        if let Some(cluster) = cluster {
+            cluster.save(&making.join("postgres"));
+        }
         fs::rename(&making, &ready).unwrap();
     }
     lock.unlock().unwrap();

@@ -31,7 +31,9 @@ use uuid::Uuid;
 use super::{
     Client, PATIENCE, Reply, args,
     client::{connect, talk, trickle},
-    data, demo_folder, read_demo,
+    data, demo_folder,
+    folder::DemoFolder,
+    read_demo,
 };
 
 /// How to reach a running server, and what its demo is made of.
@@ -138,7 +140,7 @@ pub(crate) struct Site {
     place: Place,
     pub(crate) ward: Ward,
     app: App,
-    dir: TempDir,
+    dir: DemoFolder,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<()>,
 }
@@ -158,13 +160,15 @@ impl Site {
     }
 
     /// Starts on this folder.
-    pub(crate) async fn start_in(dir: TempDir) -> Self {
+    pub(crate) async fn start_in(dir: impl Into<DemoFolder>) -> Self {
+        let dir = dir.into();
         let args = args(dir.path());
         Self::start_with(dir, &args).await
     }
 
     /// Starts on this folder with arguments of one's own.
-    pub(crate) async fn start_with(dir: TempDir, args: &Args) -> Self {
+    pub(crate) async fn start_with(dir: impl Into<DemoFolder>, args: &Args) -> Self {
+        let dir = dir.into();
         let server = app::start(args, |_| ()).await.unwrap();
         let (place, ward, app) = (Place::of(dir.path()), server.ward.clone(), server.app.clone());
         let (stop, stopped) = oneshot::channel();
@@ -178,7 +182,7 @@ impl Site {
     }
 
     /// Stops the server as a signal would, and gives its folder.
-    pub(crate) async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> DemoFolder {
         let _ = self.stop.send(());
         tokio::time::timeout(PATIENCE, self.ended).await.expect("the server does not stop").unwrap();
         self.dir
