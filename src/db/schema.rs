@@ -101,9 +101,12 @@ pub enum DbError {
     /// The key with which the servers say which clinic they are in is not the one that the database knows.
     #[error("the database has the key of another keyring: run its installation with this one's keys")]
     OtherKey,
-    /// The clocks of this machine and of the database differ.
-    #[error("the clocks of this machine and of the database are more than a minute apart: set them by NTP")]
-    Clock,
+    /// Each session that was tried holds something that a statement left in it.
+    #[error(
+        "statements were prepared, or temporary tables made, in the database's sessions by something else than the library: \
+         look for injected SQL"
+    )]
+    Session,
     /// The migrations of the shared database failed.
     #[error("the database's migrations failed")]
     #[cfg(feature = "postgres")]

@@ -106,7 +106,8 @@ impl Folder {
             Err(source) => return Err(FolderError::Io { path: path.to_owned(), source }),
         };
         let keys_copy = path.join("keys-copy.sqlite");
-        let mut folder = Self { path: path.to_owned(), new: true, keys_copy, ledger_elsewhere: false, data_elsewhere: false };
+        let mut folder =
+            Self { path: path.to_owned(), new: true, keys_copy, ledger_elsewhere: false, data_elsewhere: false };
         if entries.as_mut().is_none_or(|entries| entries.next().is_none()) {
             return Ok(folder);
         }

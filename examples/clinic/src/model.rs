@@ -173,19 +173,19 @@ const INDEXES: &[(&str, &str)] = &[("patient_names", "word")];
 
 /// The tables whose rows belong to people, each with the column that says to whom.
 const PEOPLE: &[(&str, &str)] = &[
-            ("patients", "id"),
-            ("patient_names", "patient"),
-            ("patient_clinical", "patient"),
-            ("encounters", "patient"),
-            ("notes", "patient"),
-            ("prescriptions", "patient"),
-            ("results", "patient"),
-            ("appointments", "patient"),
-            ("messages", "patient"),
-            ("quotes", "patient"),
-            ("invoices", "patient"),
-            ("employees", "id"),
-        ];
+    ("patients", "id"),
+    ("patient_names", "patient"),
+    ("patient_clinical", "patient"),
+    ("encounters", "patient"),
+    ("notes", "patient"),
+    ("prescriptions", "patient"),
+    ("results", "patient"),
+    ("appointments", "patient"),
+    ("messages", "patient"),
+    ("quotes", "patient"),
+    ("invoices", "patient"),
+    ("employees", "id"),
+];
 
 /// The migrations in `migrations/`, in the order of their names.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

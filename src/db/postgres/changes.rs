@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::PostgresDb;
+use super::{
+    PostgresDb,
+    session::{Session, literal},
+};
 use crate::{
     audit::RowChange,
     db::{
@@ -32,7 +35,7 @@ pub(super) async fn changes(
     sealer: &Sealer<'_>,
     mut touched: Vec<Touched>,
     watching: Watching,
-    now: &mut PgConnection,
+    now: &mut Session,
 ) -> Result<Vec<RowChange>, TxError> {
     if watching == Watching::Import {
         touched.retain(|row| !row.made);
@@ -46,12 +49,16 @@ pub(super) async fn changes(
         if rows.is_empty() {
             continue;
         }
-        let keys: Vec<_> = rows.iter().map(|row| row.key).collect();
+        let keys: Vec<_> = rows.iter().map(|row| literal(&row.key.to_string())).collect();
         let key = quoted(&table.key);
         let columns: Vec<_> = table.columns.iter().map(|column| quoted(column.name())).collect();
-        let sql =
-            format!("select {key}, {} from public.{} where {key} = any ($1)", columns.join(", "), quoted(table.table));
-        let found = sqlx::query(AssertSqlSafe(sql)).bind(keys).fetch_all(&mut *now).await?;
+        let sql = format!(
+            "select {key}, {} from public.{} where {key} in ({})",
+            columns.join(", "),
+            quoted(table.table),
+            keys.join(", ")
+        );
+        let found = now.say(&sql).await?;
         let mut is: HashMap<Uuid, Vec<Bytes>> = HashMap::with_capacity(found.len());
         for row in found {
             let cells: Result<_, sqlx::Error> = (1..=columns.len()).map(|at| row.try_get(at)).collect();

@@ -48,7 +48,7 @@ impl Clinics for PostgresDb {
 
     async fn number(&self, tenant: &TenantId, sql: String) -> Result<i64, TxError> {
         let mut tx = self.enter(&Request::new(tenant, Verb::Read)).await?;
-        Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *tx).await?)
+        Ok(tx.say(&sql).await?.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?)
     }
 
     async fn rows<A: Authority + Sync>(
@@ -60,7 +60,8 @@ impl Clinics for PostgresDb {
         columns: usize,
     ) -> Result<Vec<Cells>, TxError> {
         let mut tx = self.read(by).await?;
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(subject);
+        // Not one that is named, which somebody could have put another in the place of.
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(subject);
         let query = match after {
             Some(after) => query.bind(uuid(after)?),
             None => query,
@@ -83,7 +84,13 @@ impl Clinics for PostgresDb {
         key: &[u8],
         old: Vec<u8>,
     ) -> Result<u64, sqlx::Error> {
-        let done = sqlx::query(AssertSqlSafe(sql)).bind(new).bind(uuid(key)?).bind(old).execute(tx.conn()).await?;
+        let done = sqlx::query(AssertSqlSafe(sql))
+            .persistent(false)
+            .bind(new)
+            .bind(uuid(key)?)
+            .bind(old)
+            .execute(tx.conn())
+            .await?;
         Ok(done.rows_affected())
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, num::NonZeroU32, str::FromStr as _, sync::Arc, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -12,10 +12,10 @@ use super::{
     doctor::{self, Doctor},
     request::{Request, Signer, Verb, fresh_blocks},
     script::{self, Rows, Table},
+    session::{Mode, Session, bytes, literal},
 };
 use crate::{
     audit::{AttemptId, Ledger, Outcome},
-    clock::SharedClock,
     db::{
         DbError, Schema, TxError,
         clinics::{PeopleTable, quoted},
@@ -46,6 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct PostgresOptions {
     connect: PgConnectOptions,
     connections: NonZeroU32,
+    pooled: bool,
 }
 
 impl fmt::Debug for PostgresOptions {
@@ -66,7 +67,7 @@ impl PostgresOptions {
             return Err(DbError::Url);
         }
         let connect = PgConnectOptions::from_str(url).map_err(|_| DbError::Url)?.application_name("tower-ward");
-        Ok(Self { connect, connections: const { NonZeroU32::new(16).expect("not zero") } })
+        Ok(Self { connect, connections: const { NonZeroU32::new(16).expect("not zero") }, pooled: false })
     }
 
     /// The most connections that this process opens. A request holds one while its transaction lasts.
@@ -75,10 +76,12 @@ impl PostgresOptions {
         self
     }
 
-    /// Keeps nothing on a connection from one transaction to the next: for a pooler in transaction mode, such as PgBouncer,
-    /// which gives each transaction whatever connection is free.
+    /// For a pooler in transaction mode, such as PgBouncer, which gives each transaction whatever connection is free: nothing of
+    /// the library's is kept on a connection from one transaction to the next. The application's own statements must be
+    /// `.persistent(false)` then: sqlx gives the others names, which another client of the pooler may have given already.
     pub fn with_pooler(mut self) -> Self {
         self.connect = self.connect.statement_cache_capacity(0);
+        self.pooled = true;
         self
     }
 }
@@ -91,7 +94,7 @@ pub struct PostgresDb(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) pool: PgPool,
     pub(super) signer: Signer,
-    pub(super) clock: SharedClock,
+    pub(super) pooled: bool,
     /// The tables with sealed columns.
     pub(super) sealed: Vec<Sealed>,
     /// Those of people.
@@ -126,12 +129,7 @@ impl PostgresDb {
     ///
     /// [`DbError::Unguarded`] with every [`Finding`]; [`DbError::OtherKey`] if it was installed with another keyring;
     /// [`DbError::Database`] if it cannot be reached.
-    pub async fn open(
-        options: &PostgresOptions,
-        schema: Schema,
-        keyring: &Keyring,
-        clock: SharedClock,
-    ) -> Result<Self, DbError> {
+    pub async fn open(options: &PostgresOptions, schema: Schema, keyring: &Keyring) -> Result<Self, DbError> {
         check_columns(schema.columns)?;
         let tables = Table::all(&schema)?;
         let pool = PgPoolOptions::new()
@@ -145,7 +143,7 @@ impl PostgresDb {
         let sealed = doctor::sealed(&pool, &tables).await?;
         let forget = forget(&schema, &pool).await?;
         let people = sealed.iter().filter_map(Sealed::people).collect();
-        let db = Self(Arc::new(Inner { pool, signer, clock, sealed, people, forget, schema }));
+        let db = Self(Arc::new(Inner { pool, signer, pooled: options.pooled, sealed, people, forget, schema }));
         let findings = db.examine().await?;
         if findings.is_empty() { Ok(db) } else { Err(DbError::Unguarded(findings)) }
     }
@@ -243,7 +241,8 @@ impl PostgresDb {
     pub(super) async fn made(&self, tenant: &TenantId, attempt: AttemptId) -> Result<bool, DbError> {
         let request = Request { attempt: Some(attempt), ..Request::new(tenant, Verb::Settle) };
         let mut tx = self.enter(&request).await.map_err(begun)?;
-        let made = sqlx::query_scalar("select ward.settle()").fetch_one(&mut *tx).await?;
+        let rows = tx.say("select ward.settle()").await?;
+        let made = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;
         tx.commit().await?;
         Ok(made)
     }
@@ -254,43 +253,75 @@ impl PostgresDb {
     }
 
     /// Begins a transaction in a clinic.
-    pub(super) async fn enter(&self, request: &Request<'_>) -> Result<Transaction<'static, Postgres>, TxError> {
-        let mut tx = self.begin(request.verb).await?;
-        self.enter_in(&mut tx, request).await?;
-        Ok(tx)
-    }
-
-    pub(super) async fn enter_in(&self, conn: &mut PgConnection, request: &Request<'_>) -> Result<(), TxError> {
-        let (text, signature) = self.0.signer.sign(request, self.0.clock.now())?;
-        let entered = sqlx::query("select ward.enter($1, $2)").bind(text).bind(signature).execute(conn).await;
-        entered.map(|_| ()).map_err(|error| refused(error, request.tenant))
-    }
-
-    pub(super) async fn begin(&self, verb: Verb) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        let begin = match verb {
-            Verb::Read => "BEGIN READ ONLY",
-            _ => "BEGIN",
-        };
-        // A connection that has died is found out here, before anything was asked.
+    pub(super) async fn enter(&self, request: &Request<'_>) -> Result<Session, TxError> {
         let mut tries = 0;
         loop {
-            match self.0.pool.begin_with(begin).await {
-                Err(sqlx::Error::Io(_) | sqlx::Error::Database(_)) if tries < 3 => tries += 1,
-                begun => return begun,
+            let (session, name) = self.begin(request.verb).await?;
+            match self.enter_in(session, &name, request).await {
+                // Somebody left something in that session. It is closed, and another one is as good.
+                Err(Entering::Session) if tries < 3 => tries += 1,
+                entered => return entered.map_err(TxError::from),
+            }
+        }
+    }
+
+    pub(super) async fn begin(&self, verb: Verb) -> Result<(Session, String), sqlx::Error> {
+        let mode = if verb == Verb::Read { Mode::Read } else { Mode::Write };
+        Session::begin(&self.0.pool, self.0.pooled, mode).await
+    }
+
+    /// Enters a clinic in a transaction that was begun. One that does not enter is closed with its session.
+    pub(super) async fn enter_in(
+        &self,
+        mut session: Session,
+        name: &str,
+        request: &Request<'_>,
+    ) -> Result<Session, Entering> {
+        let (text, signature) = self.0.signer.sign(request, name)?;
+        let text = format!("select ward.enter({}, {})", literal(&text), bytes(&signature));
+        match session.say(&text).await {
+            Ok(_) => Ok(session),
+            Err(error) => {
+                session.close();
+                let code = error.as_database_error().and_then(|error| error.code());
+                Err(match code.as_deref() {
+                    Some("WD002") => DbError::OtherKey.into(),
+                    Some("WD004") => DbError::Missing(request.tenant.clone()).into(),
+                    Some("WD006") => Entering::Session,
+                    Some("WD007") => Entering::Refused(TxError::Erased),
+                    _ => DbError::Database(error).into(),
+                })
             }
         }
     }
 }
 
-/// What the functions of the database say in their own codes.
-pub(super) fn refused(error: sqlx::Error, tenant: &TenantId) -> TxError {
-    let code = error.as_database_error().and_then(|error| error.code());
-    match code.as_deref() {
-        Some("WD002") => DbError::OtherKey.into(),
-        Some("WD003") => DbError::Clock.into(),
-        Some("WD004") => DbError::Missing(tenant.clone()).into(),
-        Some("WD007") => TxError::Erased,
-        _ => DbError::Database(error).into(),
+/// A transaction did not enter its clinic.
+#[derive(Debug)]
+pub(super) enum Entering {
+    /// For what was left in its session.
+    Session,
+    Refused(TxError),
+}
+
+impl From<TxError> for Entering {
+    fn from(error: TxError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<DbError> for Entering {
+    fn from(error: DbError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<Entering> for TxError {
+    fn from(error: Entering) -> Self {
+        match error {
+            Entering::Session => DbError::Session.into(),
+            Entering::Refused(error) => error,
+        }
     }
 }
 

@@ -1,14 +1,11 @@
 //! What would let one clinic see another, looked for in the database's own catalogue before anything is served from it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 
 use super::{
-    PostgresDb,
+    Finding, FindingKind, PostgresDb,
     database::Sealed,
     request::{Request, Verb},
     script::{LIBRARY, Rule, Table, functions},
@@ -17,155 +14,6 @@ use crate::{
     db::{DbError, Schema, TxError, clinics::quoted},
     id::TenantId,
 };
-
-/// What is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum FindingKind {
-    /// The role that logged in is a superuser.
-    Superuser,
-    /// The role has `BYPASSRLS`.
-    BypassRls,
-    /// The role owns a table, a schema or the database, or may take the part of one who does.
-    Owner,
-    /// The role may make other roles, replicate, or take the part of a role with rights of its own.
-    RoleRights,
-    /// Settings are tied to the role, which would be in force in each of its sessions.
-    RoleSetting,
-    /// The role may make tables, functions or temporary tables, behind which the clinics' would hide.
-    MayCreate,
-    /// A table is in the schema and is declared nowhere.
-    Undeclared,
-    /// A table is declared and not in the schema.
-    Missing,
-    /// A table has no column `tenant text not null default ward.tenant()`.
-    TenantColumn,
-    /// A table's row-level security is off.
-    RlsOff,
-    /// A table's row-level security does not hold for its owner.
-    NotForced,
-    /// A policy is missing.
-    NoPolicy,
-    /// A policy is not the one that was installed.
-    OtherPolicy,
-    /// A policy was added that lets more through.
-    ExtraPolicy,
-    /// A table's primary key does not begin with the clinic, so that one clinic's key would be refused to another.
-    PrimaryKey,
-    /// A table has no index that begins with the clinic.
-    NoIndex,
-    /// A foreign key could lead into another clinic.
-    ForeignKey,
-    /// A unique index that does not begin with the clinic tells one clinic of another's values.
-    UniqueIndex,
-    /// The role may do more with a table than the installation gave it: truncate it, refer to it, put a trigger on it, or
-    /// change a row's clinic, person or key.
-    TableRights,
-    /// The role may read what the functions alone may.
-    SecretReadable,
-    /// A function runs with its owner's rights, may be called by the role, and is not the library's.
-    DefinerFunction,
-    /// One of the library's functions is not the one that was installed.
-    OtherFunction,
-    /// A view or materialised view over the tables shows rows by its owner's rights.
-    OwnerView,
-    /// A rule rewrites statements on a table.
-    Rule,
-    /// A trigger by which the library learns of changes is missing or disabled.
-    Trigger,
-    /// A column for sealed values takes others.
-    NotBytes,
-    /// Two clinics that are none see each other, or something else.
-    Leak,
-    /// The server may lose what it acknowledged.
-    Durability,
-}
-
-impl FindingKind {
-    /// What is wrong, and what to do.
-    const fn sentence(self) -> &'static str {
-        match self {
-            Self::Superuser => "the role is a superuser, whom no policy holds: log in as a role that is none",
-            Self::BypassRls => "the role has `bypassrls`: `alter role … nobypassrls`",
-            Self::Owner => "the role owns it, or is a member of who does: let another role own it",
-            Self::RoleRights => {
-                "the role has rights of its own: `alter role … nocreaterole noreplication`, and revoke its memberships"
-            }
-            Self::RoleSetting => "settings are tied to the role: `alter role … reset all`",
-            Self::MayCreate => {
-                "the role may create objects here: revoke `create` and `temporary` from it and from `public`"
-            }
-            Self::Undeclared => "the table is declared nowhere: name it in the `Schema`, or put it into another schema",
-            Self::Missing => "the table is declared and not there: run the installation",
-            Self::TenantColumn => "the table needs `tenant text not null default ward.tenant()`: write a migration",
-            Self::RlsOff => "row-level security is off: run the installation",
-            Self::NotForced => "row-level security does not hold for the owner: run the installation",
-            Self::NoPolicy => "a policy is missing: run the installation",
-            Self::OtherPolicy => "a policy is not the one that was installed: run the installation",
-            Self::ExtraPolicy => "a policy lets more through than the installed ones: drop it",
-            Self::PrimaryKey => {
-                "the primary key must be `(tenant, …)`, and `(tenant, id)` with a `uuid` where columns are sealed: write a migration"
-            }
-            Self::NoIndex => "no index begins with `tenant`: run the installation",
-            Self::ForeignKey => {
-                "a foreign key does not include `tenant` on both sides: make it `foreign key (tenant, …) references … (tenant, …)`"
-            }
-            Self::UniqueIndex => "a unique index does not begin with `tenant`: make it `(tenant, …)`",
-            Self::TableRights => "the role may do more than the installation gave it: run the installation",
-            Self::SecretReadable => "the role may read what belongs to the library's functions: run the installation",
-            Self::DefinerFunction => {
-                "a `security definer` function that is not the library's may be called by the role: revoke it, or make it `security invoker`"
-            }
-            Self::OtherFunction => "the function is not the one that was installed: run the installation",
-            Self::OwnerView => {
-                "the view shows rows by its owner's rights: create it `with (security_invoker = true)`, or revoke it"
-            }
-            Self::Rule => "a rule rewrites statements: drop it",
-            Self::Trigger => "a trigger of the library is missing or disabled: run the installation",
-            Self::NotBytes => "the column holds sealed values and must be `bytea`: write a migration",
-            Self::Leak => "a clinic that has nothing sees rows: do not serve from this database",
-            Self::Durability => "an acknowledged commit could be lost: turn `fsync` and `full_page_writes` on",
-        }
-    }
-}
-
-/// Something that would let one clinic see another, or lose what is on record.
-///
-/// ```
-/// use tower_ward::db::{DbError, Finding, FindingKind};
-///
-/// /// What an operator is told, kind by kind.
-/// fn refused(error: &DbError) -> Vec<FindingKind> {
-///     let DbError::Unguarded(findings) = error else { return Vec::new() };
-///     findings.iter().map(Finding::kind).collect()
-/// }
-/// assert!(refused(&DbError::Clock).is_empty());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
-    kind: FindingKind,
-    object: String,
-}
-
-impl Finding {
-    /// What is wrong.
-    #[must_use]
-    pub const fn kind(&self) -> FindingKind {
-        self.kind
-    }
-
-    /// The table, function, role or setting at fault.
-    #[must_use]
-    pub fn object(&self) -> &str {
-        &self.object
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: {}", self.object, self.kind.sentence())
-    }
-}
 
 /// Checks that are one question to the catalogue: its answer is the objects at fault. `$1` are the clinics' tables, `$2` all
 /// that are known.
@@ -187,7 +35,22 @@ const QUESTIONS: &[(FindingKind, &str)] = &[
     ),
     (
         FindingKind::RoleSetting,
-        "select unnest(setconfig) from pg_db_role_setting s join pg_roles r on r.oid = s.setrole where r.rolname = current_user",
+        "select unnest(setconfig) from pg_db_role_setting
+            where setrole in (0, (select oid from pg_roles where rolname = current_user))
+              and setdatabase in (0, (select oid from pg_database where datname = current_database()))",
+    ),
+    (
+        FindingKind::DefaultRights,
+        "select coalesce(nullif(defaclnamespace, 0)::regnamespace::text, 'every schema') from pg_default_acl, aclexplode(defaclacl) as a
+            where a.grantee in (0, (select oid from pg_roles where rolname = current_user))",
+    ),
+    (
+        FindingKind::Elsewhere,
+        "select nspname || '.' || relname from pg_class c join pg_namespace n on n.oid = relnamespace
+            where relkind in ('r', 'p', 'v', 'm', 'f', 'S') and nspname not in ('public', 'ward', 'pg_catalog', 'information_schema')
+              and nspname !~ '^pg_(toast|temp)' and has_schema_privilege(n.oid, 'usage')
+              and (has_table_privilege(c.oid, 'select, insert, update, delete, truncate, references, trigger')
+                or (relkind <> 'S' and has_any_column_privilege(c.oid, 'select, insert, update, references')))",
     ),
     (
         FindingKind::MayCreate,
@@ -269,28 +132,18 @@ const QUESTIONS: &[(FindingKind, &str)] = &[
         FindingKind::DefinerFunction,
         "select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = pronamespace
             where prosecdef and has_function_privilege(p.oid, 'execute') and nspname not in ('ward', 'pg_catalog', 'information_schema')
-              -- The verbs of a `PostgresLedger` in the same database.
-              and not (nspname = 'ward_ledger' and proname in ('hold', 'append', 'sign', 'prune'))
               and has_schema_privilege(n.oid, 'usage')",
     ),
     (
         FindingKind::OwnerView,
-        "select distinct v.relname from pg_depend d join pg_rewrite r on r.oid = d.objid and d.classid = 'pg_rewrite'::regclass
-            join pg_class v on v.oid = r.ev_class and v.relkind in ('v', 'm')
-            join pg_class t on t.oid = d.refobjid and d.refclassid = 'pg_class'::regclass
-            where t.oid <> v.oid and ((t.relnamespace = 'public'::regnamespace and t.relkind in ('r', 'p', 'm', 'v')) or t.relnamespace = 'ward'::regnamespace)
-              and has_any_column_privilege(v.oid, 'select')
-              and not coalesce(v.reloptions::text[] && array['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)",
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('v', 'm')
+            and has_any_column_privilege(oid, 'select')
+            and (relkind = 'm' or not coalesce(reloptions::text[] && array['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false))",
     ),
     (
         FindingKind::Rule,
         "select relname || '.' || rulename from pg_rewrite r join pg_class c on c.oid = ev_class
             where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and relname = any ($2)",
-    ),
-    (
-        FindingKind::Trigger,
-        "select 'ward_attempts' where not exists (select 1 from pg_trigger where tgrelid = 'public.ward_attempts'::regclass and tgname = 'ward_left'
-            and tgenabled in ('O', 'A') and tgdeferrable and tginitdeferred)",
     ),
     (
         FindingKind::Durability,
@@ -330,7 +183,10 @@ impl<'a> Doctor<'a> {
             }
         }
         self.policies(&mut conn).await?;
+        self.parameters(&mut conn).await?;
         self.functions(&mut conn).await?;
+        self.triggers(&mut conn).await?;
+        self.people(&mut conn).await?;
         self.sealed(&mut conn).await?;
         drop(conn);
         match self.canaries().await {
@@ -384,33 +240,122 @@ impl<'a> Doctor<'a> {
         Ok(())
     }
 
-    /// The library's functions do what was installed.
-    async fn functions(&mut self, conn: &mut PgConnection) -> Result<(), DbError> {
-        let rows: Vec<(String, String, bool, bool)> = sqlx::query_as(
-            "select proname::text, prosrc, prosecdef, has_function_privilege(oid, 'execute') from pg_proc
-             where pronamespace = 'ward'::regnamespace",
+    /// From PostgreSQL 15 on, a role may be given settings that are a superuser's.
+    async fn parameters(&mut self, conn: &mut PgConnection) -> Result<(), DbError> {
+        let there: bool = sqlx::query_scalar("select to_regclass('pg_catalog.pg_parameter_acl') is not null")
+            .persistent(false)
+            .fetch_one(&mut *conn)
+            .await?;
+        if !there {
+            return Ok(());
+        }
+        let given: Vec<String> = sqlx::query_scalar(
+            "select distinct parname from pg_parameter_acl, aclexplode(paracl) as a
+             where a.grantee = 0 or a.grantee = (select oid from pg_roles where rolname = current_user)",
         )
+        .persistent(false)
         .fetch_all(conn)
         .await?;
-        let mut there: BTreeMap<_, _> =
-            rows.into_iter().map(|(name, body, definer, may)| (name, (body, definer, may))).collect();
-        for (name, body) in functions() {
-            if there.remove(name).is_none_or(|(found, ..)| found != body) {
-                self.find(FindingKind::OtherFunction, format!("ward.{name}"));
-            }
+        given.into_iter().for_each(|name| self.find(FindingKind::RoleSetting, name));
+        Ok(())
+    }
+
+    /// The library's functions are what was installed, and there are no others.
+    async fn functions(&mut self, conn: &mut PgConnection) -> Result<(), DbError> {
+        let rows: Vec<(String, String, String, bool)> = sqlx::query_as(
+            "select proname::text, concat_ws(' ', lanname,
+                    case provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
+                    case proparallel when 's' then 'parallel safe' when 'r' then 'parallel restricted' end,
+                    case when prosecdef then 'security definer' end, array_to_string(proconfig, ' ')),
+                    prosrc, proowner = (select relowner from pg_class where oid = 'ward.keys'::regclass)
+             from pg_proc p join pg_language l on l.oid = prolang where pronamespace = 'ward'::regnamespace",
+        )
+        .persistent(false)
+        .fetch_all(conn)
+        .await?;
+        let mut there: BTreeMap<String, Vec<(String, String, bool)>> = BTreeMap::new();
+        for (name, manner, body, owned) in rows {
+            there.entry(name).or_default().push((manner, body, owned));
         }
+        let mut wanted: Vec<(String, String, String)> = functions()
+            .map(|function| (function.name.to_owned(), function.manner(), function.body.to_owned()))
+            .collect();
         for table in &self.db.0.sealed {
             let Some(declared) = self.tables.iter().find(|declared| declared.name == table.table) else { continue };
             let (name, body) = declared.touch(&table.key);
-            if there.remove(&name).is_none_or(|(found, ..)| found != body) {
-                self.find(FindingKind::OtherFunction, format!("ward.{name}"));
+            wanted.push((name, TOUCH_MANNER.to_owned(), body));
+        }
+        for (name, manner, body) in wanted {
+            match there.remove(&name).as_deref() {
+                Some([(found_manner, found, true)]) if *found == body && *found_manner == manner => {}
+                _ => self.find(FindingKind::OtherFunction, format!("ward.{name}")),
             }
         }
-        for (name, (_, definer, may)) in there {
-            if definer && may {
-                self.find(FindingKind::DefinerFunction, format!("ward.{name}"));
+        for name in there.into_keys() {
+            self.find(FindingKind::OtherFunction, format!("ward.{name}"));
+        }
+        Ok(())
+    }
+
+    /// The triggers by which the library learns of changes, and keeps others from committing them.
+    async fn triggers(&mut self, conn: &mut PgConnection) -> Result<(), DbError> {
+        let rows: Vec<(String, String, String, bool)> = sqlx::query_as(
+            "select relname::text, tgname::text, pg_get_triggerdef(t.oid), tgenabled = 'A'
+             from pg_trigger t join pg_class c on c.oid = tgrelid
+             where relnamespace = 'public'::regnamespace and not tgisinternal",
+        )
+        .persistent(false)
+        .fetch_all(conn)
+        .await?;
+        let mut there: BTreeMap<(String, String), (String, bool)> =
+            rows.into_iter().map(|(table, name, text, always)| ((table, name), (text, always))).collect();
+        let left = "create constraint trigger ward_left after insert on public.ward_attempts deferrable initially deferred \
+                    for each row when not new.void execute function ward.left";
+        let mut wanted = vec![("ward_attempts", "ward_left", left.to_owned())];
+        for table in self.tables.iter().filter(|table| !table.sealed.is_empty()) {
+            wanted.extend(table.triggers().into_iter().map(|(name, text)| (table.name, name, text)));
+        }
+        for (table, name, text) in wanted {
+            match there.remove(&(table.to_owned(), name.to_owned())) {
+                Some((found, true)) if bare(&found) == bare(&text) => {}
+                _ => self.find(FindingKind::Trigger, format!("{table}.{name}")),
             }
         }
+        Ok(())
+    }
+
+    /// Whose a row is stays, and what a row takes along when it goes is the same person's.
+    async fn people(&mut self, conn: &mut PgConnection) -> Result<(), DbError> {
+        let people = self.tables.iter().filter_map(|table| Some((table.name.to_owned(), table.person()?.to_owned())));
+        let (tables, columns): (Vec<String>, Vec<String>) = people.unzip();
+        let given: Vec<String> = sqlx::query_scalar(
+            "select t || '.' || c from unnest($1::text[], $2::text[]) as one (t, c)
+             where to_regclass('public.' || t) is not null and has_column_privilege('public.' || t, c, 'update')",
+        )
+        .bind(&tables)
+        .bind(&columns)
+        .persistent(false)
+        .fetch_all(&mut *conn)
+        .await?;
+        given.into_iter().for_each(|object| self.find(FindingKind::TableRights, object));
+        let acting: Vec<String> = sqlx::query_scalar(
+            "with people (t, c) as (select * from unnest($1::text[], $2::text[]))
+             select conname::text from pg_constraint k
+                join pg_class a on a.oid = conrelid join pg_class b on b.oid = confrelid
+                join people pa on pa.t = a.relname left join people pb on pb.t = b.relname
+             where contype = 'f' and a.relnamespace = 'public'::regnamespace
+               and (confdeltype not in ('a', 'r') or confupdtype not in ('a', 'r'))
+               and not exists (
+                 select 1 from unnest(conkey, confkey) as pair (here, there)
+                    join pg_attribute x on x.attrelid = conrelid and x.attnum = here and x.attname = pa.c
+                    join pg_attribute y on y.attrelid = confrelid and y.attnum = there and y.attname = pb.c)",
+        )
+        .bind(&tables)
+        .bind(&columns)
+        .persistent(false)
+        .fetch_all(conn)
+        .await?;
+        acting.into_iter().for_each(|name| self.find(FindingKind::ForeignKey, name));
         Ok(())
     }
 
@@ -433,17 +378,6 @@ impl<'a> Doctor<'a> {
                     self.find(FindingKind::NotBytes, format!("{}.{}", table.name, column.name()));
                 }
             }
-            let watched: i64 = sqlx::query_scalar(
-                "select count(*) from pg_trigger t join pg_proc p on p.oid = tgfoid
-                 where tgrelid = to_regclass('public.' || $1) and tgname in ('ward_made', 'ward_changed') and tgenabled = 'A'
-                   and pronamespace = 'ward'::regnamespace and proname = 'touch_' || $1",
-            )
-            .bind(table.name)
-            .fetch_one(&mut *conn)
-            .await?;
-            if watched != 2 {
-                self.find(FindingKind::Trigger, table.name);
-            }
         }
         Ok(())
     }
@@ -458,8 +392,10 @@ impl<'a> Doctor<'a> {
                 Err(TxError::Db(error)) => return Err(error),
                 Err(_) => return Err(DbError::OtherKey),
             };
-            let seen: Vec<String> =
-                sqlx::query_scalar("select tenant from public.ward_canary").fetch_all(&mut *tx).await?;
+            let seen: Vec<String> = sqlx::query_scalar("select tenant from public.ward_canary")
+                .persistent(false)
+                .fetch_all(tx.conn())
+                .await?;
             if seen != [own] {
                 self.find(
                     FindingKind::Leak,
@@ -468,11 +404,11 @@ impl<'a> Doctor<'a> {
             }
             for table in self.tables.clone().iter().filter(|table| !LIBRARY.contains(&table.name)) {
                 let sql = format!("select exists (select 1 from public.{})", quoted(table.name));
-                if sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *tx).await? {
+                if sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(tx.conn()).await? {
                     self.find(FindingKind::Leak, table.name);
                 }
             }
-            tx.rollback().await?;
+            tx.rollback().await;
         }
         // And whoever has entered none sees nothing.
         let mut conn = self.db.0.pool.acquire().await?;
@@ -486,9 +422,12 @@ impl<'a> Doctor<'a> {
     }
 }
 
+/// How the functions that note changes are declared.
+const TOUCH_MANNER: &str = "plpgsql volatile security definer search_path=pg_catalog, pg_temp";
+
 /// A condition without the brackets and names that PostgreSQL puts in when it prints one.
 fn bare(condition: &str) -> String {
-    let words = condition.to_ascii_lowercase().replace(['(', ')'], " ");
+    let words = condition.to_ascii_lowercase().replace(['(', ')'], " ").replace('"', "");
     let mut out: Vec<&str> = Vec::new();
     let mut words = words.split_ascii_whitespace().peekable();
     while let Some(word) = words.next() {

@@ -4,12 +4,14 @@ mod changes;
 mod clinics;
 mod database;
 mod doctor;
+mod finding;
 mod relations;
 mod request;
 mod script;
+mod session;
 mod tx;
 
 pub use database::{PostgresDb, PostgresOptions};
-pub use doctor::{Finding, FindingKind};
+pub use finding::{Finding, FindingKind};
 pub use relations::PostgresRelations;
 pub use tx::{PostgresReadTx, PostgresTx};

@@ -1,9 +1,11 @@
 //! The relations `assigned` and `circle`, kept in the shared database.
 
+use sqlx::FromRow;
+
 use super::{
     PostgresDb,
-    database::refused,
     request::{Request, Verb},
+    session::literal,
 };
 use crate::{
     access::{BoxFuture, RelationError, RelationSource, Relations},
@@ -13,7 +15,7 @@ use crate::{
     keys::Keyring,
 };
 
-/// [`RelationSource`] over the shared database. Asked on every request, in one round trip, so an assignment that ended is
+/// [`RelationSource`] over the shared database. Asked on every request, so an assignment that ended is
 /// effective on the next one.
 ///
 /// ```
@@ -60,20 +62,21 @@ impl RelationSource for PostgresRelations {
             }
             let key = self.keyring.tenant(tenant).await.map_err(RelationError::new)?;
             let now = self.clock.now();
-            let request = Request { user: Some(user), ..Request::new(tenant, Verb::Read) };
-            let (text, signature) =
-                self.db.0.signer.sign(&request, self.db.0.clock.now()).map_err(RelationError::new)?;
-            let kinds: Vec<&str> = among.names().collect();
-            let rows: Vec<(SubjectId, String, Option<i64>, Vec<u8>)> =
-                sqlx::query_as("select subject, kind, until, mac from ward.related($1, $2, $3, $4, $5)")
-                    .bind(text)
-                    .bind(signature)
-                    .bind(subjects)
-                    .bind(kinds)
-                    .bind(now.as_millisecond())
-                    .fetch_all(&self.db.0.pool)
-                    .await
-                    .map_err(|error| RelationError::new(refused(error, tenant)))?;
+            let request = Request::new(tenant, Verb::Read);
+            let mut tx = self.db.enter(&request).await.map_err(RelationError::new)?;
+            let people: Vec<_> = subjects.iter().map(|subject| literal(&subject.to_string())).collect();
+            let kinds: Vec<_> = among.names().map(literal).collect();
+            let asked = format!(
+                "select subject, kind, until, mac from ward.related({}, array[{}]::uuid[], array[{}], {})",
+                literal(&user.to_string()),
+                people.join(", "),
+                kinds.join(", "),
+                now.as_millisecond(),
+            );
+            let rows = tx.say(&asked).await.map_err(RelationError::new)?;
+            let rows: Result<Vec<(SubjectId, String, Option<i64>, Vec<u8>)>, _> =
+                rows.iter().map(FromRow::from_row).collect();
+            let rows = rows.map_err(RelationError::new)?;
             for (subject, kind, until, mac) in rows {
                 if !(Row { user, subject, kind: &kind, until }).has(&mac, &key) {
                     continue;

@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 use crate::{
     access::Relations,
     audit::AttemptId,
-    clock::Timestamp,
     db::{TxError, change::kind},
     entropy,
     id::{SubjectId, TenantId, UserId},
@@ -26,6 +25,8 @@ const BLOCK: usize = 64;
 pub(super) enum Verb {
     Read,
     Change,
+    Assign,
+    Unassign,
     Import,
     Reseal,
     Erase,
@@ -38,6 +39,8 @@ impl Verb {
         match self {
             Self::Read => "read",
             Self::Change => "change",
+            Self::Assign => "assign",
+            Self::Unassign => "unassign",
             Self::Import => "import",
             Self::Reseal => "reseal",
             Self::Erase => "erase",
@@ -47,7 +50,7 @@ impl Verb {
     }
 }
 
-/// A request. Nothing in it has a line break: identifiers are checked when they are made.
+/// A request. Nothing in it has a bar: identifiers are checked when they are made.
 #[derive(Debug)]
 pub(super) struct Request<'a> {
     pub(super) tenant: &'a TenantId,
@@ -63,18 +66,18 @@ impl<'a> Request<'a> {
         Self { tenant, verb, subject: None, attempt: None, user: None, relation: None }
     }
 
-    fn text(&self, now: Timestamp) -> Result<String, TxError> {
+    fn text(&self, transaction: &str) -> Result<String, TxError> {
         let kind = self.relation.map(kind).transpose()?;
-        let mut text = format!("{}\n{}", self.tenant, self.verb.name());
+        let mut text = format!("{}|{}", self.tenant, self.verb.name());
         let attempt = self.attempt.map(|attempt| Uuid::from_bytes(*attempt.as_bytes()));
         for id in [self.subject.map(Uuid::from), attempt, self.user.map(Uuid::from)] {
             match id {
-                Some(id) => write!(text, "\n{id}"),
-                None => write!(text, "\n-"),
+                Some(id) => write!(text, "|{id}"),
+                None => write!(text, "|-"),
             }
             .expect("a string takes what is written");
         }
-        let _ = write!(text, "\n{}\n{}", kind.unwrap_or("-"), now.as_millisecond());
+        let _ = write!(text, "|{}|{transaction}", kind.unwrap_or("-"));
         Ok(text)
     }
 }
@@ -93,16 +96,23 @@ impl Signer {
         Self(keyring.derive(LABEL))
     }
 
-    /// A request, and its signature.
-    pub(super) fn sign(&self, request: &Request<'_>, now: Timestamp) -> Result<(String, Vec<u8>), TxError> {
-        let text = request.text(now)?;
+    /// A request for this transaction and no other, and its signature.
+    pub(super) fn sign(&self, request: &Request<'_>, transaction: &str) -> Result<(String, Vec<u8>), TxError> {
+        let text = request.text(transaction)?;
         let signature = self.mac(text.as_bytes());
         Ok((text, signature))
     }
 
     /// What lets the transaction of an attempt commit.
     pub(super) fn leave(&self, attempt: AttemptId) -> Vec<u8> {
-        self.mac(format!("leave\n{}", Uuid::from_bytes(*attempt.as_bytes())).as_bytes())
+        self.mac(format!("leave|{}", Uuid::from_bytes(*attempt.as_bytes())).as_bytes())
+    }
+
+    /// What lets a transaction make a relation that ends then and has this proof.
+    pub(super) fn relate(&self, attempt: AttemptId, until: Option<i64>, proof: &[u8]) -> Vec<u8> {
+        let until = until.map_or_else(|| "-".to_owned(), |until| until.to_string());
+        let (attempt, proof) = (Uuid::from_bytes(*attempt.as_bytes()), data_encoding::HEXLOWER.encode(proof));
+        self.mac(format!("relate|{attempt}|{until}|{proof}").as_bytes())
     }
 
     fn mac(&self, message: &[u8]) -> Vec<u8> {
@@ -146,18 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_seven_lines_whatever_is_in_it() {
+    fn a_request_has_seven_parts_whatever_is_in_it() {
         let tenant = TenantId::new("harbour").expect("a clinic");
         let mut request = Request::new(&tenant, Verb::Change);
-        let now = Timestamp::from_millisecond(1_790_000_000_123).expect("a time");
-        assert_eq!(request.text(now).expect("a request"), "harbour\nchange\n-\n-\n-\n-\n1790000000123");
+        assert_eq!(request.text("7 1.5").expect("a request"), "harbour|change|-|-|-|-|7 1.5");
         request.relation = Some(Relations::CIRCLE);
         request.attempt = Some(AttemptId::from_bytes([1; 16]));
-        let text = request.text(now).expect("a request");
-        assert_eq!(text.lines().nth(3), Some("01010101-0101-0101-0101-010101010101"));
-        assert_eq!((text.lines().count(), text.lines().nth(5)), (7, Some("circle")));
+        let text = request.text("7 1.5").expect("a request");
+        let parts: Vec<_> = text.split('|').collect();
+        assert_eq!((parts.len(), parts[3], parts[5]), (7, "01010101-0101-0101-0101-010101010101", "circle"));
         // What is derived is not kept.
         request.relation = Some(Relations::OWN);
-        assert!(matches!(request.text(now), Err(TxError::NoRelation)));
+        assert!(matches!(request.text("7 1.5"), Err(TxError::NoRelation)));
     }
 }

@@ -174,14 +174,29 @@ impl Table {
         (format!("touch_{}", self.name), body)
     }
 
+    /// The condition that a sealed column changed.
+    fn differs(&self) -> String {
+        let differs = |column: &&ColumnInfo| format!("old.{0} is distinct from new.{0}", quoted(column.name()));
+        self.sealed.iter().map(differs).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// The triggers that note changes, as they are printed, but for brackets and quotes.
+    pub(super) fn triggers(&self) -> [(&'static str, String); 2] {
+        let (name, differs) = (self.name, self.differs());
+        let text = |trigger, events, when: &str| {
+            format!(
+                "create trigger {trigger} after {events} on public.{name} for each row {when} execute function ward.touch_{name}"
+            )
+        };
+        [
+            ("ward_made", text("ward_made", "insert or delete", "")),
+            ("ward_changed", text("ward_changed", "update", &format!("when {differs}"))),
+        ]
+    }
+
     fn telling(&self) -> String {
         let name = self.name;
         let (function, body) = self.touch("{key}");
-        let differs: Vec<_> = self
-            .sealed
-            .iter()
-            .map(|column| format!("old.{0} is distinct from new.{0}", quoted(column.name())))
-            .collect();
         format!(
             "do $do$ declare key text; begin\n\
              \x20   select attname into key from pg_index join pg_attribute on attrelid = indrelid and attnum = any (indkey)\n\
@@ -201,7 +216,7 @@ impl Table {
              \x20       alter table public.{name} enable always trigger ward_changed\n\
              \x20   $sql$, '{{key}}', quote_ident(key));\n\
              end $do$;",
-            differs = differs.join(" or "),
+            differs = self.differs(),
         )
     }
 }
@@ -210,11 +225,42 @@ const CANARY: &str = "ward_canary";
 /// The library's tables in the application's schema.
 pub(super) const LIBRARY: [&str; 4] = ["ward_attempts", "ward_canary", "ward_erased", "ward_relations"];
 
-/// The library's functions, each with its body.
-pub(super) fn functions() -> impl Iterator<Item = (&'static str, &'static str)> {
+/// One of the library's functions.
+pub(super) struct Function {
+    pub(super) name: &'static str,
+    /// What stands between its result and its body.
+    declared: &'static str,
+    pub(super) body: &'static str,
+}
+
+impl Function {
+    /// Its language, and how it runs, as the doctor asks the catalogue for it.
+    pub(super) fn manner(&self) -> String {
+        let words: Vec<_> = self.declared.split_ascii_whitespace().collect();
+        let after = |word: &str| words.iter().position(|w| *w == word).and_then(|at| words.get(at + 1)).copied();
+        let volatile = ["immutable", "stable"].into_iter().find(|kind| words.contains(kind)).unwrap_or("volatile");
+        let mut manner = format!("{} {volatile}", after("language").unwrap_or_default());
+        if let Some(parallel) = after("parallel") {
+            manner += &format!(" parallel {parallel}");
+        }
+        if words.contains(&"definer") {
+            manner += " security definer";
+        }
+        if let Some((_, path)) = self.declared.split_once("search_path = ") {
+            manner += &format!(" search_path={}", path.trim());
+        }
+        manner
+    }
+}
+
+/// The library's functions.
+pub(super) fn functions() -> impl Iterator<Item = Function> {
     WARD.split("\n--- ").skip(1).filter_map(|part| {
         let (name, rest) = part.split_once('\n')?;
-        Some((name, rest.split("$body$").nth(1)?))
+        let mut parts = rest.split("$body$");
+        let (head, body) = (parts.next()?, parts.next()?);
+        let declared = head[head.find("language ")?..].trim_end().strip_suffix("as")?;
+        Some(Function { name, declared, body })
     })
 }
 

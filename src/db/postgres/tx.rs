@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use sqlx::{FromRow as _, PgConnection, Row as _};
 
 use super::{
     PostgresDb,
     changes::{self, Touched},
+    database::Entering,
     request::{Request, Verb},
+    session::{Session, bytes, literal},
 };
 use crate::{
     access::{Authority, ChangeDoor, ErasureDoor, Facts, Owner, Relations},
@@ -26,13 +28,13 @@ use crate::{
 /// A transaction of PostgreSQL that reads one clinic's rows. It is read-only.
 #[derive(Debug)]
 pub struct PostgresReadTx {
-    tx: Transaction<'static, Postgres>,
+    tx: Session,
 }
 
 impl PostgresReadTx {
     /// The connection, for the application's queries.
     pub fn conn(&mut self) -> &mut PgConnection {
-        &mut self.tx
+        self.tx.conn()
     }
 }
 
@@ -40,7 +42,7 @@ impl PostgresReadTx {
 #[derive(Debug)]
 #[must_use = "a transaction that is not committed rolls back"]
 pub struct PostgresTx {
-    tx: Transaction<'static, Postgres>,
+    tx: Session,
     db: PostgresDb,
     attempt: Attempt,
     trail: Trail,
@@ -85,10 +87,12 @@ impl PostgresDb {
     ///
     /// [`TxError::Trail`] if no record can be made now; [`TxError::Db`] if the database cannot be written.
     pub async fn change(&self, by: &impl ChangeDoor, change: Change) -> Result<PostgresTx, TxError> {
-        let verb = match change.watching {
-            Watching::All => Verb::Change,
-            Watching::Import => Verb::Import,
-            Watching::Nothing => Verb::Reseal,
+        let verb = match (change.watching, change.relation, change.action) {
+            (_, Some(_), Action::Delete) => Verb::Unassign,
+            (_, Some(_), _) => Verb::Assign,
+            (Watching::All, ..) => Verb::Change,
+            (Watching::Import, ..) => Verb::Import,
+            (Watching::Nothing, ..) => Verb::Reseal,
         };
         let door = Door {
             facts: by.facts(),
@@ -115,9 +119,9 @@ impl PostgresDb {
         let change = Change { watching: Watching::Nothing, ..Change::new(Action::Erase, PERSON, None) };
         let mut tx = self.begin_change(door, change, Verb::Erase).await?;
         for forget in &self.0.forget {
-            sqlx::query(AssertSqlSafe(forget.as_str())).bind(by.subject).execute(tx.conn()).await?;
+            tx.tx.say(&forget.replace("$1", &literal(&by.subject.to_string()))).await?;
         }
-        sqlx::query("select ward.erase()").execute(tx.conn()).await?;
+        tx.tx.say("select ward.erase()").await?;
         Ok(tx)
     }
 
@@ -138,7 +142,7 @@ impl PostgresDb {
             (None, _) => None,
         };
         // A connection is waited for before the record says that something is attempted.
-        let mut tx = self.begin(verb).await?;
+        let (tx, name) = self.begin(verb).await?;
         let attempt = facts.trail.attempt(audit::Change {
             action: change.action,
             permission,
@@ -156,7 +160,11 @@ impl PostgresDb {
             user: relation.map(|(_, user, _)| user),
             relation: relation.map(|(_, _, relation)| relation),
         };
-        self.enter_in(&mut tx, &request).await?;
+        let tx = match self.enter_in(tx, &name, &request).await {
+            // Another session is as good, and the attempt is still the same.
+            Err(Entering::Session) => self.enter(&request).await?,
+            entered => entered?,
+        };
         let (trail, tenant) = (facts.trail.clone(), facts.tenant.clone());
         let watching = change.watching;
         Ok(PostgresTx { tx, db: self.clone(), attempt, trail, watching, key, relation, tenant, owner })
@@ -171,7 +179,7 @@ impl PostgresTx {
 
     /// The connection, for the application's statements.
     pub fn conn(&mut self) -> &mut PgConnection {
-        &mut self.tx
+        self.tx.conn()
     }
 
     /// Makes the relation hold that this transaction was begun for, until some time or for good.
@@ -183,8 +191,10 @@ impl PostgresTx {
         let (subject, user, relation) = self.relation.ok_or(TxError::NoRelation)?;
         let until = until.map(Timestamp::as_millisecond);
         let key = self.key.as_ref().ok_or(TxError::NoRelation)?;
-        let mac = Row { user, subject, kind: kind(relation)?, until }.mac(key);
-        sqlx::query("select ward.relate($1, $2)").bind(until).bind(mac.to_vec()).execute(self.conn()).await?;
+        let proof = Row { user, subject, kind: kind(relation)?, until }.mac(key);
+        let signature = self.db.0.signer.relate(self.attempt.id(), until, &proof);
+        let ends = until.map_or_else(|| "null".to_owned(), |until| until.to_string());
+        self.tx.say(&format!("select ward.relate({ends}, {}, {})", bytes(&proof), bytes(&signature))).await?;
         Ok(())
     }
 
@@ -195,7 +205,8 @@ impl PostgresTx {
     /// [`TxError::NoRelation`] unless it was begun with [`Change::unassign`].
     pub async fn unrelate(&mut self) -> Result<bool, TxError> {
         self.relation.ok_or(TxError::NoRelation)?;
-        Ok(sqlx::query_scalar("select ward.unrelate()").fetch_one(self.conn()).await?)
+        let rows = self.tx.say("select ward.unrelate()").await?;
+        Ok(rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?)
     }
 
     /// Says in the ledger what the transaction made of each row with sealed columns, waits until every record of the request
@@ -209,12 +220,10 @@ impl PostgresTx {
     pub async fn commit(mut self) -> Result<(), TxError> {
         self.trail.may_open()?;
         let signature = self.db.0.signer.leave(self.attempt.id());
-        let touched: Result<Vec<Touched>, _> = sqlx::query_as("select place, key, made, was from ward.leave($1)")
-            .bind(signature)
-            .fetch_all(&mut *self.tx)
-            .await;
+        let left = format!("select place, key, made, was from ward.leave({})", bytes(&signature));
         // An aborted transaction, or another one than was begun: nothing of it may be committed.
-        let touched = touched.map_err(|_| TxError::RolledBack)?;
+        let rows = self.tx.say(&left).await.map_err(|_| TxError::RolledBack)?;
+        let touched = rows.iter().map(Touched::from_row).collect::<Result<Vec<_>, _>>()?;
         if let (Some(owner), true) = (&self.owner, self.watching != Watching::Nothing) {
             let sealer = Sealer { tenant: &self.tenant, owner, attempt: self.attempt.id() };
             let changes = changes::changes(&self.db, &sealer, touched, self.watching, &mut self.tx).await?;
@@ -226,7 +235,7 @@ impl PostgresTx {
         let commit = tokio::spawn(async move {
             // Once more, right before: the wait for the records may have been long.
             if trail.is_overdue() {
-                let _ = tx.rollback().await;
+                tx.rollback().await;
                 attempt.rolled_back();
                 return Err(TrailError::Expired.into());
             }
@@ -235,12 +244,9 @@ impl PostgresTx {
                 attempt.committed();
                 return Ok(());
             };
-            // What the server refused it has undone; of what it did not answer only it knows.
-            let made = match error.as_database_error() {
-                Some(_) => Ok(false),
-                None => db.made(&tenant, attempt.id()).await,
-            };
-            match made {
+            // Whoever said so, only the database knows.
+            crate::trace::event!(warn, error = %error, "a commit failed, and is looked for");
+            match db.made(&tenant, attempt.id()).await {
                 Ok(true) => {
                     attempt.committed();
                     Ok(())

@@ -62,11 +62,10 @@ language sql immutable parallel safe
 as $body$ select sha256(k_outer || sha256(k_inner || convert_to(message, 'UTF8'))) $body$;
 
 --- transaction
--- What tells this transaction from every other: the server process, the moment it began, and its number if it writes.
-create or replace function ward.transaction(writes boolean) returns text
-language sql volatile
-as $body$ select concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp()),
-    case when writes then pg_current_xact_id()::text end) $body$;
+-- What tells this transaction from every other: the server process, and the moment it began.
+create or replace function ward.transaction() returns text
+language sql stable parallel restricted
+as $body$ select concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp())) $body$;
 
 --- verified
 -- The clinic that this transaction entered, how, and whose rows it may change; null if it entered none. A setting that was
@@ -78,17 +77,16 @@ declare
     scope text := nullif(current_setting('ward.scope', true), '');
     said text[];
     k ward.keys;
-    now text;
 begin
     if scope is null then
         return null;
     end if;
-    said := string_to_array(scope, E'\n');
+    said := string_to_array(scope, '|');
     select * into strict k from ward.keys;
-    now := concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp()),
-        case when said[2] <> 'read' then coalesce(pg_current_xact_id_if_assigned()::text, '-') end);
-    if sha256(decode(lpad(current_setting('ward.proof', true), 64, '0'), 'hex'))
-        is distinct from sha256(ward.hmac(k.proof_inner, k.proof_outer, concat_ws(E'\n', now, scope)))
+    -- One that changes something is bound to its number as well, which no other transaction ever has.
+    if sha256(convert_to(current_setting('ward.proof', true), 'UTF8')) is distinct from sha256(convert_to(encode(ward.hmac(
+        k.proof_inner, k.proof_outer, concat_ws('|', ward.transaction(),
+            case when said[2] <> 'read' then coalesce(pg_current_xact_id_if_assigned()::text, '-') end, scope)), 'hex'), 'UTF8'))
     then
         raise exception 'the clinic of this transaction was set by something else than `ward.enter`' using errcode = 'WD001';
     end if;
@@ -118,85 +116,68 @@ $body$;
 -- The clinic, if this transaction may change anything.
 create or replace function ward.changing() returns text
 language sql stable parallel restricted as $body$
-    select case when said[2] in ('change', 'import', 'reseal', 'erase') then said[1] end from (select ward.verified() as said) as one
+    select case when said[2] in ('change', 'import', 'reseal', 'erase', 'assign', 'unassign') then said[1] end from (select ward.verified() as said) as one
 $body$;
 
---- asked
--- What a server asked for, if the server signed it within the last minute.
-create or replace function ward.asked(request text, signature bytea) returns text[]
+--- enter
+-- Enters a clinic until the end of the transaction. A request has these parts: clinic, verb, person, attempt, user, relation,
+-- and the transaction that it is for, so that nobody else has a use for one; a dash is none. What `read` enters changes nothing.
+create or replace function ward.enter(request text, signature bytea) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
+    said text[] := string_to_array(request, '|');
     k ward.keys;
-    said text[] := string_to_array(request, E'\n');
 begin
     select * into k from ward.keys;
     -- Of the hashes, so that the time which the comparison takes says nothing of the signature.
     if k is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, request)) then
         raise exception 'the request was not signed with the key of this database' using errcode = 'WD002';
     end if;
-    if abs(extract(epoch from clock_timestamp()) * 1000 - said[7]::bigint) > 60000 then
-        raise exception 'the request is more than a minute away from the time of this database' using errcode = 'WD003';
+    if said[7] is distinct from ward.transaction() then
+        raise exception 'the request is for another transaction' using errcode = 'WD003';
     end if;
     if said[2] <> 'found' and not exists (select 1 from ward.tenants where id = said[1]) then
         raise exception 'there is no such clinic' using errcode = 'WD004';
     end if;
-    return said;
-end
-$body$;
-
---- enter
--- Enters a clinic until the end of the transaction. A request has these lines: clinic, verb, person, attempt, user, relation,
--- milliseconds since 1970; a dash is none. What `read` enters changes nothing.
-create or replace function ward.enter(request text, signature bytea) returns void
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
-as $body$
-declare
-    said text[] := ward.asked(request, signature);
-    k ward.keys;
-    left_over text;
-begin
-    begin
-        if ward.verified() is not null then
-            raise exception 'this transaction is in a clinic already' using errcode = 'WD005';
-        end if;
-    exception when sqlstate 'WD001' then
-        -- Something else set it, perhaps for the whole session: it proves nothing, and gives way.
-    end;
-    -- What an injected statement may have left on a connection that is shared: it would be found before what is meant.
-    if pg_my_temp_schema() <> 0 and exists (select 1 from pg_class where relnamespace = pg_my_temp_schema()) then
-        raise exception 'this session has temporary tables: take the right to make them from the role' using errcode = 'WD006';
+    if nullif(current_setting('ward.scope', true), '') is not null then
+        raise exception 'this transaction is in a clinic already' using errcode = 'WD005';
     end if;
-    for left_over in select name from pg_prepared_statements where from_sql loop
-        execute format('deallocate %I', left_over);
-    end loop;
+    -- What an injected statement may have left in a session that is shared: it would run in the place of what is meant.
+    if exists (select 1 from pg_prepared_statements where from_sql)
+        or (pg_my_temp_schema() <> 0 and exists (select 1 from pg_class where relnamespace = pg_my_temp_schema()))
+    then
+        raise exception 'something was left in this session' using errcode = 'WD006';
+    end if;
     perform set_config('statement_timeout', '30s', true), set_config('lock_timeout', '10s', true),
-        set_config('idle_in_transaction_session_timeout', '60s', true), set_config('row_security', 'on', true);
-    if said[2] <> 'read' then
-        perform set_config('synchronous_commit', 'on', true);
-    end if;
+        set_config('idle_in_transaction_session_timeout', '60s', true);
     if said[2] = 'found' then
         insert into ward.tenants (id) values (said[1]) on conflict do nothing;
-    elsif said[2] in ('change', 'import', 'reseal', 'erase') then
-        if said[2] <> 'erase' and exists (
-            select 1 from public.ward_erased where tenant = said[1] and subject = nullif(said[3], '-')::uuid)
-        then
-            raise exception 'the person was erased' using errcode = 'WD007';
+    elsif said[2] in ('change', 'import', 'reseal', 'erase', 'assign', 'unassign') then
+        if said[3] <> '-' then
+            -- Nobody is erased while something of theirs is changed, and the other way round.
+            if said[2] = 'erase' then
+                perform pg_advisory_xact_lock(hashtextextended(said[1] || '|' || said[3], 0));
+            else
+                perform pg_advisory_xact_lock_shared(hashtextextended(said[1] || '|' || said[3], 0));
+                if exists (select 1 from public.ward_erased where tenant = said[1] and subject = said[3]::uuid) then
+                    raise exception 'the person was erased' using errcode = 'WD007';
+                end if;
+            end if;
         end if;
         insert into public.ward_attempts (tenant, id) values (said[1], said[4]::uuid);
     elsif said[2] not in ('read', 'settle') then
         raise exception 'there is no such verb' using errcode = 'WD002';
     end if;
-    select * into strict k from ward.keys;
-    request := array_to_string(said[1:6], E'\n');
+    request := array_to_string(said[1:6], '|');
     perform set_config('ward.scope', request, true), set_config('ward.proof', encode(ward.hmac(k.proof_inner, k.proof_outer,
-        concat_ws(E'\n', ward.transaction(said[2] <> 'read'), request)), 'hex'), true);
+        concat_ws('|', ward.transaction(), case when said[2] <> 'read' then pg_current_xact_id()::text end, request)), 'hex'), true);
 end
 $body$;
 
 --- leave
 -- Lets the transaction commit, and answers what it changed: the place and key of each row with sealed columns, whether it made
--- it, and what the columns held before.
+-- it, and what the columns held before. The library's last statement but one.
 create or replace function ward.leave(signature bytea)
 returns table (place text, key uuid, made boolean, was bytea[])
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -206,30 +187,30 @@ declare
     k ward.keys;
 begin
     select * into strict k from ward.keys;
-    if said is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, 'leave' || E'\n' || said[4])) then
+    if said is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, 'leave|' || said[4])) then
         raise exception 'the request was not signed with the key of this database' using errcode = 'WD002';
     end if;
     if not exists (select 1 from public.ward_attempts a where a.id = said[4]::uuid and a.tenant = said[1] and not a.void) then
         raise exception 'the change of this transaction is not on record' using errcode = 'WD008';
     end if;
-    perform set_config('ward.leave', encode(ward.hmac(k.proof_inner, k.proof_outer,
-        concat_ws(E'\n', 'leave', ward.transaction(true), said[4])), 'hex'), true);
+    perform set_config('synchronous_commit', 'on', true), set_config('ward.leave', encode(ward.hmac(k.proof_inner, k.proof_outer,
+        concat_ws('|', 'leave', pg_current_xact_id(), said[4])), 'hex'), true);
     return query delete from ward.touched t where t.xid = pg_current_xact_id()
         returning t.place, t.key, t.made, t.was;
 end
 $body$;
 
 --- left
--- No transaction that changes something commits before it left, nor with anything that it changed after.
+-- No transaction that changes something commits before it left, nor with a row of sealed columns that it changed after.
 create or replace function ward.left() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
     k ward.keys;
 begin
     select * into strict k from ward.keys;
     if nullif(current_setting('ward.leave', true), '') is distinct from encode(ward.hmac(k.proof_inner, k.proof_outer,
-            concat_ws(E'\n', 'leave', ward.transaction(true), new.id)), 'hex')
+            concat_ws('|', 'leave', pg_current_xact_id(), new.id)), 'hex')
         or exists (select 1 from ward.touched where xid = pg_current_xact_id())
     then
         raise exception 'a transaction that changes something is committed by the library alone' using errcode = 'WD008';
@@ -241,6 +222,7 @@ $body$;
 drop trigger if exists ward_left on public.ward_attempts;
 create constraint trigger ward_left after insert on public.ward_attempts
     deferrable initially deferred for each row when (not new.void) execute function ward.left();
+alter table public.ward_attempts enable always trigger ward_left;
 
 --- settle
 -- Whether the change was made. Waits for a transaction that is about to make it; if there is none, none ever will.
@@ -261,17 +243,23 @@ end
 $body$;
 
 --- relate
-create or replace function ward.relate(ends bigint, signature bytea) returns void
+-- Makes the relation hold that the transaction was begun for. Signed, with all that is written: the role that the servers log
+-- in as makes none by itself, nor keeps one beyond its end.
+create or replace function ward.relate(ends bigint, proof bytea, signature bytea) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
     said text[] := ward.verified();
+    k ward.keys;
 begin
-    if said[2] is distinct from 'change' or said[5] = '-' then
-        raise exception 'this transaction was not begun to change a relation' using errcode = 'WD005';
+    select * into strict k from ward.keys;
+    if said[2] is distinct from 'assign' or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer,
+        concat_ws('|', 'relate', said[4], coalesce(ends::text, '-'), encode(proof, 'hex'))))
+    then
+        raise exception 'this transaction was not begun to make this relation' using errcode = 'WD005';
     end if;
     insert into public.ward_relations (tenant, "user", subject, kind, until, mac)
-        values (said[1], said[5]::uuid, said[3]::uuid, said[6], ends, signature)
+        values (said[1], said[5]::uuid, said[3]::uuid, said[6], ends, proof)
         on conflict (tenant, "user", subject, kind) do update set until = excluded.until, mac = excluded.mac;
 end
 $body$;
@@ -283,8 +271,8 @@ as $body$
 declare
     said text[] := ward.verified();
 begin
-    if said[2] is distinct from 'change' or said[5] = '-' then
-        raise exception 'this transaction was not begun to change a relation' using errcode = 'WD005';
+    if said[2] is distinct from 'unassign' then
+        raise exception 'this transaction was not begun to end a relation' using errcode = 'WD005';
     end if;
     delete from public.ward_relations
         where tenant = said[1] and "user" = said[5]::uuid and subject = said[3]::uuid and kind = said[6];
@@ -309,19 +297,16 @@ end
 $body$;
 
 --- related
--- The relations of a user to some people, without a transaction around it.
-create or replace function ward.related(request text, signature bytea, people uuid[], kinds text[], now bigint)
+-- The relations of a user to some people, in the clinic of this transaction, with what proves them.
+create or replace function ward.related(by uuid, people uuid[], kinds text[], now bigint)
 returns table (subject uuid, kind text, until bigint, mac bytea)
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
-    said text[] := ward.asked(request, signature);
+    said text[] := ward.verified();
 begin
-    if said[2] is distinct from 'read' then
-        raise exception 'there is no such verb' using errcode = 'WD002';
-    end if;
     return query select r.subject, r.kind, r.until, r.mac from public.ward_relations r
-        where r.tenant = said[1] and r."user" = said[5]::uuid and r.subject = any (people) and r.kind = any (kinds)
+        where r.tenant = said[1] and r."user" = by and r.subject = any (people) and r.kind = any (kinds)
           and (r.until is null or r.until > now);
 end
 $body$;
@@ -334,4 +319,6 @@ revoke all on public.ward_attempts, public.ward_relations, public.ward_erased, p
 grant usage on schema ward to {role};
 grant execute on function ward.verified, ward.tenant, ward.person, ward.clinic, ward.changing, ward.enter, ward.leave, ward.settle,
     ward.relate, ward.unrelate, ward.erase, ward.related to {role};
-grant select on public.ward_attempts, public.ward_relations, public.ward_erased, public.ward_canary to {role};
+grant select on public.ward_attempts, public.ward_erased, public.ward_canary to {role};
+-- What proves a relation is not to be read, or it could be put back.
+grant select (tenant, "user", subject, kind, until) on public.ward_relations to {role};

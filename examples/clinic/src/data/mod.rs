@@ -12,8 +12,8 @@ use tower_ward::{
     audit::Ledger,
     clock::{SharedClock, Timestamp},
     db::{
-        Change, Db, DbError, PostgresDb, PostgresReadTx, PostgresRelations, PostgresTx, ReadTx, SqliteRelations, TenantTx,
-        TxError,
+        Change, Db, DbError, PostgresDb, PostgresReadTx, PostgresRelations, PostgresTx, ReadTx, SqliteRelations,
+        TenantTx, TxError,
     },
     id::{SubjectId, TenantId, UserId},
     keys::{Erasure, Keyring},
