@@ -15,7 +15,7 @@ use tower_ward::{
 };
 
 use crate::{
-    postgres::server::Postgres,
+    postgres::server::cluster::Cluster,
     support::{
         ledger::records_on_disk,
         model::{AdmitPatients, COLUMNS, NoteText, PatientName, ReadNotes, WriteNotes, row_of},
@@ -35,7 +35,7 @@ pub(crate) const APP: &str = "ward_app";
 pub(crate) const OWNER: &str = "ward_owner";
 
 pub(crate) struct Site {
-    pub(crate) server: Postgres,
+    pub(crate) server: Cluster,
     pub(crate) db: PostgresDb,
     pub(crate) keyring: Keyring,
     pub(crate) ledger: Ledger,
@@ -48,7 +48,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Self {
-        let server = Postgres::start();
+        let server = Cluster::start("");
         server.sql(&format!("create role {APP} login; create role {OWNER} login"));
         server.sql(&format!("create database clinic owner {OWNER}"));
         let clock = SystemClock::shared();
@@ -186,6 +186,6 @@ impl Site {
     }
 }
 
-fn url(server: &Postgres, role: &str) -> String {
+fn url(server: &Cluster, role: &str) -> String {
     server.url(role).replace("/postgres?", "/clinic?")
 }
