@@ -26,6 +26,10 @@ classes! {
     pub Messages = "messages";
     /// What a patient is offered and billed.
     pub Billing = "billing";
+    /// When the staff work and do not, what they learned, and what they are registered for.
+    pub Hr = "hr";
+    /// What went wrong in the clinic, or nearly.
+    pub Incidents = "incidents";
 }
 
 permissions! {
@@ -59,6 +63,10 @@ permissions! {
     pub ReadEncounters = "encounters.read" opens Clinical;
     /// Record a patient's visit.
     pub WriteEncounter = "encounters.write" changes Clinical;
+    /// Read the files in a patient's record.
+    pub ReadAttachments = "attachments.read" opens Clinical;
+    /// Put a file into a patient's record.
+    pub WriteAttachment = "attachments.write" changes Clinical;
     /// See who opened a patient's record, when, and why they might.
     pub ReadTimeline = "timeline.read";
     /// See what a patient's master data were before they were changed.
@@ -95,12 +103,36 @@ permissions! {
     pub WritePayroll = "payroll.write" changes Payroll;
     /// See what payroll knew of an employee before it was changed.
     pub ReadPayrollChanges = "payroll.changes" opens Payroll;
+    /// See when an employee does not work.
+    pub ReadAbsences = "absences.read" opens Hr;
+    /// Ask for an absence, or report one.
+    pub WriteAbsence = "absences.write" changes Hr;
+    /// Decide about an absence.
+    pub DecideAbsence = "absences.decide" changes Hr;
+    /// See what an employee worked.
+    pub ReadTimesheets = "timesheets.read" opens Hr;
+    /// Hand in what an employee worked.
+    pub WriteTimesheet = "timesheets.write" changes Hr;
+    /// See the courses that an employee took.
+    pub ReadTraining = "training.read" opens Hr;
+    /// Record a course that an employee took.
+    pub WriteTraining = "training.write" changes Hr;
+    /// See an employee's registers and checks.
+    pub ReadCredentials = "credentials.read" opens Hr;
+    /// Record an employee's registers and checks.
+    pub WriteCredential = "credentials.write" changes Hr;
+    /// Report what went wrong.
+    pub ReportIncident = "incidents.report" changes Incidents;
+    /// Read what went wrong.
+    pub ReadIncidents = "incidents.read" opens Incidents;
+    /// Say what was done about what went wrong.
+    pub CloseIncident = "incidents.close" changes Incidents;
     /// See one's own account.
     pub ReadAccount = "account.read";
     /// End one's own session.
     pub EndSession = "session.end";
     /// Fill a new clinic with demo data. No role has it: a job does, once.
-    pub SeedDemo = "demo.seed" changes Identity, Clinical, Schedule, Directory, Payroll, Messages, Billing;
+    pub SeedDemo = "demo.seed" changes Identity, Clinical, Schedule, Directory, Payroll, Messages, Billing, Hr, Incidents;
 }
 
 /// Who answers for the clinic sees what is done in it.
@@ -134,6 +166,9 @@ pub mod patients {
         pub Instructions: String = "prescriptions"."instructions" as Clinical;
         pub ResultBody: Json<crate::api::ResultBody> = "results"."body" as Clinical;
         pub AppointmentReason: String = "appointments"."reason" as Schedule;
+        pub AttachmentName: String = "attachments"."file_name" as Clinical;
+        pub AttachmentType: String = "attachments"."media_type" as Clinical;
+        pub AttachmentContent: Vec<u8> = "attachments"."content" as Clinical;
         pub QuoteLines: Json<Vec<crate::api::Line>> = "quotes"."lines" as Billing;
         pub QuoteTotal: i64 = "quotes"."total" as Billing;
         pub InvoiceLines: Json<Vec<crate::api::Line>> = "invoices"."lines" as Billing;
@@ -144,7 +179,7 @@ pub mod patients {
 
 /// The columns of those who work here.
 pub mod staff {
-    use super::{Directory, Payroll, columns};
+    use super::{Directory, Hr, Payroll, columns};
 
     columns! {
         pub StaffName: String = "staff"."name" as Directory;
@@ -154,12 +189,30 @@ pub mod staff {
         pub SortCode: String = "employees"."sort_code" as Payroll;
         pub AccountNumber: String = "employees"."account_number" as Payroll;
         pub Salary: i64 = "employees"."salary_gbp" as Payroll;
+        pub AbsenceKind: String = "absences"."kind" as Hr;
+        pub AbsenceNote: String = "absences"."note" as Hr;
+        pub TimesheetMinutes: i64 = "timesheets"."minutes" as Hr;
+        pub TimesheetNote: String = "timesheets"."note" as Hr;
+        pub TrainingTitle: String = "training"."title" as Hr;
+        pub CredentialKind: String = "credentials"."kind" as Hr;
+        pub CredentialNumber: String = "credentials"."number" as Hr;
+    }
+}
+
+/// The columns of what went wrong.
+pub mod incidents {
+    use super::{Incidents, columns};
+
+    columns! {
+        pub IncidentTitle: String = "incidents"."title" as Incidents;
+        pub IncidentText: String = "incidents"."text" as Incidents;
+        pub IncidentOutcome: String = "incidents"."outcome" as Incidents;
     }
 }
 
 /// The migrations and the sealed columns of a clinic's file.
 pub static SCHEMA: tower_ward::db::Schema =
-    tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS])
+    tower_ward::db::Schema::new(&MIGRATIONS, &[patients::COLUMNS, staff::COLUMNS, incidents::COLUMNS])
         .with_indexes(&[("patient_names", "word")])
         .with_people(&[
             ("patients", "id"),
@@ -173,6 +226,11 @@ pub static SCHEMA: tower_ward::db::Schema =
             ("messages", "patient"),
             ("quotes", "patient"),
             ("invoices", "patient"),
+            ("attachments", "patient"),
+            ("absences", "employee"),
+            ("timesheets", "employee"),
+            ("training", "employee"),
+            ("credentials", "employee"),
             ("employees", "id"),
         ]);
 

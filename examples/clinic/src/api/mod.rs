@@ -2,9 +2,12 @@
 
 pub(crate) mod appointments;
 mod assignments;
+pub(crate) mod attachments;
 pub(crate) mod billing;
 mod changes;
 pub(crate) mod chart;
+pub(crate) mod hr;
+pub(crate) mod incidents;
 mod ledger;
 pub(crate) mod messages;
 mod patch;
@@ -165,6 +168,19 @@ pub fn routes(ward: &Ward, app: App) -> Router {
                 .with_request(schema::<chart::encounters::NewEncounter>())
                 .with_response(201, schema::<chart::encounters::EncounterView>()),
         )
+        .get("/api/patients/{id}/attachments", attachments::list)
+        .about(
+            paged("The files in a patient's record, newest first.")
+                .with_response(200, schema::<Page<attachments::AttachmentView>>()),
+        )
+        .post("/api/patients/{id}/attachments", attachments::attach)
+        .about(
+            one("Put a file into a patient's record.")
+                .with_request(schema::<attachments::NewAttachment>())
+                .with_response(201, schema::<attachments::AttachmentView>()),
+        )
+        .get("/api/patients/{id}/attachments/{attachment}", attachments::read)
+        .about(one("A file in a patient's record.").with_response(200, schema::<attachments::ContentView>()))
         .get("/api/patients/{id}/quotes", billing::quotes::list)
         .about(
             paged("What a patient was offered, newest first.")
@@ -272,6 +288,73 @@ pub fn routes(ward: &Ward, app: App) -> Router {
         )
         .get("/api/employees/{id}/payroll/changes", changes::of_payroll)
         .about(changed("What payroll knew of an employee before it was changed, newest first."))
+        .get("/api/employees/{id}/absences", hr::absences::list)
+        .about(
+            paged("When an employee does not work, newest first.")
+                .with_response(200, schema::<Page<hr::absences::AbsenceView>>()),
+        )
+        .post("/api/employees/{id}/absences", hr::absences::request)
+        .about(
+            one("Ask for an absence, or report one.")
+                .with_request(schema::<hr::absences::NewAbsence>())
+                .with_response(201, schema::<hr::absences::AbsenceView>()),
+        )
+        .patch("/api/employees/{id}/absences", hr::absences::decide)
+        .about(
+            one("Decide about an absence.")
+                .with_request(schema::<hr::absences::Decision>())
+                .with_response(200, schema::<hr::absences::AbsenceView>()),
+        )
+        .get("/api/employees/{id}/timesheets", hr::timesheets::list)
+        .about(
+            paged("What an employee worked, newest first.")
+                .with_response(200, schema::<Page<hr::timesheets::TimesheetView>>()),
+        )
+        .post("/api/employees/{id}/timesheets", hr::timesheets::hand_in)
+        .about(
+            one("Hand in what an employee worked.")
+                .with_request(schema::<hr::timesheets::NewTimesheet>())
+                .with_response(201, schema::<hr::timesheets::TimesheetView>()),
+        )
+        .get("/api/employees/{id}/training", hr::training::list)
+        .about(
+            paged("The courses that an employee took, newest first.")
+                .with_response(200, schema::<Page<hr::training::TrainingView>>()),
+        )
+        .post("/api/employees/{id}/training", hr::training::record)
+        .about(
+            one("Record a course that an employee took.")
+                .with_request(schema::<hr::training::NewTraining>())
+                .with_response(201, schema::<hr::training::TrainingView>()),
+        )
+        .get("/api/employees/{id}/credentials", hr::credentials::list)
+        .about(
+            paged("An employee's registers and checks, newest first.")
+                .with_response(200, schema::<Page<hr::credentials::CredentialView>>()),
+        )
+        .post("/api/employees/{id}/credentials", hr::credentials::record)
+        .about(
+            one("Record a register that an employee is in, or a check.")
+                .with_request(schema::<hr::credentials::NewCredential>())
+                .with_response(201, schema::<hr::credentials::CredentialView>()),
+        )
+        .get("/api/incidents", incidents::list)
+        .about(
+            paged("What went wrong, or nearly, newest first.")
+                .with_response(200, schema::<Page<incidents::IncidentView>>()),
+        )
+        .post("/api/incidents", incidents::report)
+        .about(
+            one("Report what went wrong, or nearly.")
+                .with_request(schema::<incidents::NewIncident>())
+                .with_response(201, schema::<incidents::ReportedView>()),
+        )
+        .patch("/api/incidents", incidents::close)
+        .about(
+            one("Say what was done about an incident, which closes it.")
+                .with_request(schema::<incidents::Closing>())
+                .with_response(200, schema::<incidents::IncidentView>()),
+        )
         .openapi_at("/api/openapi.json", "Clinic", env!("CARGO_PKG_VERSION"))
         .with_state(app)
 }

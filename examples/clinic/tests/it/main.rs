@@ -1,6 +1,7 @@
 //! Tests of the clinic through its public parts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod attachments;
 mod attacks;
 mod billing;
 mod canary;
@@ -18,6 +19,8 @@ mod fixtures;
 mod harness;
 mod headers;
 mod hosts;
+mod hr;
+mod incidents;
 mod isolation;
 mod ledger;
 mod matrix;

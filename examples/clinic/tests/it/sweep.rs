@@ -192,7 +192,7 @@ fn everything_to_everybody() -> String {
         let _ = writeln!(policy, "[roles.{role}]");
         let _ = writeln!(
             policy,
-            "ceiling = ['identity', 'clinical', 'schedule', 'directory', 'payroll', 'messages', 'billing']"
+            "ceiling = ['identity', 'clinical', 'schedule', 'directory', 'payroll', 'messages', 'billing', 'hr', 'incidents']"
         );
         for permission in &permissions {
             let _ = writeln!(policy, "grants.'{permission}' = 'clinic'");
@@ -212,24 +212,30 @@ async fn keyring(data: &Path, clock: &SharedClock) -> Keyring {
 struct People {
     patients: BTreeMap<&'static str, Vec<Uuid>>,
     employees: BTreeMap<&'static str, Vec<Uuid>>,
+    /// One of each patient, from any clinic.
+    attachments: BTreeMap<Uuid, Uuid>,
     absent: Vec<Uuid>,
 }
 
 impl People {
     async fn of(data: &Path) -> Self {
         let place = Place::of(data);
-        let (mut patients, mut employees) = (BTreeMap::new(), BTreeMap::new());
+        let (mut patients, mut employees, mut attachments) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for tenant in [HOME, AWAY, FAR] {
             patients.insert(tenant, place.clinic(tenant).patients.clone());
             let mut file = open_file(data, tenant).await;
             let ids: Vec<Vec<u8>> =
                 sqlx::query_scalar("select id from employees order by id").fetch_all(&mut file).await.unwrap();
             employees.insert(tenant, ids.iter().map(|id| Uuid::from_slice(id).unwrap()).collect());
+            let rows: Vec<(Vec<u8>, Vec<u8>)> =
+                sqlx::query_as("select patient, id from attachments").fetch_all(&mut file).await.unwrap();
+            attachments
+                .extend(rows.iter().map(|(p, id)| (Uuid::from_slice(p).unwrap(), Uuid::from_slice(id).unwrap())));
         }
         // Neighbours of those who are there, and of those who are elsewhere.
         let near = patients[HOME].iter().take(4).chain(patients[AWAY].iter().take(5));
         let absent = near.map(|id| absent(*id)).collect();
-        Self { patients, employees, absent }
+        Self { patients, employees, attachments, absent }
     }
 
     /// Those of other clinics.
@@ -318,11 +324,16 @@ async fn sweep(stand: &Stand, people: &People, needles: &Needles) -> Counts {
             // Whoever is asked for here is asked for no more, so they are new ones each time.
             let erases = permission.as_deref() == Some("patients.erase");
             let own = match (is_employee, erases) {
-                (true, _) => people.employees[HOME][0],
+                // Staff are employees, and see what is theirs.
+                (true, _) => user.subject.filter(|_| role != "patient").unwrap_or(people.employees[HOME][0]),
                 (_, true) => stand.newcomer().await,
                 _ => *reach.first().unwrap(),
             };
-            let fill = |id: Uuid| fill(path, id, other);
+            let fill = |id: Uuid| {
+                let attachment = people.attachments.get(&id).copied().unwrap_or_default();
+                fill(&path.replace("{attachment}", &attachment.to_string()), id, other)
+            };
+            let themself = own;
             let own = stand.ask(HOME, Some(&token), method, &fill(own)).await;
             check(&case, &own);
             counts.own += 1;
@@ -344,7 +355,11 @@ async fn sweep(stand: &Stand, people: &People, needles: &Needles) -> Counts {
                 *(if kind == "foreign" { &mut counts.foreign } else { &mut counts.absent }) += 1;
             }
             assert_eq!(faces.len(), 1, "{case}: can be told apart: {faces:#?}");
+            let only_own =
+                permission.as_ref().is_some_and(|p| stand.ward.policy().relations(role, p) == Relations::OWN);
+            let colleagues = people.employees[HOME].iter().filter(|id| is_employee && only_own && **id != themself);
             let unassigned = people.patients[HOME].iter().filter(|id| !is_employee && !reach.contains(id)).take(2);
+            let unassigned = unassigned.chain(colleagues.take(2));
             for id in unassigned {
                 let id = if erases { stand.newcomer().await } else { *id };
                 let reply = stand.ask(HOME, Some(&token), method, &fill(id)).await;
@@ -382,6 +397,12 @@ async fn plant(data: &Path) {
             "messages",
             "quotes",
             "invoices",
+            "attachments",
+            "absences",
+            "timesheets",
+            "training",
+            "credentials",
+            "incidents",
         ] {
             let sql = format!("insert into main.{table} select * from away.{table}");
             let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut file).await.unwrap();
