@@ -30,7 +30,7 @@ use tower_ward::{
 };
 
 use crate::{
-    api::{self, App},
+    api::{self, App, Enrol, Join},
     args::Args,
     certs,
     data::Data,
@@ -155,7 +155,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     }
     // What was settled may be an erasure, which is finished here.
     let erasures = Erasures::open(&keyring, &db, ward.ledger()).await?;
-    let app = App { identity, data, erasures, clock: Arc::clone(&clock) };
+    let app = App { identity, data, jobs: ward.jobs().cloned(), erasures, clock: Arc::clone(&clock) };
     let parts = Parts { ward, app };
     let router = api::routes(&parts.ward, parts.app.clone());
     let service = router.into_service()?;
@@ -244,6 +244,8 @@ async fn open(
         .with_principal_quota(Quota::per_minute(args.user_quota))
         .with_job_store(accounts)
         .add_task::<Seed>()
+        .add_task::<Join>()
+        .add_task::<Enrol>()
         .keys(keyring.clone())
         .audit(ledger)
         .authenticate(identity.clone())

@@ -95,6 +95,14 @@ permissions! {
     pub ReadBillingChanges = "billing.changes" opens Billing;
     /// Assign a patient to somebody, and end it.
     pub Assign = "assignments.write" changes;
+    /// Invite somebody to a patient's circle. The invitation is a job of the same permission.
+    pub InviteToCircle = "circle.invite" changes Identity;
+    /// See who was invited to a patient's circle.
+    pub ReadInvitations = "circle.read" opens Identity;
+    /// Take somebody out of a patient's circle.
+    pub EndCircle = "circle.end" changes;
+    /// Make the account of a relative whose invitation held. No role has it: a job does.
+    pub EnrolRelative = "circle.enrol";
     /// See who works here.
     pub ReadStaff = "staff.read" opens Directory;
     /// See what payroll knows of an employee.
@@ -141,6 +149,9 @@ impl ReadsLedger for ReadLedger {}
 /// And answers to the court.
 impl HoldsLedger for HoldLedger {}
 
+/// A relative's account is made when the invitation has held.
+impl ManagesAccounts for EnrolRelative {}
+
 /// The demo's accounts are made with its records.
 impl ManagesAccounts for SeedDemo {}
 
@@ -166,6 +177,7 @@ pub mod patients {
         pub Instructions: String = "prescriptions"."instructions" as Clinical;
         pub ResultBody: Json<crate::api::ResultBody> = "results"."body" as Clinical;
         pub AppointmentReason: String = "appointments"."reason" as Schedule;
+        pub InvitedEmail: String = "circle_invitations"."email" as Identity;
         pub AttachmentName: String = "attachments"."file_name" as Clinical;
         pub AttachmentType: String = "attachments"."media_type" as Clinical;
         pub AttachmentContent: Vec<u8> = "attachments"."content" as Clinical;
@@ -227,6 +239,7 @@ pub static SCHEMA: tower_ward::db::Schema =
             ("quotes", "patient"),
             ("invoices", "patient"),
             ("attachments", "patient"),
+            ("circle_invitations", "patient"),
             ("absences", "employee"),
             ("timesheets", "employee"),
             ("training", "employee"),

@@ -256,7 +256,10 @@ impl<'a> Filling<'a> {
             for membership in &member.members_of {
                 let subject = *patients.get(membership.patient.as_str()).ok_or(SeedError::Reference("patient"))?;
                 let chart = written!(self.grant.subject(subject).await);
-                self.relate(&chart, user, Relations::CIRCLE).await?;
+                let mut tx = written!(self.app.data.change(&chart, Change::assign(user, Relations::CIRCLE)).await);
+                self.invitation(&mut tx, &chart, user, &member.email).await?;
+                written!(tx.relate(None).await);
+                written!(tx.commit().await);
             }
         }
         Ok(())

@@ -15,11 +15,12 @@ use crate::{
     api::{
         Line, attachments,
         billing::{invoices, quotes, total},
+        circle,
         hr::{absences, credentials, timesheets, training},
         incidents, messages,
     },
     data::Write,
-    demo_data::{AbsenceKind, AbsenceStatus, BillLine, IncidentKind, InvoiceStatus, QuoteStatus},
+    demo_data::{AbsenceKind, AbsenceStatus, BillLine, IncidentKind, InvoiceStatus, QuoteStatus, Role},
     model::SeedDemo,
 };
 
@@ -214,6 +215,32 @@ impl Filling<'_> {
             written!(incidents::insert(&mut tx, &row).await);
         }
         written!(tx.commit().await);
+        Ok(())
+    }
+
+    /// The invitation by which somebody came into a patient's circle.
+    pub(super) async fn invitation(
+        &self,
+        tx: &mut Write,
+        chart: &SubjectGrant<SeedDemo>,
+        user: UserId,
+        email: &str,
+    ) -> Result<(), SeedError> {
+        let desk = self.clinic.staff.iter().find(|member| member.role == Role::Receptionist);
+        let (id, at) = (self.row(), self.app.clock.now().as_millisecond());
+        let row = circle::InvitationRow {
+            id,
+            inviter: self.who(&desk.ok_or(SeedError::Reference("receptionist"))?.id)?,
+            at,
+            email: written!(Encrypted::seal(&email.to_lowercase(), chart, id)),
+            expires_at: at,
+            used_at: Some(at),
+            user: Some(user),
+            test: true,
+        };
+        // No token's hash.
+        let hash = [*self.row().as_bytes(), *self.row().as_bytes()].concat();
+        written!(circle::insert(tx, chart.subject(), hash, &row).await);
         Ok(())
     }
 }

@@ -67,6 +67,7 @@ pub(crate) fn valid_body(method: &Method, path: &str) -> Option<Value> {
         ("POST", "quotes" | "invoices") => Some(serde_json::json!({
             "lines": [{ "text": "Medical certificate", "quantity": 2, "unit_price_pence": 3500 }],
         })),
+        ("POST", "invitations") => Some(serde_json::json!({ "email": "relative@example.org" })),
         ("POST", "attachments") => Some(serde_json::json!({
             "file_name": "letter.txt", "media_type": "text/plain", "content": "QSBsZXR0ZXIu",
         })),
@@ -120,6 +121,16 @@ pub(crate) async fn appointment(owner: &Client, patient: Uuid) -> Value {
 pub(crate) fn fill(path: &str, id: impl std::fmt::Display, user: impl std::fmt::Display) -> String {
     let path = path.replace("{id}", &id.to_string()).replace("{user}", &user.to_string());
     path.replace("{attachment}", &Uuid::nil().to_string())
+}
+
+/// Somebody whom this user invites to a patient's circle, and who joins.
+pub(crate) async fn joined(place: &Place, inviter: &Client, patient: Uuid) -> Uuid {
+    let email = "relative@example.org";
+    let path = format!("/api/patients/{patient}/circle/invitations");
+    let made = inviter.post(&path, &serde_json::json!({ "email": email })).await.expect(201).json();
+    let join = serde_json::json!({ "token": made["token"], "email": email, "password": "a password of their own" });
+    let joined = place.guest(HOME).post("/api/circle/join", &join).await.expect(201).json();
+    joined["user"].as_str().unwrap().parse().unwrap()
 }
 
 /// A route's path with an attachment of this patient filled in, if it asks for one.

@@ -8,6 +8,7 @@ mod canary;
 mod certs;
 mod changes;
 mod chart;
+mod circle;
 mod contract;
 mod crash;
 mod database;

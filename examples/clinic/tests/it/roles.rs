@@ -82,12 +82,14 @@ async fn every_role_may_do_what_the_matrix_says_and_nothing_else() {
                 let themself = user.subject.filter(|_| role != "patient").unwrap_or(employee);
                 let id = if row.path.starts_with("/api/employees") { themself } else { *reach.first().unwrap() };
                 let id = if row.permission == "patients.erase" { newcomer(&owner).await } else { id };
-                if row.path.contains("{user}") && *method == Method::DELETE && cell != "-" {
+                let circle = row.path.contains("/circle/{user}") && cell != "-";
+                let user = if circle { joined(&site, &owner, id).await } else { doctor };
+                if row.path.contains("/assignments/{user}") && *method == Method::DELETE && cell != "-" {
                     me.send(Method::PUT, &fill(&row.path, id, doctor), None).await.expect(204);
                 }
                 let body = body_for(method, &row.path, id, &owner).await;
                 let path = attached(&owner, &row.path, id).await;
-                let reply = me.send(method.clone(), &fill(&path, id, doctor), body.as_ref()).await;
+                let reply = me.send(method.clone(), &fill(&path, id, user), body.as_ref()).await;
                 let what = format!("{role} {method} {} ({}): {reply:?}", row.path, row.permission);
                 if cell == "-" {
                     assert_eq!(reply.status, 403, "{what}");
@@ -344,11 +346,13 @@ async fn every_route_that_opens_data_leaves_a_record_and_so_does_every_refusal()
         let granted = |role: &str| row.cells.iter().any(|(r, cell)| r == role && cell != "-");
         let me = if granted("owner") { &owner } else { &doctor };
         let subject = match row.permission.as_str() {
-            payroll if payroll.starts_with("payroll.") => employee,
+            _ if row.path.starts_with("/api/employees") => employee,
             "patients.erase" => newcomer(&owner).await,
             _ => id,
         };
-        let path = fill(&row.path, subject, doctor.user_id().await);
+        let circle = row.path.contains("/circle/{user}");
+        let user = if circle { joined(&site, &owner, subject).await } else { doctor.user_id().await };
+        let path = fill(&attached(&owner, &row.path, subject).await, subject, user);
         for method in &row.methods {
             // These two open nobody's data.
             if row.path != "/api/logout" && row.path != "/api/me" {

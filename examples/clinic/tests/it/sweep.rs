@@ -15,7 +15,7 @@ use std::{
 
 use axum::body::Body;
 use clinic::{
-    api::{self, App},
+    api::{self, App, Enrol, Join},
     app,
     data::Data,
     model,
@@ -94,7 +94,7 @@ impl Stand {
             SqliteStore::open_with_clock(dir.path().join("accounts.sqlite"), Arc::clone(&clock)).await.unwrap(),
         );
         let options = IdentityOptions::new("https://localhost");
-        let identity = Identity::open(accounts, &keyring, Arc::clone(&clock), options).await.unwrap();
+        let identity = Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(&clock), options).await.unwrap();
         let db = Db::open(dir.path().join("clinics"), model::SCHEMA).unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger"), LedgerOptions::new(), Arc::clone(&clock)).unwrap();
         let hosts = Hosts::new("{tenant}.localhost", "localhost").unwrap();
@@ -107,6 +107,9 @@ impl Stand {
             .with_peer_quota(plenty())
             .with_principal_quota(plenty())
             .add_task::<Seed>()
+            .add_task::<Join>()
+            .add_task::<Enrol>()
+            .with_job_store(accounts)
             .keys(keyring)
             .audit(ledger)
             .authenticate(identity.clone())
@@ -115,7 +118,7 @@ impl Stand {
             .relations(Related)
             .build()
             .unwrap();
-        let app = App { identity, data: Data::Sqlite(db), erasures, clock };
+        let app = App { identity, data: Data::Sqlite(db), jobs: ward.jobs().cloned(), erasures, clock };
         let service = api::routes(&ward, app.clone()).into_service().unwrap();
         Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, _dir: dir }
     }
@@ -238,6 +241,12 @@ impl People {
         Self { patients, employees, attachments, absent }
     }
 
+    /// A route's path with its parameters filled in, an attachment of this patient among them.
+    fn fill(&self, path: &str, id: Uuid, user: Uuid) -> String {
+        let attachment = self.attachments.get(&id).copied().unwrap_or_default();
+        fill(&path.replace("{attachment}", &attachment.to_string()), id, user)
+    }
+
     /// Those of other clinics.
     fn foreign(&self) -> Vec<Uuid> {
         let patients = self.patients[AWAY].iter().take(5).chain(self.patients[FAR].iter().take(2));
@@ -329,10 +338,7 @@ async fn sweep(stand: &Stand, people: &People, needles: &Needles) -> Counts {
                 (_, true) => stand.newcomer().await,
                 _ => *reach.first().unwrap(),
             };
-            let fill = |id: Uuid| {
-                let attachment = people.attachments.get(&id).copied().unwrap_or_default();
-                fill(&path.replace("{attachment}", &attachment.to_string()), id, other)
-            };
+            let fill = |id: Uuid| people.fill(path, id, other);
             let themself = own;
             let own = stand.ask(HOME, Some(&token), method, &fill(own)).await;
             check(&case, &own);
@@ -398,6 +404,7 @@ async fn plant(data: &Path) {
             "quotes",
             "invoices",
             "attachments",
+            "circle_invitations",
             "absences",
             "timesheets",
             "training",
@@ -481,7 +488,7 @@ async fn without_either_what_is_sealed_still_does_not_open() {
                 continue;
             }
             for id in people.foreign() {
-                let reply = stand.ask(HOME, Some(&token), method, &fill(path, id, id)).await;
+                let reply = stand.ask(HOME, Some(&token), method, &people.fill(path, id, id)).await;
                 assert_eq!(needles.found_in(&reply.body), None, "{role} {path} {id}");
                 let empty = reply.status == 200 && reply.json()["items"].as_array().is_some_and(Vec::is_empty);
                 assert!([404, 500].contains(&reply.status.as_u16()) || empty, "{role} {path} {id}: {reply:?}");
