@@ -2,7 +2,13 @@
 
 use std::future::poll_fn;
 
-use sqlx::{AssertSqlSafe, Encode, FromRow, Sqlite, Type, encode::IsNull, error::BoxDynError, sqlite::SqliteRow};
+use sqlx::{
+    AssertSqlSafe, Encode, FromRow, Sqlite, Type,
+    encode::IsNull,
+    error::BoxDynError,
+    query::{Query, QueryAs},
+    sqlite::{SqliteArguments, SqliteRow},
+};
 use tower_ward::{
     field::{BlindIndex, Column, Encrypted, Indexed},
     id::{RowId, SubjectId, UserId},
@@ -191,40 +197,28 @@ impl Sql {
     /// Runs it, and says how many rows it changed.
     pub(crate) async fn execute(self, tx: &mut impl Tx) -> Result<u64, QueryError> {
         match tx.conn() {
-            Conn::Sqlite(conn) => {
-                let mut query = sqlx::query(AssertSqlSafe(self.text));
-                for value in self.values {
-                    query = query.bind(value);
-                }
-                query.execute(conn).await.map(|done| done.rows_affected()).map_err(QueryError)
-            }
+            Conn::Sqlite(conn) => self.query().execute(conn).await.map(|done| done.rows_affected()).map_err(QueryError),
         }
     }
 
     /// Whether it finds a row.
     pub(crate) async fn finds(self, tx: &mut impl Tx) -> Result<bool, QueryError> {
         match tx.conn() {
-            Conn::Sqlite(conn) => {
-                let mut query = sqlx::query(AssertSqlSafe(self.text));
-                for value in self.values {
-                    query = query.bind(value);
-                }
-                query.fetch_optional(conn).await.map(|row| row.is_some()).map_err(QueryError)
-            }
+            Conn::Sqlite(conn) => self.query().fetch_optional(conn).await.map(|row| row.is_some()).map_err(QueryError),
         }
     }
 
     /// Its row, if it finds one.
     pub(crate) async fn fetch_optional<T: Row>(self, tx: &mut impl Tx) -> Result<Option<T>, QueryError> {
         match tx.conn() {
-            Conn::Sqlite(conn) => self.on_sqlite().fetch_optional(conn).await.map_err(QueryError),
+            Conn::Sqlite(conn) => self.query_as().fetch_optional(conn).await.map_err(QueryError),
         }
     }
 
     /// All of its rows.
     pub(crate) async fn fetch_all<T: Row>(self, tx: &mut impl Tx) -> Result<Vec<T>, QueryError> {
         match tx.conn() {
-            Conn::Sqlite(conn) => self.on_sqlite().fetch_all(conn).await.map_err(QueryError),
+            Conn::Sqlite(conn) => self.query_as().fetch_all(conn).await.map_err(QueryError),
         }
     }
 
@@ -235,7 +229,7 @@ impl Sql {
         mut take: impl FnMut(T) -> Result<bool, E>,
     ) -> Result<(), E> {
         let mut rows = match tx.conn() {
-            Conn::Sqlite(conn) => self.on_sqlite::<T>().fetch(conn),
+            Conn::Sqlite(conn) => self.query_as::<T>().fetch(conn),
         };
         while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
             if !take(row.map_err(QueryError)?)? {
@@ -245,12 +239,21 @@ impl Sql {
         Ok(())
     }
 
-    fn on_sqlite<T: Row>(self) -> sqlx::query::QueryAs<'static, Sqlite, T, sqlx::sqlite::SqliteArguments> {
-        let mut query = sqlx::query_as(AssertSqlSafe(self.text));
-        for value in self.values {
-            query = query.bind(value);
-        }
-        query
+    fn query(self) -> Query<'static, Sqlite, SqliteArguments> {
+        debug_assert!(self.names_what_is_bound(), "{}", self.text);
+        self.values.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), Query::bind)
+    }
+
+    fn query_as<T: Row>(self) -> QueryAs<'static, Sqlite, T, SqliteArguments> {
+        debug_assert!(self.names_what_is_bound(), "{}", self.text);
+        self.values.into_iter().fold(sqlx::query_as(AssertSqlSafe(self.text)), QueryAs::bind)
+    }
+
+    /// Whether its parameters are those that are bound. One that is not SQLite takes for null, and PostgreSQL refuses.
+    fn names_what_is_bound(&self) -> bool {
+        let number =
+            |after: &str| after.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse::<usize>().ok());
+        self.text.split('$').skip(1).filter_map(number).max().unwrap_or(0) == self.values.len()
     }
 }
 
@@ -267,6 +270,14 @@ mod tests {
             statement.values,
             [Value::Int(Some(1)), Value::Text(Some("x".into())), Value::Bool(true), Value::Int(Some(3))]
         );
+    }
+
+    #[test]
+    fn a_statement_names_the_parameters_that_are_bound() {
+        assert!(sql("select 1").names_what_is_bound());
+        assert!(sql("select $1, $2, $1").bind(1).bind(2).names_what_is_bound());
+        assert!(!sql("select $1, $2").bind(1).names_what_is_bound());
+        assert!(!sql("select $1").bind(1).bind(2).names_what_is_bound());
     }
 
     #[tokio::test]
