@@ -29,7 +29,7 @@ use tower_ward::{
 };
 
 use crate::{
-    api::{self, App},
+    api::{self, App, Enrol, Join},
     args::Args,
     certs,
     data::{Data, Erasing, Kept},
@@ -128,7 +128,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let clock = SystemClock::shared();
     let folder = Folder::find(&args.data, args.fresh)?
         .with_keys_copy(args.key_copy.as_deref())?
-        .with_ledger_in_database(args.ledger_database.is_some() || args.database_url.is_some())?
+        .with_ledger_in_database(args.ledger_database.is_some())?
         .with_data_in_database(args.database_url.is_some())?;
     let demo_data = demo_data::load()?;
     // What speaks against the start is found before the folder is made, or emptied.
@@ -140,10 +140,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let root = source.as_ref().map(RootKey::load).transpose()?;
     let socket = if public { None } else { Some(bind(args.listen)?) };
     let database = Database::asked(args)?;
-    if let Some(database) = &database {
-        database.install_ledger().await?;
-    }
-    let place = ledger::database(args, database.as_ref(), &folder, &clock).await?;
+    let place = ledger::database(args, &folder, &clock).await?;
     folder.make()?;
     let held = folder.hold()?;
     let Opened { ward, identity, data, keyring, stores } = open(root, args, place, database, &folder, &clock).await?;
@@ -160,7 +157,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     }
     // What was settled may be an erasure, which is finished here.
     let erasures = Erasing::open(&keyring, &data, ward.ledger()).await?;
-    let app = App { identity, data, erasures, clock: Arc::clone(&clock) };
+    let app = App { identity, data, jobs: ward.jobs().cloned(), erasures, clock: Arc::clone(&clock) };
     let parts = Parts { ward, app };
     let router = api::routes(&parts.ward, parts.app.clone());
     let service = router.into_service()?;
@@ -239,7 +236,7 @@ async fn open(
         Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(clock), IdentityOptions::new("https://localhost"))
             .await?;
     let data = match database {
-        Some(database) => Data::Postgres(database.open(&keyring, clock).await?),
+        Some(database) => Data::Postgres(database.open(&keyring).await?),
         None => Data::Sqlite(Db::open(folder.clinics(), model::SCHEMA)?),
     };
     // RFC 6797 §7.2: no word about https over http.
@@ -253,6 +250,8 @@ async fn open(
         .with_principal_quota(Quota::per_minute(args.user_quota))
         .with_job_store(accounts)
         .add_task::<Seed>()
+        .add_task::<Join>()
+        .add_task::<Enrol>()
         .keys(keyring.clone())
         .audit(ledger)
         .authenticate(identity.clone())

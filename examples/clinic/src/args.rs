@@ -45,9 +45,9 @@ pub struct Args {
     /// and does not start with another.
     #[arg(long, value_name = "SOURCE", value_parser = source, allow_hyphen_values = true)]
     pub ledger_database: Option<Result<KeySource, KeySourceError>>,
-    /// Where the URL of the PostgreSQL database is that holds all clinics' data and the ledger, instead of the data folder:
-    /// env:NAME, file:PATH or credential:NAME. It names the role that the server logs in as, which owns nothing there. A new
-    /// folder remembers where its data are, and does not start with others.
+    /// Where the URL of the PostgreSQL database is that holds all clinics' data, instead of the data folder:
+    /// env:NAME, file:PATH or credential:NAME. It names the role that the server logs in as, which owns nothing there and is not
+    /// the ledger's. A new folder remembers where its data are, and does not start with others.
     #[arg(long, value_name = "SOURCE", value_parser = source, allow_hyphen_values = true)]
     pub database_url: Option<Result<KeySource, KeySourceError>>,
     /// Where the URL of the same database is for the role that owns the tables: installs them, or brings them up to date,

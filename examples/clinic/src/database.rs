@@ -1,9 +1,6 @@
 //! The one PostgreSQL database of all clinics: whose URL it is reached by, its installation by its owner, and its opening.
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tower_ward::{
-    audit::PostgresLedger,
-    clock::SharedClock,
     db::{PostgresDb, PostgresOptions},
     keys::{KeySource, KeySourceError, Keyring},
     secret::{ExposeSecret as _, SecretString},
@@ -32,11 +29,6 @@ impl Database {
         Ok(Some(Self { url, owner }))
     }
 
-    /// The ledger in it.
-    pub(crate) fn ledger(&self) -> Result<PostgresLedger, Error> {
-        PostgresLedger::new(self.url.expose_secret()).map_err(|error| format!("--database-url: {error}").into())
-    }
-
     /// The role that the server logs in as.
     fn role(&self) -> Result<String, Error> {
         let user = |url: &str| {
@@ -46,29 +38,14 @@ impl Database {
         user(self.url.expose_secret()).ok_or_else(|| NO_ROLE.into())
     }
 
-    /// Installs the ledger's tables, if this process has the owner's role and they are not there.
-    pub(crate) async fn install_ledger(&self) -> Result<(), Error> {
-        let Some(owner) = &self.owner else { return Ok(()) };
-        let failed = |error: sqlx::Error| format!("the owner's database cannot be installed: {error}");
-        let mut conn = PgConnection::connect(owner.expose_secret()).await.map_err(failed)?;
-        let there = "select to_regnamespace('ward_ledger') is not null";
-        let there: bool = sqlx::query_scalar(there).fetch_one(&mut conn).await.map_err(failed)?;
-        if !there {
-            let script = self.ledger()?.schema(&self.role()?)?;
-            conn.execute(AssertSqlSafe(format!("begin; {script}; commit"))).await.map_err(failed)?;
-        }
-        conn.close().await.map_err(failed)?;
-        Ok(())
-    }
-
     /// Opens the clinics' data, after its owner has brought it up to date if this process has the owner's role.
-    pub(crate) async fn open(&self, keyring: &Keyring, clock: &SharedClock) -> Result<PostgresDb, Error> {
+    pub(crate) async fn open(&self, keyring: &Keyring) -> Result<PostgresDb, Error> {
         if let Some(owner) = &self.owner {
             let owner = PostgresOptions::new(owner.expose_secret())?;
             PostgresDb::install(&owner, &self.role()?, model::POSTGRES_SCHEMA, keyring).await?;
         }
         let options = PostgresOptions::new(self.url.expose_secret())?;
-        Ok(PostgresDb::open(&options, model::POSTGRES_SCHEMA, keyring, clock.clone()).await?)
+        Ok(PostgresDb::open(&options, model::POSTGRES_SCHEMA, keyring).await?)
     }
 }
 

@@ -6,14 +6,13 @@ use tokio::time::Instant;
 use tower_ward::{
     audit::{CheckpointSigner, FolderSink, Ledger, LedgerOptions, PostgresLedger, Retention, RetentionError, Sinks},
     clock::SharedClock,
-    keys::{KeySource, KeySourceError},
+    keys::KeySource,
     secret::ExposeSecret as _,
 };
 
 use crate::{
     app::Error,
     args::Args,
-    database::Database,
     folder::{Folder, LEDGER_KEY},
 };
 
@@ -28,19 +27,15 @@ const MAX_URL: usize = 4_096;
 /// never holds the URL, in which a password may stand.
 pub(crate) async fn database(
     args: &Args,
-    database: Option<&Database>,
     folder: &Folder,
     clock: &SharedClock,
 ) -> Result<Option<PostgresLedger>, Error> {
-    let read = |source: &Result<KeySource, KeySourceError>| -> Result<PostgresLedger, Error> {
+    let Some(source) = &args.ledger_database else { return Ok(None) };
+    let read = || -> Result<PostgresLedger, Error> {
         let url = source.as_ref().map_err(Clone::clone)?.read_secret(MAX_URL)?;
         Ok(PostgresLedger::new(url.expose_secret())?)
     };
-    let place = match (&args.ledger_database, database) {
-        (Some(source), _) => read(source).map_err(|error| format!("--ledger-database: {error}"))?,
-        (None, Some(database)) => database.ledger()?,
-        (None, None) => return Ok(None),
-    };
+    let place = read().map_err(|error| format!("--ledger-database: {error}"))?;
     if folder.is_new() {
         let looked = Ledger::open_postgres(&place, Sinks::new(), LedgerOptions::new(), Arc::clone(clock)).await?;
         let size = looked.head().size();

@@ -27,6 +27,10 @@ classes! {
     pub Messages = "messages";
     /// What a patient is offered and billed.
     pub Billing = "billing";
+    /// When the staff work and do not, what they learned, and what they are registered for.
+    pub Hr = "hr";
+    /// What went wrong in the clinic, or nearly.
+    pub Incidents = "incidents";
 }
 
 permissions! {
@@ -60,6 +64,10 @@ permissions! {
     pub ReadEncounters = "encounters.read" opens Clinical;
     /// Record a patient's visit.
     pub WriteEncounter = "encounters.write" changes Clinical;
+    /// Read the files in a patient's record.
+    pub ReadAttachments = "attachments.read" opens Clinical;
+    /// Put a file into a patient's record.
+    pub WriteAttachment = "attachments.write" changes Clinical;
     /// See who opened a patient's record, when, and why they might.
     pub ReadTimeline = "timeline.read";
     /// See what a patient's master data were before they were changed.
@@ -88,6 +96,14 @@ permissions! {
     pub ReadBillingChanges = "billing.changes" opens Billing;
     /// Assign a patient to somebody, and end it.
     pub Assign = "assignments.write" changes;
+    /// Invite somebody to a patient's circle. The invitation is a job of the same permission.
+    pub InviteToCircle = "circle.invite" changes Identity;
+    /// See who was invited to a patient's circle.
+    pub ReadInvitations = "circle.read" opens Identity;
+    /// Take somebody out of a patient's circle.
+    pub EndCircle = "circle.end" changes;
+    /// Make the account of a relative whose invitation held. No role has it: a job does.
+    pub EnrolRelative = "circle.enrol";
     /// See who works here.
     pub ReadStaff = "staff.read" opens Directory;
     /// See what payroll knows of an employee.
@@ -96,12 +112,36 @@ permissions! {
     pub WritePayroll = "payroll.write" changes Payroll;
     /// See what payroll knew of an employee before it was changed.
     pub ReadPayrollChanges = "payroll.changes" opens Payroll;
+    /// See when an employee does not work.
+    pub ReadAbsences = "absences.read" opens Hr;
+    /// Ask for an absence, or report one.
+    pub WriteAbsence = "absences.write" changes Hr;
+    /// Decide about an absence.
+    pub DecideAbsence = "absences.decide" changes Hr;
+    /// See what an employee worked.
+    pub ReadTimesheets = "timesheets.read" opens Hr;
+    /// Hand in what an employee worked.
+    pub WriteTimesheet = "timesheets.write" changes Hr;
+    /// See the courses that an employee took.
+    pub ReadTraining = "training.read" opens Hr;
+    /// Record a course that an employee took.
+    pub WriteTraining = "training.write" changes Hr;
+    /// See an employee's registers and checks.
+    pub ReadCredentials = "credentials.read" opens Hr;
+    /// Record an employee's registers and checks.
+    pub WriteCredential = "credentials.write" changes Hr;
+    /// Report what went wrong.
+    pub ReportIncident = "incidents.report" changes Incidents;
+    /// Read what went wrong.
+    pub ReadIncidents = "incidents.read" opens Incidents;
+    /// Say what was done about what went wrong.
+    pub CloseIncident = "incidents.close" changes Incidents;
     /// See one's own account.
     pub ReadAccount = "account.read";
     /// End one's own session.
     pub EndSession = "session.end";
     /// Fill a new clinic with demo data. No role has it: a job does, once.
-    pub SeedDemo = "demo.seed" changes Identity, Clinical, Schedule, Directory, Payroll, Messages, Billing;
+    pub SeedDemo = "demo.seed" changes Identity, Clinical, Schedule, Directory, Payroll, Messages, Billing, Hr, Incidents;
 }
 
 /// Who answers for the clinic sees what is done in it.
@@ -109,6 +149,9 @@ impl ReadsLedger for ReadLedger {}
 
 /// And answers to the court.
 impl HoldsLedger for HoldLedger {}
+
+/// A relative's account is made when the invitation has held.
+impl ManagesAccounts for EnrolRelative {}
 
 /// The demo's accounts are made with its records.
 impl ManagesAccounts for SeedDemo {}
@@ -135,6 +178,10 @@ pub mod patients {
         pub Instructions: String = "prescriptions"."instructions" as Clinical;
         pub ResultBody: Json<crate::api::ResultBody> = "results"."body" as Clinical;
         pub AppointmentReason: String = "appointments"."reason" as Schedule;
+        pub InvitedEmail: String = "circle_invitations"."email" as Identity;
+        pub AttachmentName: String = "attachments"."file_name" as Clinical;
+        pub AttachmentType: String = "attachments"."media_type" as Clinical;
+        pub AttachmentContent: Vec<u8> = "attachments"."content" as Clinical;
         pub QuoteLines: Json<Vec<crate::api::Line>> = "quotes"."lines" as Billing;
         pub QuoteTotal: i64 = "quotes"."total" as Billing;
         pub InvoiceLines: Json<Vec<crate::api::Line>> = "invoices"."lines" as Billing;
@@ -145,7 +192,7 @@ pub mod patients {
 
 /// The columns of those who work here.
 pub mod staff {
-    use super::{Directory, Payroll, columns};
+    use super::{Directory, Hr, Payroll, columns};
 
     columns! {
         pub StaffName: String = "staff"."name" as Directory;
@@ -155,6 +202,24 @@ pub mod staff {
         pub SortCode: String = "employees"."sort_code" as Payroll;
         pub AccountNumber: String = "employees"."account_number" as Payroll;
         pub Salary: i64 = "employees"."salary_gbp" as Payroll;
+        pub AbsenceKind: String = "absences"."kind" as Hr;
+        pub AbsenceNote: String = "absences"."note" as Hr;
+        pub TimesheetMinutes: i64 = "timesheets"."minutes" as Hr;
+        pub TimesheetNote: String = "timesheets"."note" as Hr;
+        pub TrainingTitle: String = "training"."title" as Hr;
+        pub CredentialKind: String = "credentials"."kind" as Hr;
+        pub CredentialNumber: String = "credentials"."number" as Hr;
+    }
+}
+
+/// The columns of what went wrong.
+pub mod incidents {
+    use super::{Incidents, columns};
+
+    columns! {
+        pub IncidentTitle: String = "incidents"."title" as Incidents;
+        pub IncidentText: String = "incidents"."text" as Incidents;
+        pub IncidentOutcome: String = "incidents"."outcome" as Incidents;
     }
 }
 
@@ -163,10 +228,10 @@ pub static SCHEMA: Schema = Schema::new(&MIGRATIONS, COLUMNS).with_indexes(INDEX
 
 /// Those of the one database of all clinics.
 pub const POSTGRES_SCHEMA: Schema =
-    Schema::new(&POSTGRES_MIGRATIONS, COLUMNS).with_indexes(INDEXES).with_people(PEOPLE).with_clinics(&["staff"]);
+    Schema::new(&POSTGRES_MIGRATIONS, COLUMNS).with_indexes(INDEXES).with_people(PEOPLE).with_clinics(CLINICS);
 
 /// The sealed columns.
-const COLUMNS: &[&[ColumnInfo]] = &[patients::COLUMNS, staff::COLUMNS];
+const COLUMNS: &[&[ColumnInfo]] = &[patients::COLUMNS, staff::COLUMNS, incidents::COLUMNS];
 
 /// Where the blind indexes stand.
 const INDEXES: &[(&str, &str)] = &[("patient_names", "word")];
@@ -184,8 +249,17 @@ const PEOPLE: &[(&str, &str)] = &[
     ("messages", "patient"),
     ("quotes", "patient"),
     ("invoices", "patient"),
+    ("attachments", "patient"),
+    ("circle_invitations", "patient"),
+    ("absences", "employee"),
+    ("timesheets", "employee"),
+    ("training", "employee"),
+    ("credentials", "employee"),
     ("employees", "id"),
 ];
+
+/// The tables whose rows belong to nobody but the clinic.
+const CLINICS: &[&str] = &["staff", "incidents"];
 
 /// The migrations in `migrations/`, in the order of their names.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

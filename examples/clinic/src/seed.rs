@@ -151,6 +151,7 @@ pub async fn fill(app: &App, grant: &JobGrant<Seed>, clinic: &Clinic, host: Stri
     let mut filling = Filling { app, grant, clinic, days, staff: HashMap::new(), users: Vec::new() };
     // They come first, since records name them.
     filling.employees().await?;
+    filling.incidents().await?;
     let mut patients = HashMap::new();
     let mut order = Vec::new();
     for (index, patient) in clinic.patients.iter().enumerate() {
@@ -230,7 +231,7 @@ impl<'a> Filling<'a> {
         file: &SubjectGrant<SeedDemo>,
     ) -> Result<(), SeedError> {
         let id = RowId::from(Uuid::from(file.subject()));
-        let mut tx = written!(self.app.data.change(file, Change::create("employees", id)).await);
+        let mut tx = written!(self.app.data.change(file, Change::import("employees")).await);
         let row =
             sql("insert into employees (id, staff, ni_number, sort_code, account_number, salary_gbp, started, test)
              values ($1, $2, $3, $4, $5, $6, $7, $8)")
@@ -243,6 +244,7 @@ impl<'a> Filling<'a> {
             .bind(self.days.millis(employee.started_day, Time::midnight())?)
             .bind(true);
         written!(row.execute(&mut tx).await);
+        self.personnel(&mut tx, file, &employee.staff).await?;
         written!(tx.commit().await);
         Ok(())
     }
@@ -254,7 +256,10 @@ impl<'a> Filling<'a> {
             for membership in &member.members_of {
                 let subject = *patients.get(membership.patient.as_str()).ok_or(SeedError::Reference("patient"))?;
                 let chart = written!(self.grant.subject(subject).await);
-                self.relate(&chart, user, Relations::CIRCLE).await?;
+                let mut tx = written!(self.app.data.change(&chart, Change::assign(user, Relations::CIRCLE)).await);
+                self.invitation(&mut tx, &chart, user, &member.email).await?;
+                written!(tx.relate(None).await);
+                written!(tx.commit().await);
             }
         }
         Ok(())

@@ -221,11 +221,78 @@ async fn relations_hold_from_their_commit_until_they_end_and_one_made_past_the_l
     let done = site
         .change(&harbour, ada, Change::update("notes", RowId::generate(&*site.clock)), async |tx, _| {
             assert!(matches!(tx.relate(None).await, Err(TxError::NoRelation)));
-            let forged = sqlx::query("select ward.relate(null, '\\x00112233445566778899aabbccddeeff')");
+            let forged = sqlx::query("select ward.relate(null, '\\x00112233445566778899aabbccddeeff', '\\x00')");
             assert!(forged.execute(tx.conn()).await.is_err());
         })
         .await;
     assert!(matches!(done, Err(TxError::RolledBack)), "{done:?}");
+}
+
+/// In the very transaction that ends it, and in one that makes another.
+// proves CCA-15
+#[tokio::test]
+async fn an_injection_keeps_no_relation_and_makes_none_endless() {
+    let site = Site::new().await;
+    let harbour = site.harbour.clone();
+    let ada = site.patient(&harbour, "Ada", "first").await;
+    let doctor = UserId::generate(&*site.clock);
+    let source = PostgresRelations::new(site.db.clone(), site.keyring.clone(), site.clock.clone());
+    let holds = async || source.relations(&site.harbour, doctor, &[ada], Relations::ASSIGNED).await.unwrap()[0];
+    let soon = tower_ward::clock::Clock::now(&*site.clock) + std::time::Duration::from_secs(3600);
+    let relate = async |tx: &mut tower_ward::db::PostgresTx| tx.relate(Some(soon)).await.unwrap();
+    site.change(&harbour, ada, Change::assign(doctor, Relations::ASSIGNED), async |tx, _| relate(tx).await).await.unwrap();
+    assert_eq!(holds().await, Relations::ASSIGNED);
+    for (name, change, text) in [
+        ("its proof", Change::unassign(doctor, Relations::ASSIGNED), "select mac from ward_relations"),
+        ("put back", Change::unassign(doctor, Relations::ASSIGNED), "select ward.relate(null, '\\x00112233445566778899aabbccddeeff', '\\x00')"),
+        ("endless", Change::assign(doctor, Relations::ASSIGNED), "select ward.relate(null, '\\x00112233445566778899aabbccddeeff', '\\x00')"),
+        ("ended by who makes it", Change::assign(doctor, Relations::ASSIGNED), "select ward.unrelate()"),
+        ("by hand", Change::assign(doctor, Relations::ASSIGNED), "update ward_relations set until = null"),
+    ] {
+        let done = site
+            .change(&harbour, ada, change, async |tx, _| {
+                let refused = sqlx::raw_sql(text).execute(tx.conn()).await;
+                assert!(refused.is_err(), "{name}");
+            })
+            .await;
+        assert!(done.is_err(), "{name}: {done:?}");
+    }
+    assert_eq!(holds().await, Relations::ASSIGNED);
+    assert_eq!(site.number("select count(*) from ward_relations where until is not null").await, 1);
+    site.change(&harbour, ada, Change::unassign(doctor, Relations::ASSIGNED), async |tx, _| {
+        assert!(tx.unrelate().await.unwrap());
+    })
+    .await
+    .unwrap();
+    assert_eq!(holds().await, Relations::NONE);
+}
+
+#[tokio::test]
+async fn nobody_is_erased_while_something_of_theirs_is_changed() {
+    let site = Site::new().await;
+    let harbour = site.harbour.clone();
+    let ada = site.patient(&harbour, "Ada", "first").await;
+    let erasures = Erasures::open(&site.keyring, &site.db, &site.ledger).await.unwrap();
+    let (trail, mut closer) = site.trail();
+    let chart = site.grant::<WriteNotes>(&trail, &harbour).subject(ada).await.unwrap();
+    let mut tx = site.db.change(&chart, Change::update("patients", RowId::from_bytes(*ada.as_bytes()))).await.unwrap();
+    let (erasing, mut ends) = site.trail();
+    let grant = site.grant::<ErasePatients>(&erasing, &harbour);
+    let erased = async {
+        let done = erasures.erase(&grant, ada).await;
+        ends.finish(End::Completed);
+        done.unwrap()
+    };
+    let change = async {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        // Had the erasure gone by, this would stay behind it.
+        sqlx::query("insert into patient_words (patient, word) values ($1, '\\x01')").bind(ada).execute(tx.conn()).await.unwrap();
+        let done = tx.commit().await;
+        closer.finish(End::Completed);
+        done.unwrap();
+    };
+    tokio::join!(erased, change);
+    assert_eq!(site.number("select count(*) from patient_words").await, 0);
 }
 
 #[tokio::test]

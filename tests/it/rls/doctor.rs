@@ -136,14 +136,92 @@ const PLANTED: &[(&str, &str, FindingKind, &str, &str)] = &[
         "staff.gone",
         "drop rule gone on staff",
     ),
-    (OWNER, "alter table notes disable trigger ward_changed", FindingKind::Trigger, "notes", ""),
-    (OWNER, "drop trigger ward_left on ward_attempts", FindingKind::Trigger, "ward_attempts", ""),
+    (OWNER, "alter table notes disable trigger ward_changed", FindingKind::Trigger, "notes.ward_changed", ""),
+    (OWNER, "drop trigger ward_left on ward_attempts", FindingKind::Trigger, "ward_attempts.ward_left", ""),
     (
         OWNER,
         "drop trigger ward_changed on staff; alter table staff alter salary type text using ''",
         FindingKind::NotBytes,
         "staff.salary",
         "alter table staff alter salary type bytea using ''",
+    ),
+    (
+        OWNER,
+        "drop trigger ward_changed on notes; create trigger ward_changed after update on notes for each row when (false)
+            execute function ward.touch_notes()",
+        FindingKind::Trigger,
+        "notes.ward_changed",
+        "",
+    ),
+    (
+        OWNER,
+        "drop trigger ward_made on notes; create trigger ward_made after insert on notes for each row
+            execute function ward.touch_notes()",
+        FindingKind::Trigger,
+        "notes.ward_made",
+        "",
+    ),
+    (OWNER, "alter function ward.tenant() immutable", FindingKind::OtherFunction, "ward.tenant", ""),
+    (OWNER, "alter function ward.leave(bytea) reset search_path", FindingKind::OtherFunction, "ward.leave", ""),
+    (OWNER, "alter function ward.verified() security invoker", FindingKind::OtherFunction, "ward.verified", ""),
+    (
+        "postgres",
+        "create function ward.leave(text) returns text language sql security definer as 'select $1'",
+        FindingKind::OtherFunction,
+        "ward.leave",
+        "drop function ward.leave(text)",
+    ),
+    (
+        OWNER,
+        "create function ward.more() returns int language sql as 'select 1'",
+        FindingKind::OtherFunction,
+        "ward.more",
+        "drop function ward.more()",
+    ),
+    (
+        "postgres",
+        "create schema rep; create view rep.v1 as select * from notes; create view rep.v2 as select * from rep.v1;
+            grant usage on schema rep to ward_app; grant select on rep.v2 to ward_app",
+        FindingKind::Elsewhere,
+        "rep.v2",
+        "drop schema rep cascade",
+    ),
+    (
+        OWNER,
+        "create schema rep; create table rep.notes_2025 () inherits (notes); grant usage on schema rep to public;
+            grant select on rep.notes_2025 to public",
+        FindingKind::Elsewhere,
+        "rep.notes_2025",
+        "drop schema rep cascade",
+    ),
+    (
+        "postgres",
+        "grant set on parameter session_replication_role to ward_app",
+        FindingKind::RoleSetting,
+        "session_replication_role",
+        "revoke set on parameter session_replication_role from ward_app",
+    ),
+    (
+        "postgres",
+        "alter database clinic set search_path = rep, public",
+        FindingKind::RoleSetting,
+        "search_path=rep, public",
+        "alter database clinic reset search_path",
+    ),
+    (OWNER, "grant update (patient) on notes to ward_app", FindingKind::TableRights, "notes.patient", ""),
+    (
+        OWNER,
+        "alter default privileges in schema public grant select on tables to public",
+        FindingKind::DefaultRights,
+        "public",
+        "alter default privileges in schema public revoke select on tables from public",
+    ),
+    (
+        OWNER,
+        "alter table notes add about uuid, add constraint about_note foreign key (tenant, about) references notes (tenant, id) on delete cascade",
+        FindingKind::ForeignKey,
+        "about_note",
+        "alter table notes drop about",
     ),
 ];
 
@@ -203,22 +281,14 @@ async fn a_clinic_that_sees_another_is_found_whatever_let_it() {
 }
 
 #[tokio::test]
-async fn another_keyring_and_another_clock_are_refused_and_nothing_is_served() {
+async fn another_keyring_is_refused_and_nothing_is_served() {
     let site = Site::new().await;
     let store =
         std::sync::Arc::new(tower_ward::store::MemoryStore::new(std::num::NonZeroUsize::MAX).danger_forgetful());
     let stranger = tower_ward::keys::Keyring::open(tower_ward::keys::RootKey::generate(), store).await.unwrap();
     let options = PostgresOptions::new(&site.url(APP)).unwrap();
-    let refused = PostgresDb::open(&options, SCHEMA, &stranger, site.clock.clone()).await.unwrap_err();
+    let refused = PostgresDb::open(&options, SCHEMA, &stranger).await.unwrap_err();
     assert!(matches!(refused, DbError::OtherKey), "{refused:?}");
-    for (minutes, fits) in [(0, true), (2, false)] {
-        use tower_ward::clock::Clock as _;
-        let now = tower_ward::clock::SystemClock::new().now() + std::time::Duration::from_secs(minutes * 60);
-        let clock = tower_ward::clock::ManualClock::at(now).shared();
-        let opened = PostgresDb::open(&options, SCHEMA, &site.keyring, clock).await;
-        assert_eq!(opened.is_ok(), fits, "{opened:?}");
-        assert!(fits || matches!(opened, Err(DbError::Clock)), "{opened:?}");
-    }
     // A clinic that nobody made.
     let nobody = tower_ward::id::TenantId::new("nowhere").unwrap();
     site.keyring.create_tenant(&nobody).await.unwrap();

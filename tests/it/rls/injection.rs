@@ -9,8 +9,8 @@ use crate::support::model::ReadNotes;
 /// What is run as the application's role, in a transaction that entered `harbour`. None may show a row of `meadow`, nor be
 /// committed with a change of one.
 const CORPUS: &[(&str, &str)] = &[
-    ("the setting", "select set_config('ward.scope', 'meadow\nread\n-\n-\n-\n-', true)"),
-    ("the setting for the session", "select set_config('ward.scope', 'meadow\nread\n-\n-\n-\n-', false)"),
+    ("the setting", "select set_config('ward.scope', 'meadow|read|-|-|-|-', true)"),
+    ("the setting for the session", "select set_config('ward.scope', 'meadow|read|-|-|-|-', false)"),
     ("by `set`", "set local ward.scope = 'meadow'"),
     ("the setting of another place", "select set_config('app.tenant', 'meadow', true)"),
     ("an empty setting", "select set_config('ward.scope', '', true)"),
@@ -18,28 +18,28 @@ const CORPUS: &[(&str, &str)] = &[
     ("reset all", "reset all"),
     (
         "the proof of nothing",
-        "select set_config('ward.scope', 'meadow\nread\n-\n-\n-\n-', true), set_config('ward.proof', '', true)",
+        "select set_config('ward.scope', 'meadow|read|-|-|-|-', true), set_config('ward.proof', '', true)",
     ),
     (
         "the proof of now",
-        "select set_config('ward.scope', 'meadow\nread\n-\n-\n-\n-', true), set_config('ward.proof', current_setting('ward.proof'), true)",
+        "select set_config('ward.scope', 'meadow|read|-|-|-|-', true), set_config('ward.proof', current_setting('ward.proof'), true)",
     ),
     (
         "a proof that is no number",
-        "select set_config('ward.scope', 'meadow\nread\n-\n-\n-\n-', true), set_config('ward.proof', 'zz', true)",
+        "select set_config('ward.scope', 'meadow|read|-|-|-|-', true), set_config('ward.proof', 'zz', true)",
     ),
     (
         "to enter without a signature",
-        "select ward.enter('meadow\nread\n-\n-\n-\n-\n' || (extract(epoch from clock_timestamp()) * 1000)::bigint, null)",
+        "select ward.enter('meadow|read|-|-|-|-|' || ward.transaction(), null)",
     ),
     (
         "to enter with a signature of one's own",
-        "select ward.enter('meadow\nread\n-\n-\n-\n-\n' || (extract(epoch from clock_timestamp()) * 1000)::bigint, sha256('x'))",
+        "select ward.enter('meadow|read|-|-|-|-|' || ward.transaction(), sha256('x'))",
     ),
     ("to sign", "select ward.hmac(enter_inner, enter_outer, 'x') from ward.keys"),
     (
         "to ask past the transaction",
-        "select * from ward.related('meadow\nread\n-\n-\n-\n-\n0', '\\x00', array[]::uuid[], array['assigned'], 0)",
+        "select * from ward.related('meadow|read|-|-|-|-\n0', '\\x00', array[]::uuid[], array['assigned'], 0)",
     ),
     ("row security off", "set local row_security = off"),
     ("the owner's role", "set local role ward_owner"),
@@ -84,7 +84,8 @@ const CORPUS: &[(&str, &str)] = &[
     ("the role's own settings", "alter role ward_app set row_security = off"),
     ("replica", "set session_replication_role = replica"),
     ("the constraint at once", "set constraints all immediate"),
-    ("the key of a prepared one", "prepare sqlx_s_1 as select * from notes"),
+    ("what proves a relation", "select mac from ward_relations"),
+    ("the statements of others", "deallocate all"),
 ];
 
 // proves GLM-12, CLA-11, CLA-12, CCA-28
@@ -182,4 +183,104 @@ async fn a_transaction_that_an_injection_begins_anew_is_in_no_clinic() {
         closer.finish(End::Completed);
     }
     assert_eq!(site.notes(&harbour, ada).await, ["of Ada"]);
+}
+
+/// What is left in a session, by statements that were injected into one clinic's transaction and end it, is nobody else's: the
+/// next one has a session as if it were new, or another one.
+// proves CLA-15
+#[tokio::test]
+async fn what_an_injection_leaves_in_a_session_does_not_reach_the_next_clinic() {
+    let site = Site::with_connections(1).await;
+    let (harbour, meadow) = (site.harbour.clone(), site.meadow.clone());
+    let ada = site.patient(&harbour, "Ada", "of Ada").await;
+    let eve = site.patient(&meadow, "Eve", "of Eve").await;
+    // Each name that a statement has is given to another one, which would keep what is bound to it.
+    let swap = "do $$ declare one record; begin
+        for one in select name, parameter_types from pg_prepared_statements loop
+            execute format('deallocate %I', one.name);
+            execute format('prepare %I as select 1', one.name);
+        end loop;
+    end $$";
+    for (name, text) in [
+        ("settings", "commit; set client_encoding = 'latin1'; set search_path = pg_catalog; set statement_timeout = 1"),
+        ("a scope for the session", "commit; set ward.scope = 'x'; set ward.proof = 'zz'"),
+        ("only reading", "commit; set default_transaction_read_only = on; set default_transaction_isolation = serializable"),
+        ("quotes", "commit; set standard_conforming_strings = off"),
+        ("a cursor that stays", "declare held cursor with hold for select id from notes; commit"),
+        ("a lock that stays", "select pg_advisory_lock(1); commit"),
+        ("an ear", "listen everything; commit"),
+        ("other statements", swap),
+        ("other statements, for good", "rollback; prepare sqlx_s_1 as select 1; prepare other as select * from notes"),
+    ] {
+        let (trail, mut closer) = site.trail();
+        let chart = site.grant::<ReadNotes>(&trail, &harbour).subject(ada).await.unwrap();
+        let mut tx = site.db.read(&chart).await.unwrap();
+        let _ = sqlx::query("select id, text from notes").fetch_all(tx.conn()).await.unwrap();
+        sqlx::raw_sql(text).execute(tx.conn()).await.unwrap();
+        drop(tx);
+        closer.finish(End::Completed);
+
+        let (trail, mut closer) = site.trail();
+        let chart = site.grant::<ReadNotes>(&trail, &meadow).subject(eve).await.unwrap();
+        let mut tx = site.db.read(&chart).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let left: (String, String, String, String, i64, i64, i64, i64) = sqlx::query_as(
+            "select current_setting('client_encoding'), current_setting('search_path'), current_setting('transaction_isolation'),
+                current_setting('standard_conforming_strings'), (select count(*) from pg_cursors where is_holdable),
+                (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
+                (select count(*) from pg_listening_channels()), (select count(*) from pg_prepared_statements where from_sql)",
+        )
+        .persistent(false)
+        .fetch_one(tx.conn())
+        .await
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let fresh = ("UTF8".into(), "\"$user\", public".into(), "read committed".into(), "on".into(), 0, 0, 0, 0);
+        assert_eq!(left, fresh, "{name}");
+        drop(tx);
+        closer.finish(End::Completed);
+        // And what is written arrives as it was meant.
+        site.write(&meadow, eve, "é, of Eve").await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(site.notes(&meadow, eve).await.contains(&"é, of Eve".to_owned()), "{name}");
+    }
+    assert_eq!(site.notes(&harbour, ada).await, ["of Ada"]);
+}
+
+/// Whatever is put in the place of what, a change is in the ledger or is not made.
+#[tokio::test]
+async fn no_injection_hides_a_change_from_the_ledger() {
+    let site = Site::with_connections(1).await;
+    let harbour = site.harbour.clone();
+    let ada = site.patient(&harbour, "Ada", "first").await;
+    let mut made = 0;
+    for text in [
+        "deallocate all",
+        "do $$ declare one record; begin for one in select name from pg_prepared_statements loop
+            execute format('deallocate %I', one.name);
+            execute format('prepare %I as select 1 limit 0', one.name); end loop; end $$",
+        "select set_config('ward.leave', 'x', true)",
+        "set constraints all deferred",
+        "savepoint before; update notes set text = '\\x00'; rollback to before",
+        "set local synchronous_commit = off",
+    ] {
+        let done = site
+            .change(&harbour, ada, Change::update("notes", RowId::generate(&*site.clock)), async |tx, _| {
+                tx.conn().execute(text).await.unwrap();
+                tx.conn().execute("update notes set text = text || '\\x00'").await.unwrap();
+            })
+            .await;
+        made += usize::from(done.is_ok());
+        println!("{text}: {done:?}");
+    }
+    // The ledger's part, by itself: an injected call of it is not signed.
+    let done = site
+        .change(&harbour, ada, Change::update("notes", RowId::generate(&*site.clock)), async |tx, _| {
+            tx.conn().execute("update notes set text = '\\x01'").await.unwrap();
+            assert!(tx.conn().execute("select * from ward.leave('\\x00')").await.is_err());
+        })
+        .await;
+    assert!(done.is_err(), "{done:?}");
+    let records = site.into_records().await;
+    let changed = crate::support::of_kind(&records, tower_ward::audit::Kind::Changed).len();
+    // The patient and the note, and one for each change that was made.
+    assert_eq!(changed, 2 + made, "{made} changes were committed");
+    assert!(made >= 4, "{made}");
 }

@@ -1,6 +1,6 @@
 //! A database with two clinics, and doors to them.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{num::{NonZeroU32, NonZeroUsize}, sync::Arc};
 
 use sqlx::{Connection as _, Executor as _, PgConnection, migrate::Migrator};
 use tower_ward::{
@@ -48,6 +48,11 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Self {
+        Self::with_connections(16).await
+    }
+
+    /// With so many connections: with one, everybody has the one that somebody had before.
+    pub(crate) async fn with_connections(most: u32) -> Self {
         let server = Cluster::start("");
         server.sql(&format!("create role {APP} login; create role {OWNER} login"));
         server.sql(&format!("create database clinic owner {OWNER}"));
@@ -57,7 +62,8 @@ impl Site {
         let [harbour, meadow] = ["harbour", "meadow"].map(|name| TenantId::new(name).unwrap());
         let options = |role: &str| PostgresOptions::new(&url(&server, role)).unwrap();
         PostgresDb::install(&options(OWNER), APP, SCHEMA, &keyring).await.unwrap();
-        let db = PostgresDb::open(&options(APP), SCHEMA, &keyring, Arc::clone(&clock)).await.unwrap();
+        let app = options(APP).with_connections(NonZeroU32::new(most).unwrap());
+        let db = PostgresDb::open(&app, SCHEMA, &keyring).await.unwrap();
         for tenant in [&harbour, &meadow] {
             keyring.create_tenant(tenant).await.unwrap();
             db.create(tenant).await.unwrap();
@@ -82,7 +88,7 @@ impl Site {
     /// Opens it anew, as a server that starts.
     pub(crate) async fn open(&self) -> Result<PostgresDb, DbError> {
         let options = PostgresOptions::new(&self.url(APP)).unwrap();
-        PostgresDb::open(&options, SCHEMA, &self.keyring, Arc::clone(&self.clock)).await
+        PostgresDb::open(&options, SCHEMA, &self.keyring).await
     }
 
     /// A connection past the library.

@@ -27,9 +27,9 @@ use crate::{
         Billing, Clinical, Identity, Payroll, ReadBillingChanges, ReadChartChanges, ReadPatientChanges,
         ReadPayrollChanges, ReadScheduleChanges, Schedule,
         patients::{
-            Address, Allergies, AppointmentReason, BirthDate, Conditions, Dose, Drug, Email, EncounterReason, Family,
-            Given, Instructions, InvoiceLines, InvoiceTotal, NhsNumber, NoteText, Phone, QuoteLines, QuoteTotal,
-            ResultBody, Sex,
+            Address, Allergies, AppointmentReason, AttachmentName, AttachmentType, BirthDate, Conditions, Dose, Drug,
+            Email, EncounterReason, Family, Given, Instructions, InvoiceLines, InvoiceTotal, NhsNumber, NoteText,
+            Phone, QuoteLines, QuoteTotal, ResultBody, Sex,
         },
         staff::{AccountNumber, NiNumber, Salary, SortCode},
     },
@@ -133,7 +133,8 @@ macro_rules! fields {
 
 fields! { identity: Identity = Given, Family, BirthDate, Sex, Phone, Email, Address, NhsNumber }
 fields! {
-    clinical: Clinical = NoteText, Drug, Dose, Instructions, Conditions, Allergies, ResultBody, EncounterReason,
+    clinical: Clinical = NoteText, Drug, Dose, Instructions, Conditions, Allergies, ResultBody, EncounterReason, AttachmentName,
+    AttachmentType,
 }
 fields! { schedule: Schedule = AppointmentReason }
 fields! { billing: Billing = QuoteLines, QuoteTotal, InvoiceLines, InvoiceTotal }

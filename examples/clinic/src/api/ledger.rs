@@ -16,7 +16,12 @@ use tower_ward::{
 };
 use uuid::Uuid;
 
-use super::{Page, paged, patients::must_be_patient, schema, text};
+use super::{
+    Page,
+    patients::must_be_patient,
+    routes::{paged, schema},
+    text,
+};
 use crate::{
     data::Data,
     model::{HoldLedger, ReadLedger},

@@ -1,7 +1,7 @@
 //! The clinics' data, so that no handler knows which database it runs on.
 //!
 //! 1. A transaction begins with a door that was opened, as in [`tower_ward::db`]: [`Data::read`], [`Data::change`].
-//! 2. A statement is a [`Sql`] that every backend takes: `$1` parameters, `true` and `false`, `on conflict`, no `rowid`.
+//! 2. A statement is one that every backend takes: `$1` parameters, `true` and `false`, `on conflict`, no `rowid`.
 //! 3. What differs between backends stands in this module and nowhere else.
 
 mod statement;

@@ -259,14 +259,25 @@ impl Sql {
     }
 }
 
+impl Sql {
+    /// Whether its parameters are those that are bound. One that is not SQLite takes for null, and PostgreSQL refuses.
+    fn names_what_is_bound(&self) -> bool {
+        let number =
+            |after: &str| after.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse::<usize>().ok());
+        self.text.split('$').skip(1).filter_map(number).max().unwrap_or(0) == self.values.len()
+    }
+}
+
 macro_rules! built {
     ($($plain:ident, $rows:ident: $database:ident, $arguments:ident;)+) => { $(
         impl Sql {
             fn $plain(self) -> sqlx::query::Query<'static, $database, $arguments> {
+                debug_assert!(self.names_what_is_bound(), "{}", self.text);
                 self.values.into_iter().fold(sqlx::query(AssertSqlSafe(self.text)), sqlx::query::Query::bind)
             }
 
             fn $rows<T: Row>(self) -> sqlx::query::QueryAs<'static, $database, T, $arguments> {
+                debug_assert!(self.names_what_is_bound(), "{}", self.text);
                 self.values.into_iter().fold(sqlx::query_as(AssertSqlSafe(self.text)), sqlx::query::QueryAs::bind)
             }
         }
@@ -309,6 +320,14 @@ mod tests {
             statement.values,
             [Value::Int(Some(1)), Value::Text(Some("x".into())), Value::Bool(true), Value::Int(Some(3))]
         );
+    }
+
+    #[test]
+    fn a_statement_names_the_parameters_that_are_bound() {
+        assert!(sql("select 1").names_what_is_bound());
+        assert!(sql("select $1, $2, $1").bind(1).bind(2).names_what_is_bound());
+        assert!(!sql("select $1, $2").bind(1).names_what_is_bound());
+        assert!(!sql("select $1").bind(1).bind(2).names_what_is_bound());
     }
 
     #[tokio::test]

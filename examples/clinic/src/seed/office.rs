@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use jiff::civil::Time;
 use tower_ward::{
     access::SubjectGrant,
+    db::Change,
     field::{Encrypted, Json},
     id::UserId,
 };
@@ -11,12 +13,14 @@ use tower_ward::{
 use super::{Filling, SeedError, Wrap, written};
 use crate::{
     api::{
-        Line,
+        Line, attachments,
         billing::{invoices, quotes, total},
-        messages,
+        circle,
+        hr::{absences, credentials, timesheets, training},
+        incidents, messages,
     },
     data::Write,
-    demo_data::{BillLine, InvoiceStatus, QuoteStatus},
+    demo_data::{AbsenceKind, AbsenceStatus, BillLine, IncidentKind, InvoiceStatus, QuoteStatus, Role},
     model::SeedDemo,
 };
 
@@ -45,6 +49,19 @@ impl Filling<'_> {
                 test: true,
             };
             written!(messages::insert(tx, chart.subject(), &row).await);
+        }
+        for attachment in self.clinic.attachments.iter().filter(|a| a.patient == patient) {
+            let id = self.row();
+            let row = attachments::AttachmentRow {
+                id,
+                author: self.who(&attachment.author)?,
+                at: self.days.millis(attachment.day, attachment.time)?,
+                file_name: written!(Encrypted::seal(&attachment.file_name, chart, id)),
+                media_type: written!(Encrypted::seal(&attachment.media_type, chart, id)),
+                content: written!(Encrypted::seal(&attachment.text.clone().into_bytes(), chart, id)),
+                test: true,
+            };
+            written!(attachments::insert(tx, chart.subject(), &row).await);
         }
         self.bills(tx, chart, patient).await
     }
@@ -93,6 +110,137 @@ impl Filling<'_> {
             };
             written!(invoices::insert(tx, chart.subject(), &row).await);
         }
+        Ok(())
+    }
+
+    /// What the office keeps of one employee.
+    pub(super) async fn personnel(
+        &self,
+        tx: &mut Write,
+        file: &SubjectGrant<SeedDemo>,
+        member: &str,
+    ) -> Result<(), SeedError> {
+        let (employee, user) = (file.subject(), self.who(member)?);
+        let midnight = Time::midnight();
+        for absence in self.clinic.absences.iter().filter(|a| a.staff == member) {
+            let (id, first_day) = (self.row(), self.days.millis(absence.first_day, midnight)?);
+            let kind = match absence.kind {
+                AbsenceKind::Holiday => "holiday",
+                AbsenceKind::Sick => "sick",
+                AbsenceKind::Training => "training",
+                AbsenceKind::Other => "other",
+            };
+            let row = absences::AbsenceRow {
+                id,
+                author: user,
+                at: first_day.min(self.app.clock.now().as_millisecond()),
+                first_day,
+                last_day: self.days.millis(absence.last_day, midnight)?,
+                kind: written!(Encrypted::seal(&kind.to_owned(), file, id)),
+                note: written!(absence.note.as_ref().map(|note| Encrypted::seal(note, file, id)).transpose()),
+                status: match absence.status {
+                    AbsenceStatus::Requested => "requested",
+                    AbsenceStatus::Approved => "approved",
+                    AbsenceStatus::Refused => "refused",
+                }
+                .to_owned(),
+                version: 1,
+                test: true,
+            };
+            written!(absences::insert(tx, employee, &row).await);
+        }
+        for sheet in self.clinic.timesheets.iter().filter(|s| s.staff == member) {
+            let id = self.row();
+            let row = timesheets::TimesheetRow {
+                id,
+                author: user,
+                at: self.days.millis(sheet.day, midnight)?,
+                minutes: written!(Encrypted::seal(&i64::from(sheet.minutes), file, id)),
+                note: written!(sheet.note.as_ref().map(|note| Encrypted::seal(note, file, id)).transpose()),
+                test: true,
+            };
+            written!(timesheets::insert(tx, employee, &row).await);
+        }
+        for course in self.clinic.training.iter().filter(|c| c.staff == member) {
+            let id = self.row();
+            let row = training::TrainingRow {
+                id,
+                at: self.days.millis(course.completed_day, midnight)?,
+                expires: course.expires_day.map(|day| self.days.millis(day, midnight)).transpose()?,
+                title: written!(Encrypted::seal(&course.title, file, id)),
+                test: true,
+            };
+            written!(training::insert(tx, employee, &row).await);
+        }
+        for credential in self.clinic.credentials.iter().filter(|c| c.staff == member) {
+            let id = self.row();
+            let row = credentials::CredentialRow {
+                id,
+                at: self.app.clock.now().as_millisecond(),
+                expires: credential.expires_day.map(|day| self.days.millis(day, midnight)).transpose()?,
+                kind: written!(Encrypted::seal(&credential.kind, file, id)),
+                number: written!(Encrypted::seal(&credential.number, file, id)),
+                test: true,
+            };
+            written!(credentials::insert(tx, employee, &row).await);
+        }
+        Ok(())
+    }
+
+    /// What went wrong in the clinic.
+    pub(super) async fn incidents(&self) -> Result<(), SeedError> {
+        let clinic = written!(self.grant.clinic().await);
+        let mut tx = written!(self.app.data.change(&clinic, Change::import("incidents")).await);
+        for incident in &self.clinic.incidents {
+            let id = self.row();
+            let row = incidents::IncidentRow {
+                id,
+                reporter: self.who(&incident.reporter)?,
+                at: self.days.millis(incident.day, incident.time)?,
+                kind: match incident.kind {
+                    IncidentKind::Safety => "safety",
+                    IncidentKind::NearMiss => "near_miss",
+                    IncidentKind::Data => "data",
+                    IncidentKind::Equipment => "equipment",
+                    IncidentKind::Other => "other",
+                }
+                .to_owned(),
+                title: written!(Encrypted::seal(&incident.title, &clinic, id)),
+                text: written!(Encrypted::seal(&incident.text, &clinic, id)),
+                status: if incident.outcome.is_some() { "closed" } else { "open" }.to_owned(),
+                outcome: written!(incident.outcome.as_ref().map(|text| Encrypted::seal(text, &clinic, id)).transpose()),
+                version: 1,
+                test: true,
+            };
+            written!(incidents::insert(&mut tx, &row).await);
+        }
+        written!(tx.commit().await);
+        Ok(())
+    }
+
+    /// The invitation by which somebody came into a patient's circle.
+    pub(super) async fn invitation(
+        &self,
+        tx: &mut Write,
+        chart: &SubjectGrant<SeedDemo>,
+        user: UserId,
+        email: &str,
+    ) -> Result<(), SeedError> {
+        let desk = self.clinic.staff.iter().find(|member| member.role == Role::Receptionist);
+        let (id, at) = (self.row(), self.app.clock.now().as_millisecond());
+        let row = circle::InvitationRow {
+            id,
+            inviter: self.who(&desk.ok_or(SeedError::Reference("receptionist"))?.id)?,
+            at,
+            email: written!(Encrypted::seal(&email.to_lowercase(), chart, id)),
+            expires_at: at,
+            used_at: Some(at),
+            user: Some(user),
+            test: true,
+        };
+        // No token's hash.
+        let hash = [*self.row().as_bytes(), *self.row().as_bytes()].concat();
+        written!(circle::insert(tx, chart.subject(), hash, &row).await);
         Ok(())
     }
 }

@@ -87,6 +87,16 @@ async fn what_was_written_is_in_no_file_no_log_no_error_and_no_document() {
     let prescription = json!({ "drug": DRUG, "dose": "1 a day", "instructions": NOTE });
     doctor.post(&format!("{path}/prescriptions"), &prescription).await.expect(201);
     doctor.post(&format!("{path}/messages"), &json!({ "text": NOTE })).await.expect(201);
+    for (client, kind, body) in [
+        (&owner, "quotes", json!({ "lines": [{ "text": NOTE, "quantity": 1, "unit_price_pence": 1 }] })),
+        (&owner, "invoices", json!({ "lines": [{ "text": NOTE, "quantity": 1, "unit_price_pence": 1 }] })),
+        (&doctor, "encounters", json!({ "kind": "home", "reason": NOTE })),
+        (&doctor, "attachments", json!({ "file_name": NOTE, "media_type": "a/b", "content": base64(NOTE.as_bytes()) })),
+    ] {
+        client.post(&format!("{path}/{kind}"), &body).await.expect(201);
+    }
+    let incident = json!({ "kind": "other", "title": NOTE, "text": NOTE });
+    owner.post("/api/incidents", &incident).await.expect(201);
     let summary = json!({ "version": 0, "allergies": [NOTE] });
     doctor.send(Method::PATCH, &format!("{path}/summary"), Some(&summary)).await.expect(200);
     assert!(doctor.get(&path).await.holds(FAMILY) && doctor.get(&format!("{path}/notes")).await.holds(NOTE));

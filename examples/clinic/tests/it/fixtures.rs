@@ -56,6 +56,14 @@ fn there_is_enough_of_everything() {
         for role in [Role::Receptionist, Role::Doctor, Role::Owner, Role::ClinicAdmin, Role::Caregiver] {
             assert!(clinic.staff.iter().any(|staff| staff.role == role), "{name} has no {role:?}");
         }
+        assert!(clinic.messages.len() >= 50 && clinic.quotes.len() >= 10 && clinic.invoices.len() >= 10, "{name}");
+        assert!(clinic.attachments.len() >= clinic.patients.len() && clinic.incidents.len() >= 4, "{name}");
+        for staff in &clinic.staff {
+            assert!(clinic.absences.iter().any(|a| a.staff == staff.id), "{} is never away", staff.id);
+            assert!(clinic.timesheets.iter().any(|t| t.staff == staff.id), "{} never works", staff.id);
+            assert!(clinic.training.iter().any(|t| t.staff == staff.id), "{} learned nothing", staff.id);
+            assert!(clinic.credentials.iter().any(|c| c.staff == staff.id), "{} is in no register", staff.id);
+        }
         assert!(clinic.appointments.iter().any(|a| a.day == 0 && a.status == AppointmentStatus::Booked), "{name}");
         for kind in [NoteKind::Consultation, NoteKind::Telephone, NoteKind::CareVisit] {
             assert!(clinic.notes.iter().any(|note| note.kind == kind), "{name} has no {kind:?}");
@@ -98,7 +106,16 @@ fn identifiers_are_unique_over_all_clinics() {
             .chain(clinic.notes.iter().map(|r| &r.id))
             .chain(clinic.prescriptions.iter().map(|r| &r.id))
             .chain(clinic.results.iter().map(|r| &r.id))
-            .chain(clinic.family.iter().map(|r| &r.id));
+            .chain(clinic.family.iter().map(|r| &r.id))
+            .chain(clinic.messages.iter().map(|r| &r.id))
+            .chain(clinic.quotes.iter().map(|r| &r.id))
+            .chain(clinic.invoices.iter().map(|r| &r.id))
+            .chain(clinic.attachments.iter().map(|r| &r.id))
+            .chain(clinic.absences.iter().map(|r| &r.id))
+            .chain(clinic.timesheets.iter().map(|r| &r.id))
+            .chain(clinic.training.iter().map(|r| &r.id))
+            .chain(clinic.credentials.iter().map(|r| &r.id))
+            .chain(clinic.incidents.iter().map(|r| &r.id));
         for id in records {
             ids.see(id);
             assert!(id.starts_with(&format!("{}-", clinic.tenant)), "{id}");
@@ -159,6 +176,39 @@ fn references_stay_inside_the_clinic_and_resolve() {
             assert!(!member.members_of.is_empty(), "{}", member.id);
             member.members_of.iter().for_each(|place| patient(&place.patient));
         }
+        let works = |id: &str| assert!(roles.contains_key(id), "{id}");
+        // The first two have an account, and can have written.
+        let with_account: HashSet<&str> = clinic.patients.iter().take(2).map(|p| p.id.as_str()).collect();
+        for message in &clinic.messages {
+            patient(&message.patient);
+            match &message.author {
+                Some(author) => works(author),
+                None => assert!(with_account.contains(message.patient.as_str()), "{}", message.id),
+            }
+        }
+        let quotes: HashMap<_, _> = clinic.quotes.iter().map(|q| (q.id.as_str(), q)).collect();
+        for quote in &clinic.quotes {
+            patient(&quote.patient);
+            works(&quote.author);
+        }
+        for invoice in &clinic.invoices {
+            patient(&invoice.patient);
+            works(&invoice.author);
+            if let Some(quote) = &invoice.quote {
+                let quote = quotes[quote.as_str()];
+                assert_eq!((&quote.patient, quote.status), (&invoice.patient, demo_data::QuoteStatus::Accepted));
+                assert!(quote.day < invoice.day, "{}", invoice.id);
+            }
+        }
+        for attachment in &clinic.attachments {
+            patient(&attachment.patient);
+            works(&attachment.author);
+        }
+        clinic.absences.iter().for_each(|r| works(&r.staff));
+        clinic.timesheets.iter().for_each(|r| works(&r.staff));
+        clinic.training.iter().for_each(|r| works(&r.staff));
+        clinic.credentials.iter().for_each(|r| works(&r.staff));
+        clinic.incidents.iter().for_each(|r| works(&r.reporter));
         let paid: HashSet<_> = clinic.employees.iter().map(|employee| employee.staff.as_str()).collect();
         assert_eq!(paid, roles.keys().copied().collect());
     }
@@ -184,6 +234,12 @@ fn dates_make_sense() {
         assert!(clinic.results.iter().all(|result| alive(&result.patient, result.day)));
         assert!(clinic.prescriptions.iter().all(|prescription| alive(&prescription.patient, prescription.day)));
         assert!(clinic.employees.iter().all(|employee| employee.started_day < 0));
+        assert!(clinic.messages.iter().all(|message| message.day < 0));
+        assert!(clinic.quotes.iter().all(|quote| quote.day < 0) && clinic.invoices.iter().all(|bill| bill.day < 0));
+        assert!(clinic.attachments.iter().all(|file| file.day < 0) && clinic.incidents.iter().all(|i| i.day < 0));
+        assert!(clinic.absences.iter().all(|absence| absence.first_day <= absence.last_day));
+        assert!(clinic.timesheets.iter().all(|sheet| sheet.day < 0 && (1..=1440).contains(&sheet.minutes)));
+        assert!(clinic.training.iter().all(|t| t.completed_day < 0 && t.expires_day > Some(t.completed_day)));
         for appointment in &clinic.appointments {
             assert!((-28..=28).contains(&appointment.day), "{}", appointment.id);
             assert!((8..18).contains(&appointment.time.hour()), "{}", appointment.id);
@@ -227,6 +283,7 @@ fn no_identifier_can_belong_to_anybody() {
             assert!(account.len() == 4 && digits(account));
             assert!((15_000..250_000).contains(&employee.annual_salary_gbp));
         }
+        assert!(clinic.credentials.iter().all(|c| c.number.strip_prefix("TEST-").is_some_and(digits)));
         assert!(clinic.staff.iter().all(|staff| reserved(&staff.email)));
         assert!(clinic.family.iter().all(|member| reserved(&member.email)));
     }

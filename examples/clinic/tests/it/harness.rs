@@ -58,6 +58,8 @@ pub(crate) fn valid_body(method: &Method, path: &str) -> Option<Value> {
         ("PATCH", "appointments") => {
             Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "status": "cancelled" }))
         }
+        ("PATCH", "absences") => Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "status": "approved" })),
+        ("PATCH", "incidents") => Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "outcome": "Mended." })),
         ("PATCH", "quotes") => Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "status": "accepted" })),
         ("PATCH", "invoices") => Some(serde_json::json!({ "id": Uuid::nil(), "version": 1, "status": "paid" })),
         ("PATCH", _) => Some(serde_json::json!({ "version": 1, "phone": "07700 900001" })),
@@ -66,6 +68,19 @@ pub(crate) fn valid_body(method: &Method, path: &str) -> Option<Value> {
         ("POST", "messages") => Some(serde_json::json!({ "text": "A message." })),
         ("POST", "quotes" | "invoices") => Some(serde_json::json!({
             "lines": [{ "text": "Medical certificate", "quantity": 2, "unit_price_pence": 3500 }],
+        })),
+        ("POST", "invitations") => Some(serde_json::json!({ "email": "relative@example.org" })),
+        ("POST", "attachments") => Some(serde_json::json!({
+            "file_name": "letter.txt", "media_type": "text/plain", "content": "QSBsZXR0ZXIu",
+        })),
+        ("POST", "absences") => Some(serde_json::json!({
+            "first_day": "2026-02-03", "last_day": "2026-02-04", "kind": "holiday",
+        })),
+        ("POST", "timesheets") => Some(serde_json::json!({ "day": "2026-02-03", "minutes": 450 })),
+        ("POST", "training") => Some(serde_json::json!({ "title": "Fire safety", "completed": "2026-02-03" })),
+        ("POST", "credentials") => Some(serde_json::json!({ "kind": "Background check", "number": "TEST-000001" })),
+        ("POST", "incidents") => Some(serde_json::json!({
+            "kind": "safety", "title": "Wet floor", "text": "Nobody fell.",
         })),
         ("POST", "encounters") => Some(serde_json::json!({ "kind": "ambulatory", "reason": "Cough" })),
         ("POST", "results") => Some(serde_json::json!({
@@ -104,9 +119,29 @@ pub(crate) async fn appointment(owner: &Client, patient: Uuid) -> Value {
     panic!("{patient} has no appointment in these months");
 }
 
-/// A route's path with its parameters filled in.
+/// A route's path with its parameters filled in; with nobody's attachment, unless one was filled in before.
 pub(crate) fn fill(path: &str, id: impl std::fmt::Display, user: impl std::fmt::Display) -> String {
-    path.replace("{id}", &id.to_string()).replace("{user}", &user.to_string())
+    let path = path.replace("{id}", &id.to_string()).replace("{user}", &user.to_string());
+    path.replace("{attachment}", &Uuid::nil().to_string())
+}
+
+/// Somebody whom this user invites to a patient's circle, and who joins.
+pub(crate) async fn joined(place: &Place, inviter: &Client, patient: Uuid) -> Uuid {
+    let email = "relative@example.org";
+    let path = format!("/api/patients/{patient}/circle/invitations");
+    let made = inviter.post(&path, &serde_json::json!({ "email": email })).await.expect(201).json();
+    let join = serde_json::json!({ "token": made["token"], "email": email, "password": "a password of their own" });
+    let joined = place.guest(HOME).post("/api/circle/join", &join).await.expect(201).json();
+    joined["user"].as_str().unwrap().parse().unwrap()
+}
+
+/// A route's path with an attachment of this patient filled in, if it asks for one.
+pub(crate) async fn attached(owner: &Client, path: &str, patient: impl std::fmt::Display) -> String {
+    if !path.contains("{attachment}") {
+        return path.to_owned();
+    }
+    let page = owner.get(&format!("/api/patients/{patient}/attachments?limit=1")).await.expect(200).json();
+    path.replace("{attachment}", page["items"][0]["id"].as_str().unwrap())
 }
 
 /// The command line for a server on this folder, on any free port, with quotas that no test reaches.

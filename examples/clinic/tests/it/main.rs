@@ -1,12 +1,14 @@
 //! Tests of the clinic through its public parts.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod attachments;
 mod attacks;
 mod billing;
 mod canary;
 mod certs;
 mod changes;
 mod chart;
+mod circle;
 mod contract;
 mod crash;
 mod database;
@@ -18,6 +20,8 @@ mod fixtures;
 mod harness;
 mod headers;
 mod hosts;
+mod hr;
+mod incidents;
 mod isolation;
 mod ledger;
 mod matrix;

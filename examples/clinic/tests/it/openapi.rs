@@ -131,6 +131,7 @@ async fn answers_have_the_shape_that_the_document_says() {
         } else {
             site.patient("harbour-patient-001").to_string()
         };
+        let path = attached(&owner, &path, &id).await;
         let reply = owner.get(&fill(&path, id, "")).await;
         reply.expect(200);
         let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];

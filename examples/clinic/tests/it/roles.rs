@@ -35,7 +35,13 @@ async fn body_for(method: &Method, path: &str, id: Uuid, owner: &Client) -> Opti
             new["clinician"] = json!(owner.user_id().await);
             Some(new)
         }
-        (&Method::PATCH, "/api/patients/{id}/quotes" | "/api/patients/{id}/invoices") => {
+        (
+            &Method::PATCH,
+            "/api/patients/{id}/quotes"
+            | "/api/patients/{id}/invoices"
+            | "/api/employees/{id}/absences"
+            | "/api/incidents",
+        ) => {
             let path_of = path.replace("{id}", &id.to_string());
             let made = owner.post(&path_of, &valid_body(&Method::POST, path).unwrap()).await.expect(201).json();
             let mut patch = valid_body(method, path).unwrap();
@@ -72,13 +78,18 @@ async fn every_role_may_do_what_the_matrix_says_and_nothing_else() {
             for method in &row.methods {
                 // One of the routes ends the session.
                 let me = if row.path == "/api/logout" { &brief } else { &me };
-                let id = if row.path.starts_with("/api/employees") { employee } else { *reach.first().unwrap() };
+                // Staff are employees, and see what is theirs.
+                let themself = user.subject.filter(|_| role != "patient").unwrap_or(employee);
+                let id = if row.path.starts_with("/api/employees") { themself } else { *reach.first().unwrap() };
                 let id = if row.permission == "patients.erase" { newcomer(&owner).await } else { id };
-                if row.path.contains("{user}") && *method == Method::DELETE && cell != "-" {
+                let circle = row.path.contains("/circle/{user}") && cell != "-";
+                let user = if circle { joined(&site, &owner, id).await } else { doctor };
+                if row.path.contains("/assignments/{user}") && *method == Method::DELETE && cell != "-" {
                     me.send(Method::PUT, &fill(&row.path, id, doctor), None).await.expect(204);
                 }
                 let body = body_for(method, &row.path, id, &owner).await;
-                let reply = me.send(method.clone(), &fill(&row.path, id, doctor), body.as_ref()).await;
+                let path = attached(&owner, &row.path, id).await;
+                let reply = me.send(method.clone(), &fill(&path, id, user), body.as_ref()).await;
                 let what = format!("{role} {method} {} ({}): {reply:?}", row.path, row.permission);
                 if cell == "-" {
                     assert_eq!(reply.status, 403, "{what}");
@@ -335,11 +346,13 @@ async fn every_route_that_opens_data_leaves_a_record_and_so_does_every_refusal()
         let granted = |role: &str| row.cells.iter().any(|(r, cell)| r == role && cell != "-");
         let me = if granted("owner") { &owner } else { &doctor };
         let subject = match row.permission.as_str() {
-            payroll if payroll.starts_with("payroll.") => employee,
+            _ if row.path.starts_with("/api/employees") => employee,
             "patients.erase" => newcomer(&owner).await,
             _ => id,
         };
-        let path = fill(&row.path, subject, doctor.user_id().await);
+        let circle = row.path.contains("/circle/{user}");
+        let user = if circle { joined(&site, &owner, subject).await } else { doctor.user_id().await };
+        let path = fill(&attached(&owner, &row.path, subject).await, subject, user);
         for method in &row.methods {
             // These two open nobody's data.
             if row.path != "/api/logout" && row.path != "/api/me" {

@@ -15,7 +15,7 @@ use std::{
 
 use axum::body::Body;
 use clinic::{
-    api::{self, App},
+    api::{self, App, Enrol, Join},
     app,
     data::{Data, Erasing},
     model,
@@ -27,7 +27,7 @@ use serde_json::json;
 use tower::ServiceExt as _;
 use tower_ward::{
     access::{BoxFuture, Policy, RelationError, RelationSource, Relations},
-    audit::{Ledger, LedgerOptions, PostgresLedger, Sinks},
+    audit::{Ledger, LedgerOptions},
     axum::Access,
     clock::{SharedClock, SystemClock},
     db::{Db, PostgresDb, PostgresOptions},
@@ -92,19 +92,13 @@ impl Stand {
             SqliteStore::open_with_clock(dir.path().join("accounts.sqlite"), Arc::clone(&clock)).await.unwrap(),
         );
         let options = IdentityOptions::new("https://localhost");
-        let identity = Identity::open(accounts, &keyring, Arc::clone(&clock), options).await.unwrap();
-        let options = LedgerOptions::new();
-        let (data, ledger) = if on_postgres() {
-            let url = dir.url("clinic_app");
-            let place = PostgresLedger::new(&url).unwrap();
-            let ledger = Ledger::open_postgres(&place, Sinks::new(), options, Arc::clone(&clock)).await.unwrap();
-            let options = PostgresOptions::new(&url).unwrap();
-            let db = PostgresDb::open(&options, model::POSTGRES_SCHEMA, &keyring, Arc::clone(&clock)).await.unwrap();
-            (Data::Postgres(db), ledger)
+        let identity = Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(&clock), options).await.unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger"), LedgerOptions::new(), Arc::clone(&clock)).unwrap();
+        let data = if on_postgres() {
+            let options = PostgresOptions::new(&dir.url("clinic_app")).unwrap();
+            Data::Postgres(PostgresDb::open(&options, model::POSTGRES_SCHEMA, &keyring).await.unwrap())
         } else {
-            let db = Db::open(dir.path().join("clinics"), model::SCHEMA).unwrap();
-            let ledger = Ledger::open(&dir.path().join("ledger"), options, Arc::clone(&clock)).unwrap();
-            (Data::Sqlite(db), ledger)
+            Data::Sqlite(Db::open(dir.path().join("clinics"), model::SCHEMA).unwrap())
         };
         let hosts = Hosts::new("{tenant}.localhost", "localhost").unwrap();
         for tenant in [HOME, AWAY, FAR] {
@@ -116,6 +110,9 @@ impl Stand {
             .with_peer_quota(plenty())
             .with_principal_quota(plenty())
             .add_task::<Seed>()
+            .add_task::<Join>()
+            .add_task::<Enrol>()
+            .with_job_store(accounts)
             .keys(keyring)
             .audit(ledger)
             .authenticate(identity.clone())
@@ -124,7 +121,7 @@ impl Stand {
             .relations(Related)
             .build()
             .unwrap();
-        let app = App { identity, data, erasures, clock };
+        let app = App { identity, data, jobs: ward.jobs().cloned(), erasures, clock };
         let service = api::routes(&ward, app.clone()).into_service().unwrap();
         Self { routes: routes(&ward, app), place: Place::of(dir.path()), service, ward, dir }
     }
@@ -201,7 +198,7 @@ fn everything_to_everybody() -> String {
         let _ = writeln!(policy, "[roles.{role}]");
         let _ = writeln!(
             policy,
-            "ceiling = ['identity', 'clinical', 'schedule', 'directory', 'payroll', 'messages', 'billing']"
+            "ceiling = ['identity', 'clinical', 'schedule', 'directory', 'payroll', 'messages', 'billing', 'hr', 'incidents']"
         );
         for permission in &permissions {
             let _ = writeln!(policy, "grants.'{permission}' = 'clinic'");
@@ -221,6 +218,8 @@ async fn keyring(data: &Path, clock: &SharedClock) -> Keyring {
 struct People {
     patients: BTreeMap<&'static str, Vec<Uuid>>,
     employees: BTreeMap<&'static str, Vec<Uuid>>,
+    /// One of each patient, from any clinic.
+    attachments: BTreeMap<Uuid, Uuid>,
     absent: Vec<Uuid>,
 }
 
@@ -228,15 +227,22 @@ impl People {
     async fn of(dir: &DemoFolder) -> Self {
         let data = dir.path();
         let place = Place::of(data);
-        let (mut patients, mut employees) = (BTreeMap::new(), BTreeMap::new());
+        let (mut patients, mut employees, mut attachments) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for tenant in [HOME, AWAY, FAR] {
             patients.insert(tenant, place.clinic(tenant).patients.clone());
             employees.insert(tenant, employees_of(dir, tenant).await);
+            attachments.extend(attachments_of(dir, tenant).await);
         }
         // Neighbours of those who are there, and of those who are elsewhere.
         let near = patients[HOME].iter().take(4).chain(patients[AWAY].iter().take(5));
         let absent = near.map(|id| absent(*id)).collect();
-        Self { patients, employees, absent }
+        Self { patients, employees, attachments, absent }
+    }
+
+    /// A route's path with its parameters filled in, an attachment of this patient among them.
+    fn fill(&self, path: &str, id: Uuid, user: Uuid) -> String {
+        let attachment = self.attachments.get(&id).copied().unwrap_or_default();
+        fill(&path.replace("{attachment}", &attachment.to_string()), id, user)
     }
 
     /// Those of other clinics.
@@ -257,6 +263,19 @@ async fn employees_of(dir: &DemoFolder, tenant: &str) -> Vec<Uuid> {
     let ids: Vec<Vec<u8>> =
         sqlx::query_scalar("select id from employees order by id").fetch_all(&mut file).await.unwrap();
     ids.iter().map(|id| Uuid::from_slice(id).unwrap()).collect()
+}
+
+/// The attachments of a clinic's patients, past the library.
+async fn attachments_of(dir: &DemoFolder, tenant: &str) -> Vec<(Uuid, Uuid)> {
+    if on_postgres() {
+        let mut conn = <sqlx::PgConnection as sqlx::Connection>::connect(&dir.url("postgres")).await.unwrap();
+        let sql = "select patient, id from attachments where tenant = $1";
+        return sqlx::query_as(sql).bind(tenant).fetch_all(&mut conn).await.unwrap();
+    }
+    let mut file = open_file(dir.path(), tenant).await;
+    let rows: Vec<(Vec<u8>, Vec<u8>)> =
+        sqlx::query_as("select patient, id from attachments").fetch_all(&mut file).await.unwrap();
+    rows.iter().map(|(patient, id)| (Uuid::from_slice(patient).unwrap(), Uuid::from_slice(id).unwrap())).collect()
 }
 
 /// Takes row-level security off every table of a server that runs: one that starts would refuse to.
@@ -350,11 +369,13 @@ async fn sweep(stand: &Stand, people: &People, needles: &Needles) -> Counts {
             // Whoever is asked for here is asked for no more, so they are new ones each time.
             let erases = permission.as_deref() == Some("patients.erase");
             let own = match (is_employee, erases) {
-                (true, _) => people.employees[HOME][0],
+                // Staff are employees, and see what is theirs.
+                (true, _) => user.subject.filter(|_| role != "patient").unwrap_or(people.employees[HOME][0]),
                 (_, true) => stand.newcomer().await,
                 _ => *reach.first().unwrap(),
             };
-            let fill = |id: Uuid| fill(path, id, other);
+            let fill = |id: Uuid| people.fill(path, id, other);
+            let themself = own;
             let own = stand.ask(HOME, Some(&token), method, &fill(own)).await;
             check(&case, &own);
             counts.own += 1;
@@ -376,7 +397,11 @@ async fn sweep(stand: &Stand, people: &People, needles: &Needles) -> Counts {
                 *(if kind == "foreign" { &mut counts.foreign } else { &mut counts.absent }) += 1;
             }
             assert_eq!(faces.len(), 1, "{case}: can be told apart: {faces:#?}");
+            let only_own =
+                permission.as_ref().is_some_and(|p| stand.ward.policy().relations(role, p) == Relations::OWN);
+            let colleagues = people.employees[HOME].iter().filter(|id| is_employee && only_own && **id != themself);
             let unassigned = people.patients[HOME].iter().filter(|id| !is_employee && !reach.contains(id)).take(2);
+            let unassigned = unassigned.chain(colleagues.take(2));
             for id in unassigned {
                 let id = if erases { stand.newcomer().await } else { *id };
                 let reply = stand.ask(HOME, Some(&token), method, &fill(id)).await;
@@ -414,6 +439,13 @@ async fn plant(data: &Path) {
             "messages",
             "quotes",
             "invoices",
+            "attachments",
+            "circle_invitations",
+            "absences",
+            "timesheets",
+            "training",
+            "credentials",
+            "incidents",
         ] {
             let sql = format!("insert into main.{table} select * from away.{table}");
             let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut file).await.unwrap();
@@ -503,7 +535,7 @@ async fn without_either_what_is_sealed_still_does_not_open() {
                 continue;
             }
             for id in people.foreign() {
-                let reply = stand.ask(HOME, Some(&token), method, &fill(path, id, id)).await;
+                let reply = stand.ask(HOME, Some(&token), method, &people.fill(path, id, id)).await;
                 assert_eq!(needles.found_in(&reply.body), None, "{role} {path} {id}");
                 let empty = reply.status == 200 && reply.json()["items"].as_array().is_some_and(Vec::is_empty);
                 assert!([404, 500].contains(&reply.status.as_u16()) || empty, "{role} {path} {id}: {reply:?}");

@@ -5,8 +5,9 @@
 //!    they are.
 //! 2. Appointments that have not begun are deleted: nobody waits for somebody who is not there any more.
 //! 3. Everything else stays as it stands, sealed under keys that are gone, since a clinic must be able to show for years
-//!    that there was a chart, and when it was written in: past appointments, visits, notes, prescriptions, results, and
-//!    who opened them, in the ledger. Their times, states and authors stand in clear; what they say does not open.
+//!    that there was a chart, and when it was written in: past appointments, visits, notes, prescriptions, results,
+//!    attachments, messages, bills, invitations to their circle, and who opened them, in the ledger. Their times, states
+//!    and authors stand in clear; what they say does not open.
 //!
 //! A login that the patient had is an account, and not theirs to erase: it opens nothing any more.
 
