@@ -69,7 +69,7 @@
 //! | `stack` | the whole path as one service | the above |
 //! | `axum` | the router that carries the policy | `axum` |
 //! | `sqlite` | one file per clinic; a durable store | `sqlx` |
-//! | `postgres` | the ledger in PostgreSQL, for many servers, or a copy of it there; with `keys`, a durable store | `sqlx`, `rustls` |
+//! | `postgres` | all clinics in one PostgreSQL database; the ledger there, for many servers; a durable store | `sqlx`, `rustls` |
 //! | `cli` | the `ward` command | `clap` |
 //! | `tracing` | events for operators | `tracing` |
 //!

@@ -1,6 +1,9 @@
-//! The clinics' data on SQLite: one file per clinic, behind transactions that need an opened door.
+//! The clinics' data, behind transactions that need an opened door: on SQLite with one file per clinic, or on PostgreSQL with all
+//! of them in one database, whose row-level security keeps them apart (`PostgresDb`, feature `postgres`).
 //!
 //! # Decision rule
+//!
+//! On both:
 //!
 //! 1. A transaction begins with a door that was opened ([`SubjectGrant`](crate::access::SubjectGrant),
 //!    [`ClinicGrant`](crate::access::ClinicGrant)) or the [`Scope`](crate::access::Scope) of a cohort's query. The clinic
@@ -22,6 +25,8 @@
 //! 8. Who may be related to whom is a change like any other, and its record names both: [`Change::assign`]. The row has
 //!    a MAC under the clinic's key, so one that was written past the library relates nobody.
 //! 9. A file knows its clinic. One that was copied or renamed to another clinic's name does not open.
+//!
+//! What is said of files is said of SQLite. What holds in its place on PostgreSQL stands at `PostgresDb`.
 //!
 //! # Deployment caveat
 //!

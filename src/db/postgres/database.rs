@@ -86,7 +86,93 @@ impl PostgresOptions {
     }
 }
 
-/// All clinics' data in one PostgreSQL database. Cheap to clone.
+/// All clinics' data in one PostgreSQL database (14 or later), kept apart by its row-level security. Cheap to clone.
+///
+/// # Decision rule
+///
+/// 1. The tables, their policies and the library's functions belong to one role; the servers log in as another, which owns
+///    nothing, may make nothing, and is held by the policies. [`install`](Self::install) makes it so, as the owner.
+/// 2. [`open`](Self::open) refuses a database in which any of that is otherwise, with every [`Finding`] by its name.
+/// 3. A transaction begins in a session that is as if it were new, and enters the clinic of the door that was opened: with a
+///    request that is signed under a key of the keyring's, for this transaction alone. What the policies read is set by the function
+///    that checked it, and signed again under a key that the servers never have.
+/// 4. Every row has its clinic. What reads sees the clinic's rows; what changes, those of the door's person, or of nobody
+///    through a clinic's door, or of tables that are declared as shared. Others are not there for it: an update without its
+///    `where` leaves them as they are, and an insert of one is an error.
+/// 5. Nobody changes a row's clinic, person or key; a reference to a row is a reference within the clinic.
+/// 6. Each row with a sealed column that changes is noted by a trigger of the owner's, as it was. The ledger gets what the
+///    transaction made of it.
+/// 7. A transaction that changes something is committed by the library alone, once its records are durable: any other
+///    commit fails at a constraint that is checked last.
+/// 8. Whether a commit whose answer was lost took effect is asked of the database, which waits for it or makes it
+///    impossible.
+///
+/// # Deployment caveat
+///
+/// The application's own migrations name `tenant text not null default ward.tenant()` as a column of every table, and
+/// `(tenant, id)` as its key, with `id` a `uuid`. Statements need not name the clinic. The ledger and the stores have roles of
+/// their own, or databases: a role that could read them would read all clinics'. Backups of the data leave out the one row of
+/// `ward.keys` (`pg_dump --exclude-table-data=ward.keys`), which the installation writes anew. sqlx's `begin` on the connection
+/// of a transaction fails at its commit; say `savepoint` instead.
+///
+/// # Example
+///
+/// ```no_run
+/// use tower_ward::{
+///     access::SubjectGrant,
+///     db::{Change, DbError, Finding, FindingKind, PostgresDb, PostgresOptions, PostgresReadTx, PostgresTx, Schema, TxError},
+///     field::Encrypted, id::RowId, keys::Keyring,
+/// };
+///
+/// tower_ward::classes! { pub Clinical = "clinical"; }
+/// tower_ward::permissions! { pub WriteNotes = "notes.write" changes Clinical; }
+/// tower_ward::columns! { pub NoteText: String = "notes"."text" as Clinical; }
+///
+/// static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("tests/it/rls/migrations");
+/// const SCHEMA: Schema = Schema::new(&MIGRATIONS, &[COLUMNS])
+///     .with_people(&[("notes", "patient"), ("patients", "id"), ("patient_words", "patient")])
+///     .with_clinics(&["staff"])
+///     .with_shared(&["counters"])
+///     .with_global(&["codes"]);
+///
+/// /// Once, and after each change of the schema, by whoever owns the tables.
+/// async fn install(keyring: &Keyring) -> Result<(), DbError> {
+///     let owner = PostgresOptions::new("postgres://ward_owner@db.clinic.example/clinic?sslmode=verify-full")?;
+///     PostgresDb::install(&owner, "ward_app", SCHEMA, keyring).await
+/// }
+///
+/// /// By every server that starts. A table without a policy, for one, is refused by its name.
+/// async fn open(keyring: &Keyring) -> Result<PostgresDb, DbError> {
+///     let app = PostgresOptions::new("postgres://ward_app@db.clinic.example/clinic?sslmode=verify-full")?;
+///     let opened = PostgresDb::open(&app, SCHEMA, keyring).await;
+///     if let Err(DbError::Unguarded(findings)) = &opened {
+///         let open: Vec<&Finding> = findings.iter().filter(|finding| finding.kind() == FindingKind::RlsOff).collect();
+///         eprintln!("{} tables are open to everybody", open.len());
+///     }
+///     opened
+/// }
+///
+/// async fn write(db: &PostgresDb, chart: &SubjectGrant<WriteNotes>, row: RowId, text: &String) -> Result<i64, TxError> {
+///     let mut tx: PostgresTx = db.change(chart, Change::create("notes", row)).await?;
+///     let sealed = Encrypted::<NoteText>::seal(text, chart, row).expect("the request goes on");
+///     sqlx::query("insert into notes (id, patient, text) values ($1, $2, $3)") // the clinic is the one that was entered
+///         .bind(row).bind(chart.subject()).bind(sealed).execute(tx.conn()).await?;
+///     tx.commit().await?;
+///     let mut tx: PostgresReadTx = db.read(chart).await?;
+///     Ok(sqlx::query_scalar("select count(*) from notes").fetch_one(tx.conn()).await?) // of this clinic
+/// }
+/// ```
+///
+/// # Security
+///
+/// The attacker runs SQL of his choice as the servers' role, inside a transaction of one clinic, as often as he likes, on sessions
+/// that other clinics have before and after him. Promised: he sees and changes no row of another clinic, makes and keeps no
+/// relation, commits no change of a sealed column that the ledger does not have, and leaves nothing in a session by which he
+/// gets any of that later. Not promised: that he cannot be in the way (he may hold locks, end other sessions of the role, and
+/// take away a statement that another one prepared, which then fails once); that he learns nothing of how much there is (the planner's
+/// estimates, the size of tables and the texts of others' statements are the role's to see); that a change of columns which are
+/// not sealed is told in the ledger beyond the attempt and its outcome. Against whoever is the owner or a superuser, what is left
+/// are the clinics' keys.
 #[derive(Debug, Clone)]
 pub struct PostgresDb(pub(super) Arc<Inner>);
 

@@ -1,6 +1,7 @@
 //! A real PostgreSQL server with a ledger, started in a folder of its own by the tests and by `benches`.
 
 #[path = "cluster.rs"]
+#[allow(dead_code, reason = "each who starts a server has uses of its own")]
 pub(crate) mod cluster;
 
 use std::ops::Deref;

@@ -291,7 +291,8 @@ async fn nobody_is_erased_while_something_of_theirs_is_changed() {
         closer.finish(End::Completed);
         done.unwrap();
     };
-    tokio::join!(erased, change);
+    let (erased, ()) = tokio::join!(erased, change);
+    assert!(erased.is_complete());
     assert_eq!(site.number("select count(*) from patient_words").await, 0);
 }
 

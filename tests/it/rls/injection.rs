@@ -210,7 +210,7 @@ async fn what_an_injection_leaves_in_a_session_does_not_reach_the_next_clinic() 
         ("a lock that stays", "select pg_advisory_lock(1); commit"),
         ("an ear", "listen everything; commit"),
         ("other statements", swap),
-        ("other statements, for good", "rollback; prepare sqlx_s_1 as select 1; prepare other as select * from notes"),
+        ("other statements, for good", "rollback; deallocate all; prepare sqlx_s_1 as select 1; prepare other as select * from notes"),
     ] {
         let (trail, mut closer) = site.trail();
         let chart = site.grant::<ReadNotes>(&trail, &harbour).subject(ada).await.unwrap();

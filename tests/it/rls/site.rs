@@ -193,5 +193,5 @@ impl Site {
 }
 
 fn url(server: &Cluster, role: &str) -> String {
-    server.url(role).replace("/postgres?", "/clinic?")
+    server.url_of(role, "clinic")
 }
