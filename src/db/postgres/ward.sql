@@ -57,82 +57,110 @@ insert into public.ward_canary (tenant) values ('ward-canary-a'), ('ward-canary-
 insert into ward.tenants (id) values ('ward-canary-a'), ('ward-canary-b') on conflict do nothing;
 
 --- hmac
-create or replace function ward.hmac(k_inner bytea, k_outer bytea, message text) returns bytea
+-- HMAC-SHA256. This function and those down to `changing` are asked for each statement, so none has a search path of its own,
+-- which costs as much as a hash: every name in them, and every operator, says where it is.
+create or replace function ward.hmac(k_inner bytea, k_outer bytea, message bytea) returns bytea
 language sql immutable parallel safe
-as $body$ select sha256(k_outer || sha256(k_inner || convert_to(message, 'UTF8'))) $body$;
+as $body$ select pg_catalog.sha256(k_outer operator(pg_catalog.||) pg_catalog.sha256(k_inner operator(pg_catalog.||) message)) $body$;
 
---- transaction
--- What tells this transaction from every other: the server process, the moment it began, and its number if it writes.
-create or replace function ward.transaction(writes boolean) returns text
-language sql volatile
-as $body$ select concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp()),
-    case when writes then pg_current_xact_id()::text end) $body$;
+--- proof
+-- That a transaction entered a clinic, as a number that nobody else can make: of the server process, the moment the transaction
+-- began, its number if it changes something, and what it entered. The first byte tells it from what lets a transaction commit.
+create or replace function ward.proof(k_inner bytea, k_outer bytea, xid xid8, scope text) returns text
+language sql stable parallel restricted
+as $body$ select pg_catalog.encode(ward.hmac(k_inner, k_outer, '\x01'::pg_catalog.bytea
+    operator(pg_catalog.||) pg_catalog.int4send(pg_catalog.pg_backend_pid())
+    operator(pg_catalog.||) pg_catalog.timestamptz_send(pg_catalog.transaction_timestamp())
+    operator(pg_catalog.||) coalesce(pg_catalog.xid8send(xid), ''::pg_catalog.bytea)
+    operator(pg_catalog.||) pg_catalog.textsend(scope)), 'hex') $body$;
 
---- verified
--- The clinic that this transaction entered, how, and whose rows it may change; null if it entered none. A setting that was
--- made by anything but `enter`, or in another transaction, is an error.
-create or replace function ward.verified() returns text[]
-language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp
+--- tenant
+-- The clinic that this transaction entered; null if it entered none. A setting that was made by anything but `enter`, or in
+-- another transaction, is an error. The key is read each time: a constant that a plan keeps would be in what `debug_print_plan`
+-- tells whoever asks.
+create or replace function ward.tenant() returns text
+language plpgsql stable parallel restricted security definer
 as $body$
 declare
-    scope text := nullif(current_setting('ward.scope', true), '');
-    said text[];
-    k ward.keys;
-    now text;
+    scope pg_catalog.text := pg_catalog.current_setting('ward.scope', true);
+    k_inner pg_catalog.bytea;
+    k_outer pg_catalog.bytea;
+    proof pg_catalog.text;
 begin
-    if scope is null then
+    if scope is null or scope operator(pg_catalog.=) '' then
         return null;
     end if;
-    said := string_to_array(scope, E'\n');
-    select * into strict k from ward.keys;
-    now := concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp()),
-        case when said[2] <> 'read' then coalesce(pg_current_xact_id_if_assigned()::text, '-') end);
-    if sha256(decode(lpad(current_setting('ward.proof', true), 64, '0'), 'hex'))
-        is distinct from sha256(ward.hmac(k.proof_inner, k.proof_outer, concat_ws(E'\n', now, scope)))
+    select k.proof_inner, k.proof_outer into k_inner, k_outer from ward.keys k;
+    proof := ward.proof(k_inner, k_outer, case when pg_catalog.split_part(scope, E'\n', 2) operator(pg_catalog.<>) 'read'
+        then pg_catalog.pg_current_xact_id_if_assigned() end, scope);
+    -- The time that the second comparison takes would tell how much of a guess is right; it is made of what passes the first,
+    -- which is one guess in 2^64.
+    if (pg_catalog.hashtextextended(proof, 0) operator(pg_catalog.=)
+            pg_catalog.hashtextextended(pg_catalog.current_setting('ward.proof', true), 0)
+        and proof operator(pg_catalog.=) pg_catalog.current_setting('ward.proof', true)) is not true
     then
         raise exception 'the clinic of this transaction was set by something else than `ward.enter`' using errcode = 'WD001';
     end if;
-    return said;
+    return pg_catalog.split_part(scope, E'\n', 1);
 end
 $body$;
 
---- tenant
-create or replace function ward.tenant() returns text
-language sql stable parallel restricted as $body$ select (ward.verified())[1] $body$;
+--- verified
+-- The clinic that this transaction entered, how, and whose rows it may change; null if it entered none.
+create or replace function ward.verified() returns text[]
+language plpgsql stable parallel restricted
+as $body$
+begin
+    return case when ward.tenant() is not null
+        then pg_catalog.string_to_array(pg_catalog.current_setting('ward.scope', true), E'\n') end;
+end
+$body$;
 
 --- person
 -- Whose rows this transaction may change.
 create or replace function ward.person() returns uuid
-language sql stable parallel restricted as $body$
-    select case when said[2] <> 'read' then nullif(said[3], '-')::uuid end from (select ward.verified() as said) as one
+language plpgsql stable parallel restricted as $body$
+declare
+    said pg_catalog.text[] := ward.verified();
+begin
+    return case when said[2] operator(pg_catalog.<>) 'read' and said[3] operator(pg_catalog.<>) '-'
+        then said[3]::pg_catalog.uuid end;
+end
 $body$;
 
 --- clinic
 -- The clinic, if this transaction may change rows of no person.
 create or replace function ward.clinic() returns text
-language sql stable parallel restricted as $body$
-    select case when said[2] in ('change', 'import') and said[3] = '-' then said[1] end from (select ward.verified() as said) as one
+language plpgsql stable parallel restricted as $body$
+declare
+    said pg_catalog.text[] := ward.verified();
+begin
+    return case when said[2] operator(pg_catalog.=) any (array['change', 'import']) and said[3] operator(pg_catalog.=) '-'
+        then said[1] end;
+end
 $body$;
 
 --- changing
 -- The clinic, if this transaction may change anything.
 create or replace function ward.changing() returns text
-language sql stable parallel restricted as $body$
-    select case when said[2] in ('change', 'import', 'reseal', 'erase') then said[1] end from (select ward.verified() as said) as one
+language plpgsql stable parallel restricted as $body$
+declare
+    said pg_catalog.text[] := ward.verified();
+begin
+    return case when said[2] operator(pg_catalog.=) any (array['change', 'import', 'reseal', 'erase']) then said[1] end;
+end
 $body$;
 
 --- asked
--- What a server asked for, if the server signed it within the last minute.
-create or replace function ward.asked(request text, signature bytea) returns text[]
-language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+-- What a server asked for, if the server signed it within the last minute. Only the library's own functions call this.
+create or replace function ward.asked(request text, signature bytea, k_inner bytea, k_outer bytea) returns text[]
+language plpgsql volatile
 as $body$
 declare
-    k ward.keys;
     said text[] := string_to_array(request, E'\n');
 begin
-    select * into k from ward.keys;
     -- Of the hashes, so that the time which the comparison takes says nothing of the signature.
-    if k is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, request)) then
+    if sha256(signature) is distinct from sha256(ward.hmac(k_inner, k_outer, convert_to(request, 'UTF8'))) or k_inner is null then
         raise exception 'the request was not signed with the key of this database' using errcode = 'WD002';
     end if;
     if abs(extract(epoch from clock_timestamp()) * 1000 - said[7]::bigint) > 60000 then
@@ -152,47 +180,66 @@ create or replace function ward.enter(request text, signature bytea) returns voi
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
-    said text[] := ward.asked(request, signature);
     k ward.keys;
+    said text[];
     left_over text;
 begin
-    begin
-        if ward.verified() is not null then
-            raise exception 'this transaction is in a clinic already' using errcode = 'WD005';
-        end if;
-    exception when sqlstate 'WD001' then
-        -- Something else set it, perhaps for the whole session: it proves nothing, and gives way.
-    end;
-    -- What an injected statement may have left on a connection that is shared: it would be found before what is meant.
-    if pg_my_temp_schema() <> 0 and exists (select 1 from pg_class where relnamespace = pg_my_temp_schema()) then
-        raise exception 'this session has temporary tables: take the right to make them from the role' using errcode = 'WD006';
+    select * into k from ward.keys;
+    said := ward.asked(request, signature, k.enter_inner, k.enter_outer);
+    if current_setting('ward.scope', true) <> '' then
+        begin
+            if ward.verified() is not null then
+                raise exception 'this transaction is in a clinic already' using errcode = 'WD005';
+            end if;
+        exception when sqlstate 'WD001' then
+            -- Something else set it, perhaps for the whole session: it proves nothing, and gives way.
+        end;
     end if;
-    for left_over in select name from pg_prepared_statements where from_sql loop
-        execute format('deallocate %I', left_over);
+    -- What an injected statement may have left on a connection that is shared: it would be found before what is meant, or hold
+    -- rows of the clinic before.
+    if pg_my_temp_schema() <> 0 then
+        if exists (select 1 from pg_class where relnamespace = pg_my_temp_schema()) then
+            raise exception 'this session has temporary tables: take the right to make them from the role' using errcode = 'WD006';
+        end if;
+    end if;
+    for left_over in select format('deallocate %I', name) from pg_prepared_statements where from_sql
+        union all select format('close %I', name) from pg_cursors where is_holdable
+    loop
+        execute left_over;
     end loop;
-    perform set_config('statement_timeout', '30s', true), set_config('lock_timeout', '10s', true),
-        set_config('idle_in_transaction_session_timeout', '60s', true), set_config('row_security', 'on', true);
+    -- One by one, which is faster than as one query.
+    left_over := set_config('statement_timeout', '30s', true);
+    left_over := set_config('lock_timeout', '10s', true);
+    left_over := set_config('idle_in_transaction_session_timeout', '60s', true);
+    left_over := set_config('row_security', 'on', true);
     if said[2] <> 'read' then
-        perform set_config('synchronous_commit', 'on', true);
-    end if;
-    if said[2] = 'found' then
-        insert into ward.tenants (id) values (said[1]) on conflict do nothing;
-    elsif said[2] in ('change', 'import', 'reseal', 'erase') then
-        if said[2] <> 'erase' and exists (
-            select 1 from public.ward_erased where tenant = said[1] and subject = nullif(said[3], '-')::uuid)
-        then
-            raise exception 'the person was erased' using errcode = 'WD007';
+        left_over := set_config('synchronous_commit', 'on', true);
+        if said[2] = 'found' then
+            insert into ward.tenants (id) values (said[1]) on conflict do nothing;
+        elsif said[2] in ('change', 'import', 'reseal', 'erase') then
+            if said[2] <> 'erase' and exists (
+                select 1 from public.ward_erased where tenant = said[1] and subject = nullif(said[3], '-')::uuid)
+            then
+                raise exception 'the person was erased' using errcode = 'WD007';
+            end if;
+            insert into public.ward_attempts (tenant, id) values (said[1], said[4]::uuid);
+        elsif said[2] <> 'settle' then
+            raise exception 'there is no such verb' using errcode = 'WD002';
         end if;
-        insert into public.ward_attempts (tenant, id) values (said[1], said[4]::uuid);
-    elsif said[2] not in ('read', 'settle') then
-        raise exception 'there is no such verb' using errcode = 'WD002';
     end if;
-    select * into strict k from ward.keys;
     request := array_to_string(said[1:6], E'\n');
-    perform set_config('ward.scope', request, true), set_config('ward.proof', encode(ward.hmac(k.proof_inner, k.proof_outer,
-        concat_ws(E'\n', ward.transaction(said[2] <> 'read'), request)), 'hex'), true);
+    left_over := set_config('ward.scope', request, true);
+    left_over := set_config('ward.proof', ward.proof(k.proof_inner, k.proof_outer,
+        case when said[2] <> 'read' then pg_current_xact_id() end, request), true);
 end
 $body$;
+
+--- leaving
+-- That the library lets this transaction commit.
+create or replace function ward.leaving(k_inner bytea, k_outer bytea, attempt text) returns text
+language sql volatile
+as $body$ select encode(ward.hmac(k_inner, k_outer, convert_to(concat_ws(E'\n', 'leave', pg_backend_pid(),
+    extract(epoch from transaction_timestamp()), pg_current_xact_id(), attempt), 'UTF8')), 'hex') $body$;
 
 --- leave
 -- Lets the transaction commit, and answers what it changed: the place and key of each row with sealed columns, whether it made
@@ -206,14 +253,13 @@ declare
     k ward.keys;
 begin
     select * into strict k from ward.keys;
-    if said is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, 'leave' || E'\n' || said[4])) then
+    if said is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, convert_to('leave' || E'\n' || said[4], 'UTF8'))) then
         raise exception 'the request was not signed with the key of this database' using errcode = 'WD002';
     end if;
     if not exists (select 1 from public.ward_attempts a where a.id = said[4]::uuid and a.tenant = said[1] and not a.void) then
         raise exception 'the change of this transaction is not on record' using errcode = 'WD008';
     end if;
-    perform set_config('ward.leave', encode(ward.hmac(k.proof_inner, k.proof_outer,
-        concat_ws(E'\n', 'leave', ward.transaction(true), said[4])), 'hex'), true);
+    perform set_config('ward.leave', ward.leaving(k.proof_inner, k.proof_outer, said[4]), true);
     return query delete from ward.touched t where t.xid = pg_current_xact_id()
         returning t.place, t.key, t.made, t.was;
 end
@@ -228,8 +274,7 @@ declare
     k ward.keys;
 begin
     select * into strict k from ward.keys;
-    if nullif(current_setting('ward.leave', true), '') is distinct from encode(ward.hmac(k.proof_inner, k.proof_outer,
-            concat_ws(E'\n', 'leave', ward.transaction(true), new.id)), 'hex')
+    if nullif(current_setting('ward.leave', true), '') is distinct from ward.leaving(k.proof_inner, k.proof_outer, new.id::text)
         or exists (select 1 from ward.touched where xid = pg_current_xact_id())
     then
         raise exception 'a transaction that changes something is committed by the library alone' using errcode = 'WD008';
@@ -315,8 +360,11 @@ returns table (subject uuid, kind text, until bigint, mac bytea)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
-    said text[] := ward.asked(request, signature);
+    k ward.keys;
+    said text[];
 begin
+    select * into k from ward.keys;
+    said := ward.asked(request, signature, k.enter_inner, k.enter_outer);
     if said[2] is distinct from 'read' then
         raise exception 'there is no such verb' using errcode = 'WD002';
     end if;
