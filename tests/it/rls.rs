@@ -3,6 +3,7 @@
 mod changes;
 mod doctor;
 mod injection;
+mod pooler;
 mod site;
 
 use site::Site;

@@ -1,11 +1,20 @@
 //! The database: how it is reached, installed and opened.
 
-use std::{fmt, num::NonZeroU32, str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    num::NonZeroU32,
+    pin::Pin,
+    str::FromStr as _,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::runtime::Handle;
 
 use super::{
     Finding,
@@ -46,11 +55,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct PostgresOptions {
     connect: PgConnectOptions,
     connections: NonZeroU32,
+    pooled: bool,
 }
 
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresOptions").field("connections", &self.connections).finish_non_exhaustive()
+        f.debug_struct("PostgresOptions")
+            .field("connections", &self.connections)
+            .field("pooled", &self.pooled)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,7 +79,7 @@ impl PostgresOptions {
             return Err(DbError::Url);
         }
         let connect = PgConnectOptions::from_str(url).map_err(|_| DbError::Url)?.application_name("tower-ward");
-        Ok(Self { connect, connections: const { NonZeroU32::new(16).expect("not zero") } })
+        Ok(Self { connect, connections: const { NonZeroU32::new(16).expect("not zero") }, pooled: false })
     }
 
     /// The most connections that this process opens. A request holds one while its transaction lasts.
@@ -76,9 +89,11 @@ impl PostgresOptions {
     }
 
     /// Keeps nothing on a connection from one transaction to the next: for a pooler in transaction mode, such as PgBouncer,
-    /// which gives each transaction whatever connection is free.
+    /// which gives each transaction whatever connection is free. The installation needs a connection of its own, past it.
     pub fn with_pooler(mut self) -> Self {
-        self.connect = self.connect.statement_cache_capacity(0);
+        // PgBouncer refuses a connection that asks for this one.
+        self.connect = self.connect.extra_float_digits(None).statement_cache_capacity(0);
+        self.pooled = true;
         self
     }
 }
@@ -90,6 +105,9 @@ pub struct PostgresDb(pub(super) Arc<Inner>);
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) pool: PgPool,
+    /// How many connections may have died at once.
+    pub(super) connections: NonZeroU32,
+    pooled: bool,
     pub(super) signer: Signer,
     pub(super) clock: SharedClock,
     /// The tables with sealed columns.
@@ -142,10 +160,14 @@ impl PostgresDb {
             .connect_with(options.connect.clone())
             .await?;
         let signer = Signer::of(keyring);
-        let sealed = doctor::sealed(&pool, &tables).await?;
-        let forget = forget(&schema, &pool).await?;
+        // In a transaction, as all that is asked: a pooler gives the two halves of a question outside of one to two sessions.
+        let mut tx = pool.begin_with(Verb::Read.begins(options.pooled)).await?;
+        let sealed = doctor::sealed(&mut tx, &tables).await?;
+        let forget = forget(&schema, &mut tx).await?;
+        tx.rollback().await?;
         let people = sealed.iter().filter_map(Sealed::people).collect();
-        let db = Self(Arc::new(Inner { pool, signer, clock, sealed, people, forget, schema }));
+        let PostgresOptions { connections, pooled, .. } = *options;
+        let db = Self(Arc::new(Inner { pool, connections, pooled, signer, clock, sealed, people, forget, schema }));
         let findings = db.examine().await?;
         if findings.is_empty() { Ok(db) } else { Err(DbError::Unguarded(findings)) }
     }
@@ -267,18 +289,61 @@ impl PostgresDb {
     }
 
     pub(super) async fn begin(&self, verb: Verb) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        let begin = match verb {
-            Verb::Read => "BEGIN READ ONLY",
-            _ => "BEGIN",
-        };
+        let (pool, begins) = (self.0.pool.clone(), verb.begins(self.0.pooled));
         // A connection that has died is found out here, before anything was asked.
-        let mut tries = 0;
+        self.again(move || {
+            let pool = pool.clone();
+            ToItsEnd(Some(Box::pin(async move { pool.begin_with(begins).await })))
+        })
+        .await
+    }
+
+    /// Does what changes nothing until a connection lives; each that has died is found out once.
+    pub(super) async fn again<T, F: Future<Output = Result<T, sqlx::Error>>>(
+        &self,
+        mut work: impl FnMut() -> F,
+    ) -> Result<T, sqlx::Error> {
+        let mut tries = self.0.connections.get();
         loop {
-            match self.0.pool.begin_with(begin).await {
-                Err(sqlx::Error::Io(_) | sqlx::Error::Database(_)) if tries < 3 => tries += 1,
-                begun => return begun,
+            match work().await {
+                Err(error) if tries > 0 && died(&error) => tries -= 1,
+                done => return done,
             }
         }
+    }
+}
+
+/// Comes to its end, whether it is waited for or not. A connection on which a `BEGIN` is under way would go back to the pool as if
+/// none were: the next transaction on it would be this one, which may be one that only reads, and until then it would stand open.
+struct ToItsEnd<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Future for ToItsEnd<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let work = self.0.as_mut().expect("it is not asked again after its end");
+        let output = ready!(work.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for ToItsEnd<F> {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(work);
+        }
+    }
+}
+
+/// Whether the connection is what failed: it broke, or the server or a pooler ended it.
+fn died(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        _ => false,
     }
 }
 
@@ -302,7 +367,7 @@ fn begun(error: TxError) -> DbError {
 }
 
 /// The statements that remove one person's blind indexes.
-async fn forget(schema: &Schema, pool: &PgPool) -> Result<Vec<String>, DbError> {
+async fn forget(schema: &Schema, conn: &mut PgConnection) -> Result<Vec<String>, DbError> {
     if let (true, Some(column)) = (schema.indexes.is_empty(), schema.sealed().find(|column| column.is_indexed())) {
         return Err(DbError::NoIndex { table: column.table(), column: column.name() });
     }
@@ -315,7 +380,7 @@ async fn forget(schema: &Schema, pool: &PgPool) -> Result<Vec<String>, DbError> 
         )
         .bind(table)
         .bind(column)
-        .fetch_optional(pool)
+        .fetch_optional(&mut *conn)
         .await?;
         let (Some((_, whose)), Some(nullable)) = (whose, nullable) else { return Err(fault) };
         let (name, column, whose) = (quoted(table), quoted(column), quoted(whose));

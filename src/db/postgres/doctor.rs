@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::{
     PostgresDb,
@@ -298,6 +298,9 @@ const QUESTIONS: &[(FindingKind, &str)] = &[
     ),
 ];
 
+/// A policy as it is there: its command, both conditions, and whether it is everybody's.
+type Found = (String, Option<String>, Option<String>, bool);
+
 pub(super) struct Doctor<'a> {
     db: &'a PostgresDb,
     tables: Vec<Table>,
@@ -319,7 +322,7 @@ impl<'a> Doctor<'a> {
     }
 
     pub(super) async fn examine(mut self) -> Result<Vec<Finding>, DbError> {
-        let mut conn = self.db.0.pool.acquire().await?;
+        let mut conn = self.db.begin(Verb::Read).await?;
         let names: Vec<_> = self.tables.iter().map(|table| table.name.to_owned()).collect();
         for (kind, question) in QUESTIONS {
             let known = &self.known;
@@ -332,7 +335,7 @@ impl<'a> Doctor<'a> {
         self.policies(&mut conn).await?;
         self.functions(&mut conn).await?;
         self.sealed(&mut conn).await?;
-        drop(conn);
+        conn.rollback().await?;
         match self.canaries().await {
             // What was found above may be what makes it fail.
             Err(_) if !self.found.is_empty() => {}
@@ -349,7 +352,7 @@ impl<'a> Doctor<'a> {
         )
         .fetch_all(conn)
         .await?;
-        let mut there: BTreeMap<(String, String), (String, Option<String>, Option<String>, bool)> = BTreeMap::new();
+        let mut there: BTreeMap<(String, String), Found> = BTreeMap::new();
         for row in rows {
             let (table, name, command): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             let permissive: bool = row.try_get(3)?;
@@ -475,7 +478,7 @@ impl<'a> Doctor<'a> {
             tx.rollback().await?;
         }
         // And whoever has entered none sees nothing.
-        let mut conn = self.db.0.pool.acquire().await?;
+        let mut conn = self.db.begin(Verb::Read).await?;
         for table in self.tables.clone() {
             let sql = format!("select exists (select 1 from public.{})", quoted(table.name));
             if sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *conn).await? {
@@ -503,7 +506,7 @@ fn bare(condition: &str) -> String {
 }
 
 /// The tables with sealed columns whose primary key is `(tenant, id)`.
-pub(super) async fn sealed(pool: &PgPool, tables: &[Table]) -> Result<Vec<Sealed>, DbError> {
+pub(super) async fn sealed(conn: &mut PgConnection, tables: &[Table]) -> Result<Vec<Sealed>, DbError> {
     let mut found = Vec::new();
     for table in tables.iter().filter(|table| !table.sealed.is_empty()) {
         let key: Vec<(String, bool)> = sqlx::query_as(
@@ -511,7 +514,7 @@ pub(super) async fn sealed(pool: &PgPool, tables: &[Table]) -> Result<Vec<Sealed
              where indrelid = to_regclass('public.' || $1) and indisprimary and attname <> 'tenant'",
         )
         .bind(table.name)
-        .fetch_all(pool)
+        .fetch_all(&mut *conn)
         .await?;
         if let [(key, true)] = key.as_slice() {
             let (person, columns) = (table.person(), table.sealed.clone());

@@ -1,5 +1,10 @@
 //! The relations `assigned` and `circle`, kept in the shared database.
 
+use std::fmt::Write as _;
+
+use data_encoding::HEXLOWER;
+use sqlx::{AssertSqlSafe, FromRow};
+
 use super::{
     PostgresDb,
     database::refused,
@@ -7,7 +12,7 @@ use super::{
 };
 use crate::{
     access::{BoxFuture, RelationError, RelationSource, Relations},
-    clock::SharedClock,
+    clock::{SharedClock, Timestamp},
     db::relation::Row,
     id::{SubjectId, TenantId, UserId},
     keys::Keyring,
@@ -63,18 +68,14 @@ impl RelationSource for PostgresRelations {
             let request = Request { user: Some(user), ..Request::new(tenant, Verb::Read) };
             let (text, signature) =
                 self.db.0.signer.sign(&request, self.db.0.clock.now()).map_err(RelationError::new)?;
-            let kinds: Vec<&str> = among.names().collect();
-            let rows: Vec<(SubjectId, String, Option<i64>, Vec<u8>)> =
-                sqlx::query_as("select subject, kind, until, mac from ward.related($1, $2, $3, $4, $5)")
-                    .bind(text)
-                    .bind(signature)
-                    .bind(subjects)
-                    .bind(kinds)
-                    .bind(now.as_millisecond())
-                    .fetch_all(&self.db.0.pool)
-                    .await
-                    .map_err(|error| RelationError::new(refused(error, tenant)))?;
-            for (subject, kind, until, mac) in rows {
+            let sql = question(&text, &signature, subjects, among, now);
+            // It only reads, so it is asked again if the connection died.
+            let ask = || sqlx::raw_sql(AssertSqlSafe(sql.clone())).fetch_all(&self.db.0.pool);
+            let rows = self.db.again(ask).await.map_err(|error| RelationError::new(refused(error, tenant)))?;
+            for row in &rows {
+                let (subject, kind, until, mac): (SubjectId, String, Option<i64>, String) =
+                    FromRow::from_row(row).map_err(RelationError::new)?;
+                let mac = HEXLOWER.decode(mac.as_bytes()).map_err(RelationError::new)?;
                 if !(Row { user, subject, kind: &kind, until }).has(&mac, &key) {
                     continue;
                 }
@@ -87,5 +88,45 @@ impl RelationSource for PostgresRelations {
             }
             Ok(found)
         })
+    }
+}
+
+/// One statement with all that is asked in it, so that it is one message: outside of a transaction a pooler may give what is
+/// prepared and what is then bound to two sessions, and on a connection that was shared the name of what was prepared may stand
+/// for something else. Nothing in it has a quote: a request's text is identifiers, the rest is numbers.
+fn question(text: &str, signature: &[u8], subjects: &[SubjectId], among: Relations, now: Timestamp) -> String {
+    let mut sql = format!(
+        "select subject, kind, until, encode(mac, 'hex') from ward.related('{text}', decode('{}', 'hex'), array[",
+        HEXLOWER.encode(signature)
+    );
+    for (at, subject) in subjects.iter().enumerate() {
+        let _ = write!(sql, "{}'{subject}'", if at == 0 { "" } else { "," });
+    }
+    sql += "]::uuid[], array[";
+    for (at, kind) in among.names().enumerate() {
+        let _ = write!(sql, "{}'{kind}'", if at == 0 { "" } else { "," });
+    }
+    let _ = write!(sql, "]::text[], {})", now.as_millisecond());
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_one_statement_without_a_quote_in_its_values() {
+        let tenant = TenantId::new("harbour").expect("a clinic");
+        let now = Timestamp::from_millisecond(1_790_000_000_123).expect("a time");
+        let people = [SubjectId::from_bytes([1; 16]), SubjectId::from_bytes([2; 16])];
+        let sql = question(&format!("{tenant}\nread"), &[0xab; 2], &people, Relations::ASSIGNED, now);
+        assert_eq!(
+            sql,
+            "select subject, kind, until, encode(mac, 'hex') from ward.related('harbour\nread', decode('abab', 'hex'), \
+             array['01010101-0101-0101-0101-010101010101','02020202-0202-0202-0202-020202020202']::uuid[], \
+             array['assigned']::text[], 1790000000123)"
+        );
+        let none = question("harbour\nread", &[], &[], Relations::CIRCLE, now);
+        assert!(none.contains("array[]::uuid[], array['circle']::text[]"), "{none}");
     }
 }

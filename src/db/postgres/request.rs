@@ -45,6 +45,22 @@ impl Verb {
             Self::Found => "found",
         }
     }
+
+    /// What begins its transaction, whatever an injected statement has set for the session that it is given. What is prepared for
+    /// a query of the application's has a name, in the session that a pooler gave the transaction: the next one there, of another
+    /// client, must not find it.
+    pub(super) const fn begins(self, pooled: bool) -> &'static str {
+        match (self, pooled) {
+            (Self::Read, false) => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL search_path TO DEFAULT",
+            (Self::Read, true) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL search_path TO DEFAULT; DEALLOCATE ALL"
+            }
+            (_, false) => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path TO DEFAULT",
+            (_, true) => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path TO DEFAULT; DEALLOCATE ALL"
+            }
+        }
+    }
 }
 
 /// A request. Nothing in it has a line break: identifiers are checked when they are made.
