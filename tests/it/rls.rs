@@ -3,6 +3,7 @@
 mod changes;
 mod doctor;
 mod injection;
+mod plans;
 mod pooler;
 mod site;
 

@@ -9,6 +9,7 @@ create table patient_words (
     primary key (tenant, patient, word),
     foreign key (tenant, patient) references patients (tenant, id) on delete cascade
 );
+create index patient_words_by_word on patient_words (tenant, word);
 create table notes (
     tenant text not null default ward.tenant() references ward.tenants (id),
     id uuid not null, patient uuid not null, author text, text bytea not null,
