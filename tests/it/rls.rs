@@ -2,6 +2,7 @@
 
 mod changes;
 mod doctor;
+mod generated;
 mod injection;
 mod plans;
 mod pooler;

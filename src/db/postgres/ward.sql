@@ -1,6 +1,10 @@
 -- What the library keeps in the database, and the functions by which a transaction enters one clinic. Run by the role that is
 -- to own the tables, which must not be the one that the servers log in as; it may be run again. `{role}` is that other one.
 
+-- Whoever waits for a lock on a table makes everybody wait who comes after.
+set local lock_timeout = '10s';
+set local statement_timeout = '10min';
+
 create schema if not exists ward;
 
 -- The keys of the setting that row-level security reads, each as the two blocks of HMAC-SHA256 (RFC 2104): `enter` is the

@@ -1,3 +1,5 @@
+set local lock_timeout = '5s';
+set local statement_timeout = '60s';
 create table patients (
     tenant text not null default ward.tenant() references ward.tenants (id),
     id uuid not null, name bytea not null,
