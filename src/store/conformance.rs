@@ -47,7 +47,7 @@ impl Server {
     /// Behind a pooler that has fewer connections than there are clients.
     fn pooled() -> Self {
         let cluster = cluster::Cluster::start("");
-        Self { bouncer: Some(bouncer::Bouncer::start(&cluster)), cluster, schemas: 0 }
+        Self { bouncer: Some(bouncer::Bouncer::start(&cluster, 2)), cluster, schemas: 0 }
     }
 
     async fn backend(&mut self) -> Backend {

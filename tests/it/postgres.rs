@@ -1,6 +1,7 @@
 //! The ledger in PostgreSQL: many nodes, lost answers, a server that goes away, and whoever owns the tables.
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
+pub(crate) mod bouncer;
 #[cfg(feature = "cli")]
 mod command;
 mod kill;
@@ -10,7 +11,7 @@ mod store;
 
 use std::collections::HashMap;
 
-use server::Postgres;
+use server::{Postgres, cluster};
 use sqlx::{Connection as _, Executor as _, Row as _};
 use tower_ward::{
     audit::{

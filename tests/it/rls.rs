@@ -2,7 +2,10 @@
 
 mod changes;
 mod doctor;
+mod generated;
 mod injection;
+mod plans;
+mod pooler;
 mod site;
 
 use site::Site;

@@ -76,11 +76,12 @@ impl PostgresOptions {
         self
     }
 
-    /// For a pooler in transaction mode, such as PgBouncer, which gives each transaction whatever connection is free: nothing of
-    /// the library's is kept on a connection from one transaction to the next. The application's own statements must be
-    /// `.persistent(false)` then: sqlx gives the others names, which another client of the pooler may have given already.
+    /// For a pooler in transaction mode, such as PgBouncer, which gives each transaction whatever connection is free: nothing is
+    /// kept on a connection from one transaction to the next, the application's prepared statements included. The installation
+    /// needs a connection of its own, past the pooler.
     pub fn with_pooler(mut self) -> Self {
-        self.connect = self.connect.statement_cache_capacity(0);
+        // PgBouncer refuses a connection that asks for the first of these.
+        self.connect = self.connect.extra_float_digits(None).statement_cache_capacity(0);
         self.pooled = true;
         self
     }

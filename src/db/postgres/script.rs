@@ -273,7 +273,8 @@ pub(super) fn ground(role: &str) -> Result<String, DbError> {
 /// What sets the clinics apart in the tables that the migrations made.
 pub(super) fn guards(schema: &Schema, role: &str) -> Result<String, DbError> {
     identifier(role)?;
-    let mut sql = String::new();
+    // As in `ward.sql`, for a table's lock. An index that is made takes its time.
+    let mut sql = String::from("set local lock_timeout = '10s';\nset local statement_timeout = '30min';\n");
     for table in Table::library().chain(Table::all(schema)?) {
         table.guard(role, &mut sql);
     }

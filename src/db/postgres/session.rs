@@ -40,7 +40,8 @@ impl Session {
             Mode::Write => "begin isolation level read committed read write",
         };
         let text = format!("{clean} {begin}; {NAME}");
-        let mut tries = 0;
+        // Each connection that has died is found out here, once, before anything was asked.
+        let mut tries = pool.options().get_max_connections();
         loop {
             let mut session = Self { conn: Some(pool.acquire().await?) };
             match session.say(&text).await {
@@ -48,13 +49,12 @@ impl Session {
                     let name = rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;
                     return Ok((session, name));
                 }
-                // A connection that has died is found out here, before anything was asked.
                 Err(error) => {
                     session.close();
-                    tries += 1;
-                    if tries > 3 || !matches!(error, sqlx::Error::Io(_) | sqlx::Error::Database(_)) {
+                    if tries == 0 || !died(&error) {
                         return Err(error);
                     }
+                    tries -= 1;
                 }
             }
         }
@@ -108,6 +108,17 @@ impl Drop for Session {
 async fn roll_back(mut conn: PoolConnection<Postgres>) {
     if conn.execute("rollback").await.is_err() {
         conn.close_on_drop();
+    }
+}
+
+/// Whether the connection is what failed: it broke, or the server or a pooler ended it.
+fn died(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        _ => false,
     }
 }
 

@@ -1,6 +1,10 @@
 -- What the library keeps in the database, and the functions by which a transaction enters one clinic. Run by the role that is
 -- to own the tables, which must not be the one that the servers log in as; it may be run again. `{role}` is that other one.
 
+-- Whoever waits for a lock on a table makes everybody wait who comes after.
+set local lock_timeout = '10s';
+set local statement_timeout = '10min';
+
 create schema if not exists ward;
 
 -- The keys of the setting that row-level security reads, each as the two blocks of HMAC-SHA256 (RFC 2104): `enter` is the
@@ -57,66 +61,104 @@ insert into public.ward_canary (tenant) values ('ward-canary-a'), ('ward-canary-
 insert into ward.tenants (id) values ('ward-canary-a'), ('ward-canary-b') on conflict do nothing;
 
 --- hmac
-create or replace function ward.hmac(k_inner bytea, k_outer bytea, message text) returns bytea
+-- HMAC-SHA256. This function and those down to `changing` are asked for each statement, so none has a search path of its own,
+-- which costs as much as a hash: every name in them, and every operator, says where it is.
+create or replace function ward.hmac(k_inner bytea, k_outer bytea, message bytea) returns bytea
 language sql immutable parallel safe
-as $body$ select sha256(k_outer || sha256(k_inner || convert_to(message, 'UTF8'))) $body$;
+as $body$ select pg_catalog.sha256(k_outer operator(pg_catalog.||) pg_catalog.sha256(k_inner operator(pg_catalog.||) message)) $body$;
 
 --- transaction
 -- What tells this transaction from every other: the server process, and the moment it began.
 create or replace function ward.transaction() returns text
 language sql stable parallel restricted
-as $body$ select concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp())) $body$;
+as $body$ select pg_catalog.concat_ws(' ', pg_catalog.pg_backend_pid(), extract(epoch from pg_catalog.transaction_timestamp())) $body$;
 
---- verified
--- The clinic that this transaction entered, how, and whose rows it may change; null if it entered none. A setting that was
--- made by anything but `enter`, or in another transaction, is an error.
-create or replace function ward.verified() returns text[]
-language plpgsql stable parallel restricted security definer set search_path = pg_catalog, pg_temp
+--- proof
+-- That a transaction entered a clinic, as a number that nobody else can make: of the server process, the moment the transaction
+-- began, its number if it changes something, and what it entered. The first byte tells it from what lets a transaction commit.
+create or replace function ward.proof(k_inner bytea, k_outer bytea, xid xid8, scope text) returns text
+language sql stable parallel restricted
+as $body$ select pg_catalog.encode(ward.hmac(k_inner, k_outer, '\x01'::pg_catalog.bytea
+    operator(pg_catalog.||) pg_catalog.int4send(pg_catalog.pg_backend_pid())
+    operator(pg_catalog.||) pg_catalog.timestamptz_send(pg_catalog.transaction_timestamp())
+    operator(pg_catalog.||) coalesce(pg_catalog.xid8send(xid), ''::pg_catalog.bytea)
+    operator(pg_catalog.||) pg_catalog.textsend(scope)), 'hex') $body$;
+
+--- tenant
+-- The clinic that this transaction entered; null if it entered none. A setting that was made by anything but `enter`, or in
+-- another transaction, is an error. The key is read each time: a constant that a plan keeps would be in what `debug_print_plan`
+-- tells whoever asks.
+create or replace function ward.tenant() returns text
+language plpgsql stable parallel restricted security definer
 as $body$
 declare
-    scope text := nullif(current_setting('ward.scope', true), '');
-    said text[];
-    k ward.keys;
+    scope pg_catalog.text := pg_catalog.current_setting('ward.scope', true);
+    k_inner pg_catalog.bytea;
+    k_outer pg_catalog.bytea;
+    proof pg_catalog.text;
 begin
-    if scope is null then
+    if scope is null or scope operator(pg_catalog.=) '' then
         return null;
     end if;
-    said := string_to_array(scope, '|');
-    select * into strict k from ward.keys;
-    -- One that changes something is bound to its number as well, which no other transaction ever has.
-    if sha256(convert_to(current_setting('ward.proof', true), 'UTF8')) is distinct from sha256(convert_to(encode(ward.hmac(
-        k.proof_inner, k.proof_outer, concat_ws('|', ward.transaction(),
-            case when said[2] <> 'read' then coalesce(pg_current_xact_id_if_assigned()::text, '-') end, scope)), 'hex'), 'UTF8'))
+    select k.proof_inner, k.proof_outer into k_inner, k_outer from ward.keys k;
+    proof := ward.proof(k_inner, k_outer, case when pg_catalog.split_part(scope, '|', 2) operator(pg_catalog.<>) 'read'
+        then pg_catalog.pg_current_xact_id_if_assigned() end, scope);
+    -- The time that the second comparison takes would tell how much of a guess is right; it is made of what passes the first,
+    -- which is one guess in 2^64.
+    if (pg_catalog.hashtextextended(proof, 0) operator(pg_catalog.=)
+            pg_catalog.hashtextextended(pg_catalog.current_setting('ward.proof', true), 0)
+        and proof operator(pg_catalog.=) pg_catalog.current_setting('ward.proof', true)) is not true
     then
         raise exception 'the clinic of this transaction was set by something else than `ward.enter`' using errcode = 'WD001';
     end if;
-    return said;
+    return pg_catalog.split_part(scope, '|', 1);
 end
 $body$;
 
---- tenant
-create or replace function ward.tenant() returns text
-language sql stable parallel restricted as $body$ select (ward.verified())[1] $body$;
+--- verified
+-- The clinic that this transaction entered, how, and whose rows it may change; null if it entered none.
+create or replace function ward.verified() returns text[]
+language plpgsql stable parallel restricted
+as $body$
+begin
+    return case when ward.tenant() is not null
+        then pg_catalog.string_to_array(pg_catalog.current_setting('ward.scope', true), '|') end;
+end
+$body$;
 
 --- person
 -- Whose rows this transaction may change.
 create or replace function ward.person() returns uuid
-language sql stable parallel restricted as $body$
-    select case when said[2] <> 'read' then nullif(said[3], '-')::uuid end from (select ward.verified() as said) as one
+language plpgsql stable parallel restricted as $body$
+declare
+    said pg_catalog.text[] := ward.verified();
+begin
+    return case when said[2] operator(pg_catalog.<>) 'read' and said[3] operator(pg_catalog.<>) '-'
+        then said[3]::pg_catalog.uuid end;
+end
 $body$;
 
 --- clinic
 -- The clinic, if this transaction may change rows of no person.
 create or replace function ward.clinic() returns text
-language sql stable parallel restricted as $body$
-    select case when said[2] in ('change', 'import') and said[3] = '-' then said[1] end from (select ward.verified() as said) as one
+language plpgsql stable parallel restricted as $body$
+declare
+    said pg_catalog.text[] := ward.verified();
+begin
+    return case when said[2] operator(pg_catalog.=) any (array['change', 'import']) and said[3] operator(pg_catalog.=) '-'
+        then said[1] end;
+end
 $body$;
 
 --- changing
 -- The clinic, if this transaction may change anything.
 create or replace function ward.changing() returns text
-language sql stable parallel restricted as $body$
-    select case when said[2] in ('change', 'import', 'reseal', 'erase', 'assign', 'unassign') then said[1] end from (select ward.verified() as said) as one
+language plpgsql stable parallel restricted as $body$
+declare
+    said pg_catalog.text[] := ward.verified();
+begin
+    return case when said[2] operator(pg_catalog.=) any (array['change', 'import', 'reseal', 'erase', 'assign', 'unassign']) then said[1] end;
+end
 $body$;
 
 --- enter
@@ -128,10 +170,11 @@ as $body$
 declare
     said text[] := string_to_array(request, '|');
     k ward.keys;
+    dummy text;
 begin
     select * into k from ward.keys;
     -- Of the hashes, so that the time which the comparison takes says nothing of the signature.
-    if k is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, request)) then
+    if k is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, convert_to(request, 'UTF8'))) then
         raise exception 'the request was not signed with the key of this database' using errcode = 'WD002';
     end if;
     if said[7] is distinct from ward.transaction() then
@@ -140,17 +183,22 @@ begin
     if said[2] <> 'found' and not exists (select 1 from ward.tenants where id = said[1]) then
         raise exception 'there is no such clinic' using errcode = 'WD004';
     end if;
-    if nullif(current_setting('ward.scope', true), '') is not null then
+    if current_setting('ward.scope', true) <> '' then
         raise exception 'this transaction is in a clinic already' using errcode = 'WD005';
     end if;
     -- What an injected statement may have left in a session that is shared: it would run in the place of what is meant.
-    if exists (select 1 from pg_prepared_statements where from_sql)
-        or (pg_my_temp_schema() <> 0 and exists (select 1 from pg_class where relnamespace = pg_my_temp_schema()))
-    then
-        raise exception 'something was left in this session' using errcode = 'WD006';
+    if exists (select 1 from pg_prepared_statements where from_sql) then
+        raise exception 'a statement was prepared in this session' using errcode = 'WD006';
     end if;
-    perform set_config('statement_timeout', '30s', true), set_config('lock_timeout', '10s', true),
-        set_config('idle_in_transaction_session_timeout', '60s', true);
+    if pg_my_temp_schema() <> 0 then
+        if exists (select 1 from pg_class where relnamespace = pg_my_temp_schema()) then
+            raise exception 'a temporary table was made in this session' using errcode = 'WD006';
+        end if;
+    end if;
+    -- One by one, which is faster than as one query.
+    dummy := set_config('statement_timeout', '30s', true);
+    dummy := set_config('lock_timeout', '10s', true);
+    dummy := set_config('idle_in_transaction_session_timeout', '60s', true);
     if said[2] = 'found' then
         insert into ward.tenants (id) values (said[1]) on conflict do nothing;
     elsif said[2] in ('change', 'import', 'reseal', 'erase', 'assign', 'unassign') then
@@ -170,10 +218,17 @@ begin
         raise exception 'there is no such verb' using errcode = 'WD002';
     end if;
     request := array_to_string(said[1:6], '|');
-    perform set_config('ward.scope', request, true), set_config('ward.proof', encode(ward.hmac(k.proof_inner, k.proof_outer,
-        concat_ws('|', ward.transaction(), case when said[2] <> 'read' then pg_current_xact_id()::text end, request)), 'hex'), true);
+    dummy := set_config('ward.scope', request, true);
+    dummy := set_config('ward.proof', ward.proof(k.proof_inner, k.proof_outer,
+        case when said[2] <> 'read' then pg_current_xact_id() end, request), true);
 end
 $body$;
+
+--- leaving
+-- That the library lets this transaction commit. The first letter tells it from what proves that a clinic was entered.
+create or replace function ward.leaving(k_inner bytea, k_outer bytea, attempt text) returns text
+language sql volatile
+as $body$ select encode(ward.hmac(k_inner, k_outer, convert_to(concat_ws('|', 'leave', pg_current_xact_id(), attempt), 'UTF8')), 'hex') $body$;
 
 --- leave
 -- Lets the transaction commit, and answers what it changed: the place and key of each row with sealed columns, whether it made
@@ -187,14 +242,14 @@ declare
     k ward.keys;
 begin
     select * into strict k from ward.keys;
-    if said is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, 'leave|' || said[4])) then
+    if said is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, convert_to('leave|' || said[4], 'UTF8'))) then
         raise exception 'the request was not signed with the key of this database' using errcode = 'WD002';
     end if;
     if not exists (select 1 from public.ward_attempts a where a.id = said[4]::uuid and a.tenant = said[1] and not a.void) then
         raise exception 'the change of this transaction is not on record' using errcode = 'WD008';
     end if;
-    perform set_config('synchronous_commit', 'on', true), set_config('ward.leave', encode(ward.hmac(k.proof_inner, k.proof_outer,
-        concat_ws('|', 'leave', pg_current_xact_id(), said[4])), 'hex'), true);
+    perform set_config('synchronous_commit', 'on', true), set_config('ward.leave',
+        ward.leaving(k.proof_inner, k.proof_outer, said[4]), true);
     return query delete from ward.touched t where t.xid = pg_current_xact_id()
         returning t.place, t.key, t.made, t.was;
 end
@@ -209,8 +264,7 @@ declare
     k ward.keys;
 begin
     select * into strict k from ward.keys;
-    if nullif(current_setting('ward.leave', true), '') is distinct from encode(ward.hmac(k.proof_inner, k.proof_outer,
-            concat_ws('|', 'leave', pg_current_xact_id(), new.id)), 'hex')
+    if nullif(current_setting('ward.leave', true), '') is distinct from ward.leaving(k.proof_inner, k.proof_outer, new.id::text)
         or exists (select 1 from ward.touched where xid = pg_current_xact_id())
     then
         raise exception 'a transaction that changes something is committed by the library alone' using errcode = 'WD008';
@@ -254,7 +308,7 @@ declare
 begin
     select * into strict k from ward.keys;
     if said[2] is distinct from 'assign' or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer,
-        concat_ws('|', 'relate', said[4], coalesce(ends::text, '-'), encode(proof, 'hex'))))
+        convert_to(concat_ws('|', 'relate', said[4], coalesce(ends::text, '-'), encode(proof, 'hex')), 'UTF8')))
     then
         raise exception 'this transaction was not begun to make this relation' using errcode = 'WD005';
     end if;

@@ -20,19 +20,19 @@ pub(crate) struct Bouncer {
 }
 
 impl Bouncer {
-    /// Two connections to the server for any number of clients. What a client asks for when it connects, and the pooler does not
-    /// know, it refuses.
-    pub(crate) fn start(server: &Cluster) -> Self {
+    /// So many connections to each database of the server for any number of clients. What a client asks for when it connects, and
+    /// the pooler does not know, it refuses.
+    pub(crate) fn start(server: &Cluster, connections: u32) -> Self {
         let folder = tempfile::Builder::new().prefix("ward-pb").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let (here, there) = (folder.path().display(), server.folder().display());
         let settings = format!(
-            "[databases]\npostgres = host={there}\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\nunix_socket_dir = {here}\n\
-             auth_type = trust\nauth_file = {here}/users\npool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 200\n\
+            "[databases]\n* = host={there}\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\nunix_socket_dir = {here}\n\
+             auth_type = trust\nauth_file = {here}/users\npool_mode = transaction\ndefault_pool_size = {connections}\nmax_client_conn = 200\n\
              logfile = {here}/log\n"
         );
         fs::write(folder.path().join("ini"), settings).unwrap();
-        fs::write(folder.path().join("users"), "\"writer\" \"\"\n").unwrap();
+        fs::write(folder.path().join("users"), "\"writer\" \"\"\n\"ward_app\" \"\"\n").unwrap();
         let mut command = Command::new(program());
         command.arg("-q").arg(folder.path().join("ini")).current_dir(folder.path());
         command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,7 +1,5 @@
 //! The store in PostgreSQL: what it refuses, what races, and what a server that goes away leaves behind.
 
-#[path = "bouncer.rs"]
-mod bouncer;
 mod erased;
 mod guarded;
 
@@ -14,14 +12,13 @@ use std::{
     time::Duration,
 };
 
-use bouncer::Bouncer;
 use tower_ward::{
     clock::{Clock, ManualClock},
     id::TenantId,
     store::{Durable, MAX_VALUE, ObjectName, PostgresPlace, PostgresStore, Prefix, StoreError},
 };
 
-use super::server::cluster::{self, Cluster};
+use super::{bouncer::Bouncer, cluster::Cluster};
 
 fn name(key: &str) -> ObjectName {
     ObjectName::tenant(&TenantId::new("northgate").unwrap(), "key", key).unwrap()
@@ -48,7 +45,7 @@ async fn two_nodes_that_race_for_one_entry_lose_no_write() {
     let (cluster, place) = server("");
     race(place.clone(), place.clone()).await;
     // And behind a pooler with two connections for all of them.
-    let bouncer = Bouncer::start(&cluster);
+    let bouncer = Bouncer::start(&cluster, 2);
     let pooled = PostgresPlace::new(&bouncer.url("writer")).unwrap().with_pooler();
     cluster.sql("delete from ward_store.objects");
     race(pooled, place).await;
@@ -207,7 +204,7 @@ async fn a_server_that_is_away_is_an_error_and_what_it_had_is_there_when_it_is_b
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_hang_up_anywhere_keep_nobody_from_their_turn() {
     let (cluster, place) = server("");
-    let bouncer = Bouncer::start(&cluster);
+    let bouncer = Bouncer::start(&cluster, 2);
     let pooled = PostgresPlace::new(&bouncer.url("writer")).unwrap().with_pooler();
     for place in [place, pooled] {
         let store = PostgresStore::open(&place).await.unwrap();

@@ -240,12 +240,22 @@ async fn an_injection_keeps_no_relation_and_makes_none_endless() {
     let holds = async || source.relations(&site.harbour, doctor, &[ada], Relations::ASSIGNED).await.unwrap()[0];
     let soon = tower_ward::clock::Clock::now(&*site.clock) + std::time::Duration::from_secs(3600);
     let relate = async |tx: &mut tower_ward::db::PostgresTx| tx.relate(Some(soon)).await.unwrap();
-    site.change(&harbour, ada, Change::assign(doctor, Relations::ASSIGNED), async |tx, _| relate(tx).await).await.unwrap();
+    site.change(&harbour, ada, Change::assign(doctor, Relations::ASSIGNED), async |tx, _| relate(tx).await)
+        .await
+        .unwrap();
     assert_eq!(holds().await, Relations::ASSIGNED);
     for (name, change, text) in [
         ("its proof", Change::unassign(doctor, Relations::ASSIGNED), "select mac from ward_relations"),
-        ("put back", Change::unassign(doctor, Relations::ASSIGNED), "select ward.relate(null, '\\x00112233445566778899aabbccddeeff', '\\x00')"),
-        ("endless", Change::assign(doctor, Relations::ASSIGNED), "select ward.relate(null, '\\x00112233445566778899aabbccddeeff', '\\x00')"),
+        (
+            "put back",
+            Change::unassign(doctor, Relations::ASSIGNED),
+            "select ward.relate(null, '\\x00112233445566778899aabbccddeeff', '\\x00')",
+        ),
+        (
+            "endless",
+            Change::assign(doctor, Relations::ASSIGNED),
+            "select ward.relate(null, '\\x00112233445566778899aabbccddeeff', '\\x00')",
+        ),
         ("ended by who makes it", Change::assign(doctor, Relations::ASSIGNED), "select ward.unrelate()"),
         ("by hand", Change::assign(doctor, Relations::ASSIGNED), "update ward_relations set until = null"),
     ] {
@@ -286,7 +296,11 @@ async fn nobody_is_erased_while_something_of_theirs_is_changed() {
     let change = async {
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         // Had the erasure gone by, this would stay behind it.
-        sqlx::query("insert into patient_words (patient, word) values ($1, '\\x01')").bind(ada).execute(tx.conn()).await.unwrap();
+        sqlx::query("insert into patient_words (patient, word) values ($1, '\\x01')")
+            .bind(ada)
+            .execute(tx.conn())
+            .await
+            .unwrap();
         let done = tx.commit().await;
         closer.finish(End::Completed);
         done.unwrap();

@@ -28,10 +28,7 @@ const CORPUS: &[(&str, &str)] = &[
         "a proof that is no number",
         "select set_config('ward.scope', 'meadow|read|-|-|-|-', true), set_config('ward.proof', 'zz', true)",
     ),
-    (
-        "to enter without a signature",
-        "select ward.enter('meadow|read|-|-|-|-|' || ward.transaction(), null)",
-    ),
+    ("to enter without a signature", "select ward.enter('meadow|read|-|-|-|-|' || ward.transaction(), null)"),
     (
         "to enter with a signature of one's own",
         "select ward.enter('meadow|read|-|-|-|-|' || ward.transaction(), sha256('x'))",
@@ -204,13 +201,19 @@ async fn what_an_injection_leaves_in_a_session_does_not_reach_the_next_clinic() 
     for (name, text) in [
         ("settings", "commit; set client_encoding = 'latin1'; set search_path = pg_catalog; set statement_timeout = 1"),
         ("a scope for the session", "commit; set ward.scope = 'x'; set ward.proof = 'zz'"),
-        ("only reading", "commit; set default_transaction_read_only = on; set default_transaction_isolation = serializable"),
+        (
+            "only reading",
+            "commit; set default_transaction_read_only = on; set default_transaction_isolation = serializable",
+        ),
         ("quotes", "commit; set standard_conforming_strings = off"),
         ("a cursor that stays", "declare held cursor with hold for select id from notes; commit"),
         ("a lock that stays", "select pg_advisory_lock(1); commit"),
         ("an ear", "listen everything; commit"),
         ("other statements", swap),
-        ("other statements, for good", "rollback; deallocate all; prepare sqlx_s_1 as select 1; prepare other as select * from notes"),
+        (
+            "other statements, for good",
+            "rollback; deallocate all; prepare sqlx_s_1 as select 1; prepare other as select * from notes",
+        ),
     ] {
         let (trail, mut closer) = site.trail();
         let chart = site.grant::<ReadNotes>(&trail, &harbour).subject(ada).await.unwrap();

@@ -1,6 +1,9 @@
 //! A database with two clinics, and doors to them.
 
-use std::{num::{NonZeroU32, NonZeroUsize}, sync::Arc};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+};
 
 use sqlx::{Connection as _, Executor as _, PgConnection, migrate::Migrator};
 use tower_ward::{
@@ -15,7 +18,7 @@ use tower_ward::{
 };
 
 use crate::{
-    postgres::server::cluster::Cluster,
+    postgres::{bouncer::Bouncer, server::cluster::Cluster},
     support::{
         ledger::records_on_disk,
         model::{AdmitPatients, COLUMNS, NoteText, PatientName, ReadNotes, WriteNotes, row_of},
@@ -35,14 +38,17 @@ pub(crate) const APP: &str = "ward_app";
 pub(crate) const OWNER: &str = "ward_owner";
 
 pub(crate) struct Site {
+    /// It ends before the server does.
+    bouncer: Option<Bouncer>,
     pub(crate) server: Cluster,
+    connections: NonZeroU32,
     pub(crate) db: PostgresDb,
     pub(crate) keyring: Keyring,
     pub(crate) ledger: Ledger,
     pub(crate) clock: SharedClock,
     pub(crate) harbour: TenantId,
     pub(crate) meadow: TenantId,
-    user: UserId,
+    pub(crate) user: UserId,
     dir: tempfile::TempDir,
 }
 
@@ -53,17 +59,23 @@ impl Site {
 
     /// With so many connections: with one, everybody has the one that somebody had before.
     pub(crate) async fn with_connections(most: u32) -> Self {
+        Self::start(NonZeroU32::new(most).unwrap(), None).await
+    }
+
+    /// With so many connections, behind a pooler with so many of its own.
+    pub(crate) async fn start(connections: NonZeroU32, pooler: Option<u32>) -> Self {
         let server = Cluster::start("");
+        let bouncer = pooler.map(|connections| Bouncer::start(&server, connections));
         server.sql(&format!("create role {APP} login; create role {OWNER} login"));
         server.sql(&format!("create database clinic owner {OWNER}"));
         let clock = SystemClock::shared();
         let store = Arc::new(MemoryStore::new(NonZeroUsize::MAX).danger_forgetful());
         let keyring = Keyring::open(RootKey::generate(), store).await.unwrap();
         let [harbour, meadow] = ["harbour", "meadow"].map(|name| TenantId::new(name).unwrap());
-        let options = |role: &str| PostgresOptions::new(&url(&server, role)).unwrap();
-        PostgresDb::install(&options(OWNER), APP, SCHEMA, &keyring).await.unwrap();
-        let app = options(APP).with_connections(NonZeroU32::new(most).unwrap());
-        let db = PostgresDb::open(&app, SCHEMA, &keyring).await.unwrap();
+        let owner = PostgresOptions::new(&url(&server, OWNER)).unwrap();
+        PostgresDb::install(&owner, APP, SCHEMA, &keyring).await.unwrap();
+        let options = app(&server, bouncer.as_ref(), connections);
+        let db = PostgresDb::open(&options, SCHEMA, &keyring).await.unwrap();
         for tenant in [&harbour, &meadow] {
             keyring.create_tenant(tenant).await.unwrap();
             db.create(tenant).await.unwrap();
@@ -72,7 +84,7 @@ impl Site {
         let options = LedgerOptions::new().with_segment_size(1 << 20);
         let ledger = Ledger::open(&dir.path().join("ledger"), options, Arc::clone(&clock)).unwrap();
         let user = UserId::generate(&*clock);
-        Self { server, db, keyring, ledger, clock, harbour, meadow, user, dir }
+        Self { bouncer, server, connections, db, keyring, ledger, clock, harbour, meadow, user, dir }
     }
 
     pub(crate) fn url(&self, role: &str) -> String {
@@ -87,7 +99,7 @@ impl Site {
 
     /// Opens it anew, as a server that starts.
     pub(crate) async fn open(&self) -> Result<PostgresDb, DbError> {
-        let options = PostgresOptions::new(&self.url(APP)).unwrap();
+        let options = app(&self.server, self.bouncer.as_ref(), self.connections);
         PostgresDb::open(&options, SCHEMA, &self.keyring).await
     }
 
@@ -190,6 +202,17 @@ impl Site {
         self.ledger.shutdown().await;
         records_on_disk(&self.dir.path().join("ledger"))
     }
+}
+
+/// As a server reaches it.
+fn app(server: &Cluster, bouncer: Option<&Bouncer>, connections: NonZeroU32) -> PostgresOptions {
+    let options = match bouncer {
+        None => PostgresOptions::new(&url(server, APP)).unwrap(),
+        Some(bouncer) => {
+            PostgresOptions::new(&bouncer.url(APP).replace("/postgres?", "/clinic?")).unwrap().with_pooler()
+        }
+    };
+    options.with_connections(connections)
 }
 
 fn url(server: &Cluster, role: &str) -> String {

@@ -6,7 +6,7 @@ pub(crate) mod bao;
 pub(crate) mod gcm;
 pub(crate) mod ledger;
 pub(crate) mod model;
-#[cfg(any(feature = "aws-kms", feature = "transit"))]
+#[cfg(any(feature = "aws-kms", feature = "postgres", feature = "transit"))]
 pub(crate) mod program;
 #[cfg(feature = "pkcs11")]
 pub(crate) mod softhsm;

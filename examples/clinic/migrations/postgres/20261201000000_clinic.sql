@@ -1,6 +1,10 @@
 -- All clinics in one database. Columns of `bytea` that are named in src/model.rs are sealed; `test` marks demo data. Every table
 -- begins with the clinic, which is the one that the transaction entered; a reference to a row is a reference within it.
 
+-- Whoever waits for a lock on a table makes everybody wait who comes after.
+set local lock_timeout = '5s';
+set local statement_timeout = '60s';
+
 create table patients (
     tenant text not null default ward.tenant() references ward.tenants (id),
     id uuid not null,

@@ -1,3 +1,7 @@
+-- Whoever waits for a lock on a table makes everybody wait who comes after.
+set local lock_timeout = '5s';
+set local statement_timeout = '60s';
+
 -- What a patient and the clinic write to each other.
 create table messages (
     tenant text not null default ward.tenant() references ward.tenants (id),

@@ -1,3 +1,6 @@
+set local lock_timeout = '5s';
+set local statement_timeout = '60s';
+
 -- Files in a patient's record. A list never reads `content`, which therefore comes last.
 create table attachments (
     tenant text not null default ward.tenant() references ward.tenants (id),

@@ -1,3 +1,5 @@
+set local lock_timeout = '5s';
+set local statement_timeout = '60s';
 create table patients (
     tenant text not null default ward.tenant() references ward.tenants (id),
     id uuid not null, name bytea not null,
@@ -9,6 +11,7 @@ create table patient_words (
     primary key (tenant, patient, word),
     foreign key (tenant, patient) references patients (tenant, id) on delete cascade
 );
+create index patient_words_by_word on patient_words (tenant, word);
 create table notes (
     tenant text not null default ward.tenant() references ward.tenants (id),
     id uuid not null, patient uuid not null, author text, text bytea not null,
