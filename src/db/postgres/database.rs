@@ -227,8 +227,11 @@ impl PostgresDb {
             .connect_with(options.connect.clone())
             .await?;
         let signer = Signer::of(keyring);
-        let sealed = doctor::sealed(&pool, &tables).await?;
-        let forget = forget(&schema, &pool).await?;
+        // In a transaction, as all that is asked: a pooler gives the two halves of a question outside of one to two sessions.
+        let (mut session, _) = Session::begin(&pool, options.pooled, Mode::Read).await?;
+        let sealed = doctor::sealed(session.conn(), &tables).await?;
+        let forget = forget(&schema, session.conn()).await?;
+        session.rollback().await;
         let people = sealed.iter().filter_map(Sealed::people).collect();
         let db = Self(Arc::new(Inner { pool, signer, pooled: options.pooled, sealed, people, forget, schema }));
         let findings = db.examine().await?;
@@ -420,7 +423,7 @@ fn begun(error: TxError) -> DbError {
 }
 
 /// The statements that remove one person's blind indexes.
-async fn forget(schema: &Schema, pool: &PgPool) -> Result<Vec<String>, DbError> {
+async fn forget(schema: &Schema, conn: &mut PgConnection) -> Result<Vec<String>, DbError> {
     if let (true, Some(column)) = (schema.indexes.is_empty(), schema.sealed().find(|column| column.is_indexed())) {
         return Err(DbError::NoIndex { table: column.table(), column: column.name() });
     }
@@ -433,7 +436,7 @@ async fn forget(schema: &Schema, pool: &PgPool) -> Result<Vec<String>, DbError> 
         )
         .bind(table)
         .bind(column)
-        .fetch_optional(pool)
+        .fetch_optional(&mut *conn)
         .await?;
         let (Some((_, whose)), Some(nullable)) = (whose, nullable) else { return Err(fault) };
         let (name, column, whose) = (quoted(table), quoted(column), quoted(whose));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::{
     Finding, FindingKind, PostgresDb,
@@ -172,7 +172,8 @@ impl<'a> Doctor<'a> {
     }
 
     pub(super) async fn examine(mut self) -> Result<Vec<Finding>, DbError> {
-        let mut conn = self.db.0.pool.acquire().await?;
+        let (mut session, _) = self.db.begin(Verb::Read).await?;
+        let conn = session.conn();
         let names: Vec<_> = self.tables.iter().map(|table| table.name.to_owned()).collect();
         for (kind, question) in QUESTIONS {
             let known = &self.known;
@@ -182,13 +183,13 @@ impl<'a> Doctor<'a> {
                 self.find(*kind, object);
             }
         }
-        self.policies(&mut conn).await?;
-        self.parameters(&mut conn).await?;
-        self.functions(&mut conn).await?;
-        self.triggers(&mut conn).await?;
-        self.people(&mut conn).await?;
-        self.sealed(&mut conn).await?;
-        drop(conn);
+        self.policies(conn).await?;
+        self.parameters(conn).await?;
+        self.functions(conn).await?;
+        self.triggers(conn).await?;
+        self.people(conn).await?;
+        self.sealed(conn).await?;
+        session.rollback().await;
         match self.canaries().await {
             // What was found above may be what makes it fail.
             Err(_) if !self.found.is_empty() => {}
@@ -411,10 +412,10 @@ impl<'a> Doctor<'a> {
             tx.rollback().await;
         }
         // And whoever has entered none sees nothing.
-        let mut conn = self.db.0.pool.acquire().await?;
+        let (mut session, _) = self.db.begin(Verb::Read).await?;
         for table in self.tables.clone() {
             let sql = format!("select exists (select 1 from public.{})", quoted(table.name));
-            if sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *conn).await? {
+            if sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(session.conn()).await? {
                 self.find(FindingKind::Leak, table.name);
             }
         }
@@ -442,7 +443,7 @@ fn bare(condition: &str) -> String {
 }
 
 /// The tables with sealed columns whose primary key is `(tenant, id)`.
-pub(super) async fn sealed(pool: &PgPool, tables: &[Table]) -> Result<Vec<Sealed>, DbError> {
+pub(super) async fn sealed(conn: &mut PgConnection, tables: &[Table]) -> Result<Vec<Sealed>, DbError> {
     let mut found = Vec::new();
     for table in tables.iter().filter(|table| !table.sealed.is_empty()) {
         let key: Vec<(String, bool)> = sqlx::query_as(
@@ -450,7 +451,7 @@ pub(super) async fn sealed(pool: &PgPool, tables: &[Table]) -> Result<Vec<Sealed
              where indrelid = to_regclass('public.' || $1) and indisprimary and attname <> 'tenant'",
         )
         .bind(table.name)
-        .fetch_all(pool)
+        .fetch_all(&mut *conn)
         .await?;
         if let [(key, true)] = key.as_slice() {
             let (person, columns) = (table.person(), table.sealed.clone());

@@ -163,7 +163,7 @@ const PLANTED: &[(&str, &str, FindingKind, &str, &str)] = &[
     ),
     (OWNER, "alter function ward.tenant() immutable", FindingKind::OtherFunction, "ward.tenant", ""),
     (OWNER, "alter function ward.leave(bytea) reset search_path", FindingKind::OtherFunction, "ward.leave", ""),
-    (OWNER, "alter function ward.verified() security invoker", FindingKind::OtherFunction, "ward.verified", ""),
+    (OWNER, "alter function ward.tenant() security invoker", FindingKind::OtherFunction, "ward.tenant", ""),
     (
         "postgres",
         "create function ward.leave(text) returns text language sql security definer as 'select $1'",
