@@ -151,6 +151,9 @@ const QUESTIONS: &[(FindingKind, &str)] = &[
     ),
 ];
 
+/// A policy as it is there: its command, both conditions, and whether it is everybody's.
+type Policy = (String, Option<String>, Option<String>, bool);
+
 pub(super) struct Doctor<'a> {
     db: &'a PostgresDb,
     tables: Vec<Table>,
@@ -206,7 +209,7 @@ impl<'a> Doctor<'a> {
         )
         .fetch_all(conn)
         .await?;
-        let mut there: BTreeMap<(String, String), (String, Option<String>, Option<String>, bool)> = BTreeMap::new();
+        let mut there: BTreeMap<(String, String), Policy> = BTreeMap::new();
         for row in rows {
             let (table, name, command): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             let permissive: bool = row.try_get(3)?;

@@ -74,10 +74,9 @@ impl RelationSource for PostgresRelations {
                 now.as_millisecond(),
             );
             let rows = tx.say(&asked).await.map_err(RelationError::new)?;
-            let rows: Result<Vec<(SubjectId, String, Option<i64>, Vec<u8>)>, _> =
-                rows.iter().map(FromRow::from_row).collect();
-            let rows = rows.map_err(RelationError::new)?;
-            for (subject, kind, until, mac) in rows {
+            for row in &rows {
+                let (subject, kind, until, mac): (SubjectId, String, Option<i64>, Vec<u8>) =
+                    FromRow::from_row(row).map_err(RelationError::new)?;
                 if !(Row { user, subject, kind: &kind, until }).has(&mac, &key) {
                     continue;
                 }
