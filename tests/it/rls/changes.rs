@@ -339,3 +339,37 @@ async fn whoever_is_erased_leaves_no_relation_and_no_index_and_is_not_put_back()
     assert!(matches!(late, Err(TxError::Erased | TxError::Trail(_))), "{late:?}");
     closer.finish(End::Completed);
 }
+
+/// Neither the password of a URL, nor a key, nor what is written is printed with what holds them.
+#[tokio::test]
+async fn nothing_of_the_shared_database_is_printed_that_it_holds() {
+    const CANARY: &str = crate::support::CANARY;
+    let site = Site::new().await;
+    let harbour = site.harbour.clone();
+    let ada = site.patient(&harbour, CANARY, CANARY).await;
+    let url = format!("postgres://ward_app:{CANARY}@localhost/clinic");
+    let mut printed = vec![format!("{:?} {:?}", tower_ward::db::PostgresOptions::new(&url).unwrap(), site.db)];
+    let wrong = tower_ward::db::PostgresOptions::new(&format!("mysql://{CANARY}")).unwrap_err();
+    printed.push(format!("{wrong} {wrong:?}"));
+    let relations = PostgresRelations::new(site.db.clone(), site.keyring.clone(), site.clock.clone());
+    printed.push(format!("{relations:?}"));
+    let (trail, mut closer) = site.trail();
+    let chart = site.grant::<WriteNotes>(&trail, &harbour).subject(ada).await.unwrap();
+    printed.push(format!("{:?}", site.db.read(&chart).await.unwrap()));
+    let mut tx = site.db.change(&chart, Change::update("notes", RowId::generate(&*site.clock))).await.unwrap();
+    sqlx::query("update notes set author = $1").bind(CANARY).execute(tx.conn()).await.unwrap();
+    printed.push(format!("{tx:?} {tx:#?}"));
+    drop(tx);
+    closer.finish(End::Completed);
+    // The key with which requests are signed, as the database has it, in whole or in a part.
+    let mut conn = site.connect("postgres").await;
+    let key: Vec<u8> = sqlx::query_scalar("select enter_inner from ward.keys").fetch_one(&mut conn).await.unwrap();
+    let key: Vec<u8> = key.into_iter().map(|byte| byte ^ 0x36).collect();
+    for text in &printed {
+        assert!(!text.contains(CANARY), "{text}");
+        for part in [hex::encode(&key[..4]), format!("{:?}", &key[..4]).replace(['[', ']'], "")] {
+            assert!(!text.contains(&part), "{text}");
+        }
+    }
+    assert!(printed.iter().any(|text| text.contains("[REDACTED]")), "the signer is among it");
+}

@@ -189,15 +189,25 @@ async fn a_change_that_was_rolled_back_is_shown_as_that() {
     let notes = format!("/api/patients/{id}/notes");
     doctor.post(&notes, &json!({ "text": NOTE })).await.expect(201);
     // From now on, a note is refused when it is committed and not before.
-    let mut file = open_file(site.path(), HOME).await;
-    sqlx::raw_sql(
-        "pragma foreign_keys = off; create table gone (id integer primary key) strict;
-         alter table notes add column broken integer default 1 references gone (id) deferrable initially deferred",
-    )
-    .execute(&mut file)
-    .await
-    .unwrap();
-    sqlx::Connection::close(file).await.unwrap();
+    if on_postgres() {
+        site.folder()
+            .sql(
+                "create table gone (id bigint primary key); alter table notes add broken bigint;
+                 alter table notes alter broken set default 1;
+                 alter table notes add foreign key (broken) references gone (id) deferrable initially deferred",
+            )
+            .await;
+    } else {
+        let mut file = open_file(site.path(), HOME).await;
+        sqlx::raw_sql(
+            "pragma foreign_keys = off; create table gone (id integer primary key) strict;
+             alter table notes add column broken integer default 1 references gone (id) deferrable initially deferred",
+        )
+        .execute(&mut file)
+        .await
+        .unwrap();
+        sqlx::Connection::close(file).await.unwrap();
+    }
     let refused = doctor.post(&notes, &json!({ "text": NEVER })).await;
     assert!(refused.status.is_server_error(), "{}", refused.status);
 

@@ -234,7 +234,7 @@ impl People {
             attachments.extend(attachments_of(dir, tenant).await);
         }
         // Neighbours of those who are there, and of those who are elsewhere.
-        let near = patients[HOME].iter().take(4).chain(patients[AWAY].iter().take(5));
+        let near = patients[HOME].iter().take(2).chain(patients[AWAY].iter().take(3));
         let absent = near.map(|id| absent(*id)).collect();
         Self { patients, employees, attachments, absent }
     }
@@ -247,7 +247,7 @@ impl People {
 
     /// Those of other clinics.
     fn foreign(&self) -> Vec<Uuid> {
-        let patients = self.patients[AWAY].iter().take(5).chain(self.patients[FAR].iter().take(2));
+        let patients = self.patients[AWAY].iter().take(3).chain(self.patients[FAR].iter().take(1));
         patients.chain(&self.employees[AWAY][..1]).chain(&self.employees[FAR][..1]).copied().collect()
     }
 }

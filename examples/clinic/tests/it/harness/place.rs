@@ -192,6 +192,10 @@ impl Site {
         self.dir.path()
     }
 
+    pub(crate) fn folder(&self) -> &DemoFolder {
+        &self.dir
+    }
+
     /// The routes, with the state that the server has.
     pub(crate) fn router(&self) -> Router {
         api::routes(&self.ward, self.app.clone())
