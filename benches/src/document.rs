@@ -9,7 +9,9 @@ pub(crate) fn put_group(mark: &str, group: &str, lines: &str, machine: &str) {
     let (_, rest) = document.split_once(&begin).expect("the mark");
     let (table, _) = rest.split_once("<!-- end -->").expect("its end");
     let is_of_group = |line: &str| line.starts_with(&format!("| {group} |"));
-    let first = table.trim().lines().position(is_of_group).expect("the group is in the table");
+    // A new group comes last.
+    let lines_there = table.trim().lines().count();
+    let first = table.trim().lines().position(is_of_group).unwrap_or(lines_there);
     let elsewhere = format!("`{group}`: ");
     let mut text = String::new();
     for (at, line) in table.trim().lines().enumerate() {
@@ -23,6 +25,9 @@ pub(crate) fn put_group(mark: &str, group: &str, lines: &str, machine: &str) {
         if at == 0 && line != machine {
             text.push_str(&format!("{elsewhere}{machine}\n"));
         }
+    }
+    if first == lines_there {
+        text.push_str(lines);
     }
     put(&[(mark, &text)]);
 }

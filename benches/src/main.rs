@@ -24,6 +24,7 @@ mod postgres;
 mod proof;
 mod ratio;
 mod raw;
+mod tenant;
 mod token;
 
 use std::{process::ExitCode, time::Duration};
@@ -110,12 +111,21 @@ fn machine() -> String {
 
 type Measure = fn(Effort, &tokio::runtime::Runtime) -> Vec<Row>;
 
-fn groups() -> [(&'static str, Measure); 6] {
+fn groups() -> [(&'static str, Measure); 7] {
     [
         ("field", |effort, runtime| runtime.block_on(field::rows(effort))),
         ("token", |effort, runtime| runtime.block_on(token::rows(effort))),
         ("limit", |effort, _| limit::rows(effort)),
         ("ledger", |effort, runtime| runtime.block_on(ledger::rows(effort))),
+        // In one thread, as its waits are for the server's answers.
+        ("tenant", |effort, _| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let size = match effort.rounds {
+                ..=3 => tenant::Size { people: 4_000, clinics: 40, rounds: 20 },
+                _ => tenant::Size { people: 1_000_000, clinics: 2_000, rounds: 4_000 },
+            };
+            runtime.block_on(async { tenant::rows(&bench::Bench::new().await, size).await })
+        }),
         ("access", |effort, _| access::rows(effort)),
         ("stack", |effort, _| path::Paths::new().rows(effort)),
     ]

@@ -2,7 +2,7 @@
 
 #[expect(dead_code, clippy::unwrap_used, reason = "it is the tests', which do more with it")]
 #[path = "../../tests/it/postgres/server.rs"]
-mod server;
+pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 

@@ -354,6 +354,16 @@ async fn whoever_hangs_up_while_a_transaction_begins_leaves_none_to_the_next() {
         });
         hung_up = task.await.unwrap();
         closer.finish(End::Completed);
+        // Though nobody asks for the connection.
+        if round % 8 == 0 {
+            let open = "select count(*) from pg_stat_activity where usename = 'ward_app' and state like 'idle in transaction%'";
+            let mut tries = 0;
+            while site.number(open).await > 0 {
+                tries += 1;
+                assert!(tries < 100, "round {round}: a transaction stands open");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
         // On the same connection: what it finds is neither a transaction that only reads nor one of somebody else.
         let change = Change::update("notes", RowId::generate(&*site.clock));
         let done = site.change(&harbour, ada, change, async |tx, _| {
