@@ -125,7 +125,7 @@ pub(crate) async fn rows(bench: &Bench, size: Size) -> Vec<Row> {
     PostgresDb::install(&options(&url("ward_owner")), "ward_app", SCHEMA, &bench.keyring).await.expect("installed");
     let mut floor = PgConnection::connect(&url("postgres")).await.expect("connected");
     fill(&mut floor, size).await;
-    let db = PostgresDb::open(&options(&url("ward_app")), SCHEMA, &bench.keyring, bench.clock.clone()).await;
+    let db = PostgresDb::open(&options(&url("ward_app")), SCHEMA, &bench.keyring).await;
     let db = db.expect("opened");
     let clinics = clinics(bench, &mut floor, size).await;
 
@@ -269,7 +269,7 @@ async fn round_trips(bench: &Bench, server: &Cluster, clinic: &Clinic) -> Vec<Ro
     let between = Between::start(server);
     let url = |role: &str| between.url(server, role);
     let options = PostgresOptions::new(&url("ward_app")).expect("a url").with_connections(NonZeroU32::MIN);
-    let db = PostgresDb::open(&options, SCHEMA, &bench.keyring, bench.clock.clone()).await.expect("opened");
+    let db = PostgresDb::open(&options, SCHEMA, &bench.keyring).await.expect("opened");
     let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
     let pool: PgPool = pool.connect(&url("postgres")).await.expect("connected");
     let (read, change) = ("select count(*) from counters", "insert into counters (name, value) values ($1, 1)");
