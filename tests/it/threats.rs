@@ -105,6 +105,8 @@ fn the_clinic_has_these_flags_and_no_others() {
             "key-copy",
             "ledger-key",
             "ledger-database",
+            "database-url",
+            "database-owner",
             "ledger-copy",
             "ledger-years",
             "peer-quota",
