@@ -52,7 +52,7 @@
 //! What a permission for readers does not do:
 //!
 //! ```compile_fail,E0277
-//! # use tower_ward::{access::Grant, id::SubjectId, privacy::Erasures};
+//! # use tower_ward::{access::Grant, db::Db, id::SubjectId, privacy::Erasures};
 //! # tower_ward::permissions! { pub ReadPatient = "patients.read"; }
 //! async fn forget(erasures: &Erasures<Db>, grant: &Grant<ReadPatient>, patient: SubjectId) {
 //!     let _ = erasures.erase(grant, patient).await;

@@ -151,7 +151,7 @@ impl From<sqlx::Error> for RotationError {
 ///
 /// /// All of it, ten people in a second. `Rotation::attend` does the same for whatever `ward rotate` begins.
 /// async fn rotate(
-///     db: &D, keyring: &Keyring, ledger: &Ledger, keys: Arc<dyn Durable>, jobs: &Jobs, clinic: &TenantId,
+///     db: &Db, keyring: &Keyring, ledger: &Ledger, keys: Arc<dyn Durable>, jobs: &Jobs, clinic: &TenantId,
 /// ) -> Result<RotationProgress, RotationError> {
 ///     let options = RotationOptions::new().with_pace(NonZeroU32::new(10).expect("not zero"));
 ///     let rotation = Rotation::new(db, keyring, ledger, keys, options);
@@ -160,7 +160,7 @@ impl From<sqlx::Error> for RotationError {
 /// }
 ///
 /// /// Or a part of it, in a job of one's own.
-/// async fn part(rotation: &Rotation, grant: JobGrant<Rekey>) -> Result<bool, RotationError> {
+/// async fn part(rotation: &Rotation<Db>, grant: JobGrant<Rekey>) -> Result<bool, RotationError> {
 ///     Ok(matches!(rotation.step(&grant).await?, RotationStep::Done(_)))
 /// }
 /// ```
@@ -168,14 +168,14 @@ impl From<sqlx::Error> for RotationError {
 /// What a permission for readers does not do:
 ///
 /// ```compile_fail,E0277
-/// # use tower_ward::{access::{JobGrant, Task}, db::Rotation};
+/// # use tower_ward::{access::{JobGrant, Task}, db::{Db, Rotation}};
 /// tower_ward::permissions! { pub ReadKeys = "keys.read"; }
 /// enum Look {}
 /// impl Task for Look {
 ///     type Permission = ReadKeys;
 ///     const ID: &'static str = "look";
 /// }
-/// async fn part(rotation: &Rotation, grant: JobGrant<Look>) {
+/// async fn part(rotation: &Rotation<Db>, grant: JobGrant<Look>) {
 ///     let _ = rotation.step(&grant).await;
 /// }
 /// ```
