@@ -114,13 +114,13 @@ impl Change {
     }
 
     /// The person of the door will stand in this relation to a user: [`Relations::ASSIGNED`] or [`Relations::CIRCLE`].
-    /// The record names the user. [`TenantTx::relate`] does it.
+    /// The record names the user. The transaction's `relate` does it.
     #[must_use]
     pub const fn assign(user: UserId, relation: Relations) -> Self {
         Self { relation: Some((user, relation)), ..Self::new(Action::Create, RELATIONS, None) }
     }
 
-    /// The person of the door will stand in this relation no more. [`TenantTx::unrelate`] does it.
+    /// The person of the door will stand in this relation no more. The transaction's `unrelate` does it.
     #[must_use]
     pub const fn unassign(user: UserId, relation: Relations) -> Self {
         Self { relation: Some((user, relation)), ..Self::new(Action::Delete, RELATIONS, None) }
