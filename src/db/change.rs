@@ -1,10 +1,13 @@
 //! What a transaction is about to change, and why one does not begin or commit.
 
+use std::sync::Arc;
+
 use super::DbError;
 use crate::{
-    access::Relations,
-    audit::{Action, TrailError},
-    id::{RowId, UserId},
+    access::{ChangeDoor, ErasureDoor, Facts, Owner, Relations},
+    audit::{self, Action, Attempt, TrailError},
+    id::{RowId, SubjectId, UserId},
+    keys::TenantKey,
 };
 
 /// The most rows with sealed columns that one transaction changes. An import's new rows do not count.
@@ -152,6 +155,76 @@ pub(super) fn kind(relation: Relations) -> Result<&'static str, TxError> {
 const RELATIONS: &str = "relations";
 
 /// What sealing values anew is recorded as.
-pub(super) const EPOCH: &str = "key_epoch";
+const EPOCH: &str = "key_epoch";
 /// What an erasure is recorded as.
-pub(super) const PERSON: &str = "person";
+const PERSON: &str = "person";
+
+impl Change {
+    /// The end of a person's data.
+    pub(super) const fn erasure() -> Self {
+        Self { watching: Watching::Nothing, ..Self::new(Action::Erase, PERSON, None) }
+    }
+
+    /// A person's values, sealed anew.
+    pub(super) const fn reseal() -> Self {
+        Self { watching: Watching::Nothing, ..Self::new(Action::Update, EPOCH, None) }
+    }
+}
+
+/// What a transaction that changes something is begun with.
+pub(super) struct Door<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) subject: Option<SubjectId>,
+    permission: &'static str,
+    holds: Relations,
+    /// For the MAC of a relation. An erasure has none, and makes none.
+    pub(super) key: Option<Arc<TenantKey>>,
+    /// An erasure has none: it states nothing.
+    pub(super) owner: Option<Owner>,
+}
+
+impl<'a> Door<'a> {
+    pub(super) fn of(by: &'a impl ChangeDoor) -> Self {
+        Self {
+            facts: by.facts(),
+            subject: by.subject_id(),
+            permission: by.permission(),
+            holds: by.holds(),
+            key: Some(Arc::clone(by.tenant_key())),
+            owner: Some(by.owner()),
+        }
+    }
+
+    pub(super) fn erasing(by: &'a ErasureDoor) -> Self {
+        Self {
+            facts: &by.facts,
+            subject: Some(by.subject),
+            permission: by.permission,
+            holds: by.holds,
+            key: None,
+            owner: None,
+        }
+    }
+
+    /// Whose relation is to be changed, to whom.
+    pub(super) fn relation(&self, change: &Change) -> Result<Option<(SubjectId, UserId, Relations)>, TxError> {
+        match (change.relation, self.subject) {
+            (Some((user, relation)), Some(subject)) => Ok(Some((subject, user, relation))),
+            (Some(_), None) => Err(TxError::NoSubject),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Enqueues the record of the attempt.
+    pub(super) fn attempt(&self, change: &Change) -> Result<Attempt, TrailError> {
+        self.facts.trail.attempt(audit::Change {
+            action: change.action,
+            permission: self.permission,
+            entity: change.entity,
+            subjects: self.subject.as_slice(),
+            row: change.row,
+            about: change.relation.map(|(user, _)| user),
+            why: self.holds.why(),
+        })
+    }
+}

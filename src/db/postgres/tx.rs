@@ -12,12 +12,12 @@ use super::{
     session::{Session, bytes, literal},
 };
 use crate::{
-    access::{Authority, ChangeDoor, ErasureDoor, Facts, Owner, Relations},
-    audit::{self, Action, Attempt, AttemptId, Trail, TrailError},
+    access::{Authority, ChangeDoor, ErasureDoor, Owner, Relations},
+    audit::{Action, Attempt, AttemptId, Trail, TrailError},
     clock::Timestamp,
     db::{
         Change, TxError,
-        change::{EPOCH, PERSON, Watching, kind},
+        change::{Door, Watching, kind},
         relation::Row,
         seal::Sealer,
     },
@@ -56,16 +56,6 @@ pub struct PostgresTx {
     owner: Option<Owner>,
 }
 
-/// What a transaction is begun with.
-struct Door<'a> {
-    facts: &'a Facts,
-    subject: Option<SubjectId>,
-    permission: &'static str,
-    holds: Relations,
-    key: Option<Arc<TenantKey>>,
-    owner: Option<Owner>,
-}
-
 impl PostgresDb {
     /// Begins a transaction that reads, in the clinic of the door that was opened.
     ///
@@ -94,30 +84,13 @@ impl PostgresDb {
             (Watching::Import, ..) => Verb::Import,
             (Watching::Nothing, ..) => Verb::Reseal,
         };
-        let door = Door {
-            facts: by.facts(),
-            subject: by.subject_id(),
-            permission: by.permission(),
-            holds: by.holds(),
-            key: Some(Arc::clone(by.tenant_key())),
-            owner: Some(by.owner()),
-        };
-        self.begin_change(door, change, verb).await
+        self.begin_change(Door::of(by), change, verb).await
     }
 
     /// Begins the transaction of an erasure, which has ended what the library keeps of the person: their relations, and the
     /// blind indexes of their values.
     pub(super) async fn erase(&self, by: &ErasureDoor) -> Result<PostgresTx, TxError> {
-        let door = Door {
-            facts: &by.facts,
-            subject: Some(by.subject),
-            permission: by.permission,
-            holds: by.holds,
-            key: None,
-            owner: None,
-        };
-        let change = Change { watching: Watching::Nothing, ..Change::new(Action::Erase, PERSON, None) };
-        let mut tx = self.begin_change(door, change, Verb::Erase).await?;
+        let mut tx = self.begin_change(Door::erasing(by), Change::erasure(), Verb::Erase).await?;
         for forget in &self.0.forget {
             tx.tx.say(&forget.replace("$1", &literal(&by.subject.to_string()))).await?;
         }
@@ -127,35 +100,23 @@ impl PostgresDb {
 
     /// Begins the transaction in which a person's values are sealed anew.
     pub(super) async fn reseal(&self, by: &impl ChangeDoor) -> Result<PostgresTx, TxError> {
-        self.change(by, Change { watching: Watching::Nothing, ..Change::new(Action::Update, EPOCH, None) }).await
+        self.change(by, Change::reseal()).await
     }
 
     async fn begin_change(&self, by: Door<'_>, change: Change, verb: Verb) -> Result<PostgresTx, TxError> {
-        let Door { facts, subject, permission, holds, key, owner } = by;
+        let facts = by.facts;
         facts.trail.may_open()?;
-        let relation = match (change.relation, subject) {
-            (Some((user, relation)), Some(subject)) => {
-                kind(relation)?;
-                Some((subject, user, relation))
-            }
-            (Some(_), None) => return Err(TxError::NoSubject),
-            (None, _) => None,
-        };
+        let relation = by.relation(&change)?;
+        if let Some((.., relation)) = relation {
+            kind(relation)?;
+        }
         // A connection is waited for before the record says that something is attempted.
         let (tx, name) = self.begin(verb).await?;
-        let attempt = facts.trail.attempt(audit::Change {
-            action: change.action,
-            permission,
-            entity: change.entity,
-            subjects: subject.as_slice(),
-            row: change.row,
-            about: change.relation.map(|(user, _)| user),
-            why: holds.why(),
-        })?;
+        let attempt = by.attempt(&change)?;
         let request = Request {
             tenant: &facts.tenant,
             verb,
-            subject,
+            subject: by.subject,
             attempt: Some(attempt.id()),
             user: relation.map(|(_, user, _)| user),
             relation: relation.map(|(_, _, relation)| relation),
@@ -166,7 +127,7 @@ impl PostgresDb {
             entered => entered?,
         };
         let (trail, tenant) = (facts.trail.clone(), facts.tenant.clone());
-        let watching = change.watching;
+        let (watching, Door { key, owner, .. }) = (change.watching, by);
         Ok(PostgresTx { tx, db: self.clone(), attempt, trail, watching, key, relation, tenant, owner })
     }
 }

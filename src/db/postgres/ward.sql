@@ -7,6 +7,9 @@ set local statement_timeout = '10min';
 
 create schema if not exists ward;
 
+-- A key stands in no query of the functions below, only in expressions by themselves: what a query is given may be a constant of
+-- its plan, and `debug_print_plan` writes plans into the log.
+
 -- The keys of the setting that row-level security reads, each as the two blocks of HMAC-SHA256 (RFC 2104): `enter` is the
 -- servers' and comes from their keyring, `proof` is known to this table alone.
 create table if not exists ward.keys (
@@ -240,6 +243,7 @@ as $body$
 declare
     said text[] := ward.verified();
     k ward.keys;
+    dummy text;
 begin
     select * into strict k from ward.keys;
     if said is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer, convert_to('leave|' || said[4], 'UTF8'))) then
@@ -248,8 +252,8 @@ begin
     if not exists (select 1 from public.ward_attempts a where a.id = said[4]::uuid and a.tenant = said[1] and not a.void) then
         raise exception 'the change of this transaction is not on record' using errcode = 'WD008';
     end if;
-    perform set_config('synchronous_commit', 'on', true), set_config('ward.leave',
-        ward.leaving(k.proof_inner, k.proof_outer, said[4]), true);
+    dummy := set_config('synchronous_commit', 'on', true);
+    dummy := set_config('ward.leave', ward.leaving(k.proof_inner, k.proof_outer, said[4]), true);
     return query delete from ward.touched t where t.xid = pg_current_xact_id()
         returning t.place, t.key, t.made, t.was;
 end
@@ -262,11 +266,11 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
     k ward.keys;
+    may boolean;
 begin
     select * into strict k from ward.keys;
-    if nullif(current_setting('ward.leave', true), '') is distinct from ward.leaving(k.proof_inner, k.proof_outer, new.id::text)
-        or exists (select 1 from ward.touched where xid = pg_current_xact_id())
-    then
+    may := coalesce(current_setting('ward.leave', true) = ward.leaving(k.proof_inner, k.proof_outer, new.id::text), false);
+    if not may or exists (select 1 from ward.touched where xid = pg_current_xact_id()) then
         raise exception 'a transaction that changes something is committed by the library alone' using errcode = 'WD008';
     end if;
     return null;

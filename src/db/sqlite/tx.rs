@@ -11,12 +11,12 @@ use super::{
     relations,
 };
 use crate::{
-    access::{Authority, ChangeDoor, ErasureDoor, Facts, Owner, Relations},
-    audit::{self, Action, Attempt, AttemptId, Trail, TrailError},
+    access::{Authority, ChangeDoor, ErasureDoor, Owner, Relations},
+    audit::{Action, Attempt, AttemptId, Trail, TrailError},
     clock::Timestamp,
     db::{
         Change, TxError,
-        change::{EPOCH, PERSON, Watching, kind},
+        change::{Door, kind},
         relation::Row,
         seal::Sealer,
     },
@@ -79,30 +79,13 @@ impl Db {
     ///
     /// [`TxError::Trail`] if no record can be made now; [`TxError::Db`] if the clinic's file cannot be written.
     pub async fn change(&self, by: &impl ChangeDoor, change: Change) -> Result<TenantTx, TxError> {
-        let door = Door {
-            facts: by.facts(),
-            subject: by.subject_id(),
-            permission: by.permission(),
-            holds: by.holds(),
-            key: Some(Arc::clone(by.tenant_key())),
-            owner: Some(by.owner()),
-        };
-        self.begin(door, change).await
+        self.begin(Door::of(by), change).await
     }
 
     /// Begins the transaction of an erasure, which has ended what the library keeps of the person: their relations, and the
     /// blind indexes of their values.
     pub(super) async fn erase(&self, by: &ErasureDoor) -> Result<TenantTx, TxError> {
-        let door = Door {
-            facts: &by.facts,
-            subject: Some(by.subject),
-            permission: by.permission,
-            holds: by.holds,
-            key: None,
-            owner: None,
-        };
-        let change = Change { watching: Watching::Nothing, ..Change::new(Action::Erase, PERSON, None) };
-        let mut tx = self.begin(door, change).await?;
+        let mut tx = self.begin(Door::erasing(by), Change::erasure()).await?;
         let file = self.file(&by.facts.tenant).await?;
         for index in &file.indexes {
             sqlx::query(AssertSqlSafe(index.forget.as_str())).bind(by.subject).execute(tx.conn()).await?;
@@ -119,37 +102,25 @@ impl Db {
 
     /// Begins the transaction in which a person's values are sealed anew.
     pub(super) async fn reseal(&self, by: &impl ChangeDoor) -> Result<TenantTx, TxError> {
-        self.change(by, Change { watching: Watching::Nothing, ..Change::new(Action::Update, EPOCH, None) }).await
+        self.change(by, Change::reseal()).await
     }
 
     async fn begin(&self, by: Door<'_>, change: Change) -> Result<TenantTx, TxError> {
-        let Door { facts, subject, permission, holds, key, owner } = by;
+        let facts = by.facts;
         facts.trail.may_open()?;
         let file = self.file(&facts.tenant).await?;
         let mut tx = file.writer.begin_with("BEGIN IMMEDIATE").await?;
         // A door that was open when its person was erased, in whatever process: it must not put back what was taken away.
         let erased: bool = sqlx::query_scalar("select exists (select 1 from main.ward_erased where subject = ?)")
-            .bind(subject)
+            .bind(by.subject)
             .fetch_one(&mut *tx)
             .await?;
         if erased && change.action != Action::Erase {
             return Err(TxError::Erased);
         }
-        file.latch.begin(subject.map_or(Allowed::Nobody, Allowed::Person), change.watching);
-        let relation = match (change.relation, subject) {
-            (Some((user, relation)), Some(subject)) => Some((subject, user, relation)),
-            (Some(_), None) => return Err(TxError::NoSubject),
-            (None, _) => None,
-        };
-        let attempt = facts.trail.attempt(audit::Change {
-            action: change.action,
-            permission,
-            entity: change.entity,
-            subjects: subject.as_slice(),
-            row: change.row,
-            about: change.relation.map(|(user, _)| user),
-            why: holds.why(),
-        })?;
+        file.latch.begin(by.subject.map_or(Allowed::Nobody, Allowed::Person), change.watching);
+        let relation = by.relation(&change)?;
+        let attempt = by.attempt(&change)?;
         let by_library = file.latch.by_library();
         sqlx::query("insert into main.ward_attempts (id) values (?)")
             .bind(attempt.id().as_bytes().to_vec())
@@ -160,18 +131,9 @@ impl Db {
         let (trail, readers, before) = (facts.trail.clone(), file.readers.clone(), file.before.clone());
         let latch = file.latch.clone();
         let tenant = facts.tenant.clone();
+        let Door { key, owner, .. } = by;
         Ok(TenantTx { tx, attempt, trail, readers, before, latch, tables, key, relation, tenant, owner })
     }
-}
-
-/// What a transaction is begun with.
-struct Door<'a> {
-    facts: &'a Facts,
-    subject: Option<SubjectId>,
-    permission: &'static str,
-    holds: Relations,
-    key: Option<Arc<TenantKey>>,
-    owner: Option<Owner>,
 }
 
 impl TenantTx {

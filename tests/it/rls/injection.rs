@@ -28,10 +28,13 @@ const CORPUS: &[(&str, &str)] = &[
         "a proof that is no number",
         "select set_config('ward.scope', 'meadow|read|-|-|-|-', true), set_config('ward.proof', 'zz', true)",
     ),
-    ("to enter without a signature", "select ward.enter('meadow|read|-|-|-|-|' || ward.transaction(), null)"),
+    (
+        "to enter without a signature",
+        "select ward.enter('meadow|read|-|-|-|-|' || concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp())), null)",
+    ),
     (
         "to enter with a signature of one's own",
-        "select ward.enter('meadow|read|-|-|-|-|' || ward.transaction(), sha256('x'))",
+        "select ward.enter('meadow|read|-|-|-|-|' || concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp())), sha256('x'))",
     ),
     ("to sign", "select ward.hmac(enter_inner, enter_outer, 'x') from ward.keys"),
     (
@@ -286,4 +289,56 @@ async fn no_injection_hides_a_change_from_the_ledger() {
     // The patient and the note, and one for each change that was made.
     assert_eq!(changed, 2 + made, "{made} changes were committed");
     assert!(made >= 4, "{made}");
+}
+
+/// Plans hold as constants what a query is given, and whoever turns `debug_print_plan` on has them written to the log, or sent.
+#[tokio::test]
+async fn no_key_of_the_database_is_in_a_plan_that_it_prints() {
+    let site = Site::new().await;
+    let harbour = site.harbour.clone();
+    for setting in ["debug_print_plan", "debug_print_rewritten", "debug_print_parse"] {
+        site.sql("postgres", &format!("alter system set {setting} = on")).await;
+    }
+    site.sql("postgres", "select pg_reload_conf()").await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    // Every way into a clinic and out of it.
+    let ada = site.patient(&harbour, "Ada", "of Ada").await;
+    let doctor = tower_ward::id::UserId::generate(&*site.clock);
+    let assigned = tower_ward::access::Relations::ASSIGNED;
+    site.change(&harbour, ada, Change::assign(doctor, assigned), async |tx, _| tx.relate(None).await.unwrap())
+        .await
+        .unwrap();
+    site.change(&harbour, ada, Change::unassign(doctor, assigned), async |tx, _| {
+        assert!(tx.unrelate().await.unwrap());
+    })
+    .await
+    .unwrap();
+    let sneaked = site
+        .change(&harbour, ada, Change::update("notes", RowId::generate(&*site.clock)), async |tx, _| {
+            tx.conn().execute("commit").await.unwrap_err();
+        })
+        .await;
+    assert!(sneaked.is_err());
+    let erasures = tower_ward::privacy::Erasures::open(&site.keyring, &site.db, &site.ledger).await.unwrap();
+    let (trail, mut closer) = site.trail();
+    let grant = site.grant::<crate::support::model::ErasePatients>(&trail, &harbour);
+    assert!(erasures.erase(&grant, ada).await.unwrap().is_complete());
+    closer.finish(End::Completed);
+
+    let log = std::fs::read_to_string(site.server.folder().join("server.log")).unwrap();
+    assert!(log.contains(":constvalue") && log.contains("ward.leave"), "plans are printed");
+    let mut conn = site.connect("postgres").await;
+    let keys: (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>) =
+        sqlx::query_as("select enter_inner, enter_outer, proof_inner, proof_outer from ward.keys")
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+    for (name, key) in
+        [("enter_inner", keys.0), ("enter_outer", keys.1), ("proof_inner", keys.2), ("proof_outer", keys.3)]
+    {
+        // As a plan prints bytes: signed, and decimal.
+        let printed: Vec<String> = key[4..10].iter().map(|byte| byte.cast_signed().to_string()).collect();
+        assert!(!log.contains(&printed.join(" ")), "{name} is in the log");
+        assert!(!log.contains(&hex::encode(&key[4..10])), "{name} is in the log");
+    }
 }

@@ -77,7 +77,7 @@ const READS: &[&str] = &[
 
 /// What an injected statement leaves on a session, if it can.
 const LEFT: &[&str] = &[
-    "select set_config('ward.scope', E'OTHER\nread\n-\n-\n-\n-', false), set_config('ward.proof', repeat('0', 64), false); commit",
+    "select set_config('ward.scope', 'OTHER|read|-|-|-|-', false), set_config('ward.proof', repeat('0', 64), false); commit",
     "declare kept cursor with hold for select author from notes; commit",
     "set search_path = pg_catalog; commit",
     "set default_transaction_read_only = on; commit",
@@ -208,7 +208,7 @@ impl Crowd {
         }
         // The setting, in the transaction itself.
         let mut tx = self.site.db.read(&chart).await.unwrap();
-        let forged = format!("{}\nread\n-\n-\n-\n-", other.tenant);
+        let forged = format!("{}|read|-|-|-|-", other.tenant);
         sqlx::query("select set_config('ward.scope', $1, true)").bind(forged).execute(tx.conn()).await.unwrap();
         let seen = sqlx::query_scalar::<_, String>("select tenant from notes").fetch_all(tx.conn()).await;
         let error = seen.expect_err("forged");

@@ -146,3 +146,49 @@ fn a_refusal_holds_nothing_of_the_databases_url() {
         assert!(!data.exists(), "{name}: something was begun");
     }
 }
+
+// proves GLM-11, CLA-13: the program itself, on a database that is kept and then is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clinics_in_a_database_are_found_there_again_and_no_open_one_is_served() {
+    let server = crate::postgres::cluster::Cluster::start("");
+    server.sql("create role clinic_app login; create role clinic_owner login");
+    server.sql("create database clinic owner clinic_owner");
+    let elsewhere = TempDir::new().unwrap();
+    let app = source(elsewhere.path(), "app", &server.url_of("clinic_app", "clinic"));
+    let owner = source(elsewhere.path(), "owner", &server.url_of("clinic_owner", "clinic"));
+    let data = TempDir::new().unwrap();
+    let data = data.path().join("data");
+    let child = Child::start(&data, &["--database-url", &app, "--database-owner", &owner], &[]).await;
+    let doctor = child.place.login(HOME, "doctor").await;
+    let seen = doctor.get("/api/patients").await.expect(200).json();
+    assert!(!seen["items"].as_array().unwrap().is_empty());
+    child.stop().await;
+    assert!(!data.join("clinics").join(format!("{HOME}.sqlite")).exists());
+    // By the servers' role alone, and it is all there.
+    let child = Child::start(&data, &["--database-url", &app], &[]).await;
+    assert_eq!(child.place.login(HOME, "doctor").await.get("/api/patients").await.expect(200).json(), seen);
+    child.stop().await;
+
+    let said = refused(&data, &[]);
+    assert!(said.contains("in a PostgreSQL database: name the source of its URL with --database-url"), "{said}");
+    let said = refused(&data, &["--database-owner", &owner]);
+    assert!(said.contains("--database-url"), "{said}");
+    let files = demo_folder().await;
+    let said = refused(files.path(), &["--database-url", &app]);
+    assert!(said.contains("start without --database-url"), "{said}");
+    let new = TempDir::new().unwrap();
+    let said = refused(&new.path().join("data"), &["--database-owner", &owner]);
+    assert!(said.contains("--database-owner installs the database of --database-url: name both"), "{said}");
+
+    // Somebody opens a table.
+    let open = "alter table notes disable row level security";
+    let url = server.url_of("clinic_owner", "clinic");
+    let mut conn = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    sqlx::query(open).execute(&mut conn).await.unwrap();
+    let said = refused(&data, &["--database-url", &app]);
+    assert!(said.contains("`notes`: row-level security is off"), "{said}");
+    // What its owner installs again is served again.
+    let child = Child::start(&data, &["--database-url", &app, "--database-owner", &owner], &[]).await;
+    child.stop().await;
+    assert!(!said.contains("postgres://"), "{said}");
+}
