@@ -118,7 +118,7 @@ struct Clinic {
 
 pub(crate) async fn rows(bench: &Bench, size: Size) -> Vec<Row> {
     let server = Cluster::start("-c shared_buffers=512MB -c max_wal_size=4GB -c autovacuum=off");
-    let url = |role: &str| server.url(role).replace("/postgres?", "/clinic?");
+    let url = |role: &str| server.url_of(role, "clinic");
     server.sql("create role ward_app login; create role ward_owner login");
     server.sql("create database clinic owner ward_owner");
     let options = |url: &str| PostgresOptions::new(url).expect("a url").with_connections(NonZeroU32::MIN);
@@ -360,7 +360,7 @@ impl Between {
 
     fn url(&self, server: &Cluster, role: &str) -> String {
         let [here, there] = [self.folder.path(), server.folder()].map(|path| path.display().to_string());
-        server.url(role).replace("/postgres?", "/clinic?").replace(&there, &here)
+        server.url_of(role, "clinic").replace(&there, &here)
     }
 
     fn take(&self) -> usize {

@@ -1,7 +1,10 @@
 //! The one PostgreSQL database of all clinics: whose URL it is reached by, its installation by its owner, and its opening.
 
+use std::str::FromStr as _;
+
+use sqlx::postgres::PgConnectOptions;
 use tower_ward::{
-    db::{PostgresDb, PostgresOptions},
+    db::{DbError, PostgresDb, PostgresOptions},
     keys::{KeySource, KeySourceError, Keyring},
     secret::{ExposeSecret as _, SecretString},
 };
@@ -31,11 +34,8 @@ impl Database {
 
     /// The role that the server logs in as.
     fn role(&self) -> Result<String, Error> {
-        let user = |url: &str| {
-            let rest = url.split_once("://")?.1.split(['/', '?']).next()?;
-            Some(rest.rsplit_once('@')?.0.split(':').next()?.to_owned())
-        };
-        user(self.url.expose_secret()).ok_or_else(|| NO_ROLE.into())
+        let options = PgConnectOptions::from_str(self.url.expose_secret()).map_err(|_| DbError::Url)?;
+        Ok(options.get_username().to_owned())
     }
 
     /// Opens the clinics' data, after its owner has brought it up to date if this process has the owner's role.
@@ -55,4 +55,3 @@ fn read(flag: &str, source: &Result<KeySource, KeySourceError>) -> Result<Secret
 }
 
 const OWNER_ALONE: &str = "--database-owner installs the database of --database-url: name both";
-const NO_ROLE: &str = "the URL of --database-url must name the role, postgres://ROLE@HOST/DATABASE";

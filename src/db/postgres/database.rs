@@ -169,8 +169,7 @@ impl PostgresOptions {
 /// The attacker runs SQL of his choice as the servers' role, inside a transaction of one clinic, as often as he likes, on sessions
 /// that other clinics have before and after him. Promised: he sees and changes no row of another clinic, makes and keeps no
 /// relation, commits no change of a sealed column that the ledger does not have, and leaves nothing in a session by which he
-/// gets any of that later. Not promised: that he cannot be in the way (he may hold locks, end other sessions of the role, and
-/// take away a statement that another one prepared, which then fails once); that he learns nothing of how much there is (the planner's
+/// gets any of that later. Not promised: that he cannot be in the way (he may hold locks and end other sessions of the role); that he learns nothing of how much there is (the planner's
 /// estimates, the size of tables and the texts of others' statements are the role's to see); that a change of columns which are
 /// not sealed is told in the ledger beyond the attempt and its outcome. Against whoever is the owner or a superuser, what is left
 /// are the clinics' keys.
@@ -228,7 +227,7 @@ impl PostgresDb {
             .await?;
         let signer = Signer::of(keyring);
         // In a transaction, as all that is asked: a pooler gives the two halves of a question outside of one to two sessions.
-        let (mut session, _) = Session::begin(&pool, options.pooled, Mode::Read).await?;
+        let mut session = Session::begin(&pool, options.pooled, Mode::Read).await?;
         let sealed = doctor::sealed(session.conn(), &tables).await?;
         let forget = forget(&schema, session.conn()).await?;
         session.rollback().await;
@@ -346,8 +345,8 @@ impl PostgresDb {
     pub(super) async fn enter(&self, request: &Request<'_>) -> Result<Session, TxError> {
         let mut tries = 0;
         loop {
-            let (session, name) = self.begin(request.verb).await?;
-            match self.enter_in(session, &name, request).await {
+            let session = self.begin(request.verb).await?;
+            match self.enter_in(session, request).await {
                 // Somebody left something in that session. It is closed, and another one is as good.
                 Err(Entering::Session) if tries < 3 => tries += 1,
                 entered => return entered.map_err(TxError::from),
@@ -355,19 +354,14 @@ impl PostgresDb {
         }
     }
 
-    pub(super) async fn begin(&self, verb: Verb) -> Result<(Session, String), sqlx::Error> {
+    pub(super) async fn begin(&self, verb: Verb) -> Result<Session, sqlx::Error> {
         let mode = if verb == Verb::Read { Mode::Read } else { Mode::Write };
         Session::begin(&self.0.pool, self.0.pooled, mode).await
     }
 
     /// Enters a clinic in a transaction that was begun. One that does not enter is closed with its session.
-    pub(super) async fn enter_in(
-        &self,
-        mut session: Session,
-        name: &str,
-        request: &Request<'_>,
-    ) -> Result<Session, Entering> {
-        let (text, signature) = self.0.signer.sign(request, name)?;
+    pub(super) async fn enter_in(&self, mut session: Session, request: &Request<'_>) -> Result<Session, Entering> {
+        let (text, signature) = self.0.signer.sign(request, session.name())?;
         let text = format!("select ward.enter({}, {})", literal(&text), bytes(&signature));
         match session.say(&text).await {
             Ok(_) => Ok(session),

@@ -175,7 +175,7 @@ impl<'a> Doctor<'a> {
     }
 
     pub(super) async fn examine(mut self) -> Result<Vec<Finding>, DbError> {
-        let (mut session, _) = self.db.begin(Verb::Read).await?;
+        let mut session = self.db.begin(Verb::Read).await?;
         let conn = session.conn();
         let names: Vec<_> = self.tables.iter().map(|table| table.name.to_owned()).collect();
         for (kind, question) in QUESTIONS {
@@ -415,7 +415,7 @@ impl<'a> Doctor<'a> {
             tx.rollback().await;
         }
         // And whoever has entered none sees nothing.
-        let (mut session, _) = self.db.begin(Verb::Read).await?;
+        let mut session = self.db.begin(Verb::Read).await?;
         for table in self.tables.clone() {
             let sql = format!("select exists (select 1 from public.{})", quoted(table.name));
             if sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(session.conn()).await? {

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use super::{
     PostgresDb,
     request::{Request, Verb},
-    session::literal,
+    session::{bytes, literal},
 };
 use crate::{
     access::{BoxFuture, RelationError, RelationSource, Relations},
@@ -67,7 +67,8 @@ impl RelationSource for PostgresRelations {
             let people: Vec<_> = subjects.iter().map(|subject| literal(&subject.to_string())).collect();
             let kinds: Vec<_> = among.names().map(literal).collect();
             let asked = format!(
-                "select subject, kind, until, mac from ward.related({}, array[{}]::uuid[], array[{}], {})",
+                "select subject, kind, until, mac from ward.related({}, {}, array[{}]::uuid[], array[{}], {})",
+                bytes(&self.db.0.signer.related(tx.name())),
                 literal(&user.to_string()),
                 people.join(", "),
                 kinds.join(", "),

@@ -108,6 +108,11 @@ impl Signer {
         self.mac(format!("leave|{}", Uuid::from_bytes(*attempt.as_bytes())).as_bytes())
     }
 
+    /// What lets the library look at the proofs of relations, in this transaction and no other.
+    pub(super) fn related(&self, transaction: &str) -> Vec<u8> {
+        self.mac(format!("related|{transaction}").as_bytes())
+    }
+
     /// What lets a transaction make a relation that ends then and has this proof.
     pub(super) fn relate(&self, attempt: AttemptId, until: Option<i64>, proof: &[u8]) -> Vec<u8> {
         let until = until.map_or_else(|| "-".to_owned(), |until| until.to_string());

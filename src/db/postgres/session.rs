@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 
 use sqlx::{
-    AssertSqlSafe, Executor as _, PgConnection, PgPool, Postgres, Row as _, pool::PoolConnection, postgres::PgRow,
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Postgres, Row as _, pool::PoolConnection,
+    postgres::PgRow,
 };
 
 /// A connection in a transaction. Dropped, it rolls back.
@@ -14,6 +15,8 @@ use sqlx::{
 pub(super) struct Session {
     /// There until it has ended.
     conn: Option<PoolConnection<Postgres>>,
+    /// What tells this transaction from every other, as `ward.transaction` says it.
+    name: String,
 }
 
 /// Whether anything is to be changed.
@@ -28,36 +31,51 @@ const CLEAN: &str = "begin; reset all; close all; unlisten *; select pg_advisory
 /// Behind a pooler, what a session is asked for when it begins is not asked again, and no statement has a name.
 const CLEAN_POOLED: &str = "begin; reset all; deallocate all; close all; unlisten *; select pg_advisory_unlock_all(); \
     set client_encoding = 'UTF8'; set time zone 'UTC'; set datestyle = 'ISO, MDY'; commit;";
-/// What tells this transaction from every other, as `ward.transaction` says it.
-const NAME: &str = "select concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp()))";
+/// The transaction's name, and how many statements the driver has prepared in the session.
+const NAME: &str = "select concat_ws(' ', pg_backend_pid(), extract(epoch from transaction_timestamp())),
+    (select count(*) from pg_prepared_statements where not from_sql)";
 
 impl Session {
-    /// Begins, in a session that is as if it were new. Answers what tells the transaction from every other.
-    pub(super) async fn begin(pool: &PgPool, pooled: bool, mode: Mode) -> Result<(Self, String), sqlx::Error> {
+    /// Begins, in a session that is as if it were new.
+    pub(super) async fn begin(pool: &PgPool, pooled: bool, mode: Mode) -> Result<Self, sqlx::Error> {
         let clean = if pooled { CLEAN_POOLED } else { CLEAN };
         let begin = match mode {
             Mode::Read => "begin isolation level read committed read only",
             Mode::Write => "begin isolation level read committed read write",
         };
         let text = format!("{clean} {begin}; {NAME}");
-        // Each connection that has died is found out here, once, before anything was asked.
+        // Each connection that has died, or that somebody took the driver's statements from, is found out here, once, before
+        // anything was asked.
         let mut tries = pool.options().get_max_connections();
         loop {
-            let mut session = Self { conn: Some(pool.acquire().await?) };
-            match session.say(&text).await {
+            let mut session = Self { conn: Some(pool.acquire().await?), name: String::new() };
+            let error = match session.say(&text).await {
                 Ok(rows) => {
-                    let name = rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;
-                    return Ok((session, name));
+                    let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+                    let prepared: i64 = row.try_get(1)?;
+                    if usize::try_from(prepared).is_ok_and(|there| there >= session.conn().cached_statements_size()) {
+                        session.name = row.try_get(0)?;
+                        return Ok(session);
+                    }
+                    sqlx::Error::Protocol("prepared statements were taken from each session that was tried".to_owned())
                 }
+                Err(error) if died(&error) => error,
                 Err(error) => {
                     session.close();
-                    if tries == 0 || !died(&error) {
-                        return Err(error);
-                    }
-                    tries -= 1;
+                    return Err(error);
                 }
+            };
+            session.close();
+            if tries == 0 {
+                return Err(error);
             }
+            tries -= 1;
         }
+    }
+
+    /// What tells this transaction from every other.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The connection, for statements.

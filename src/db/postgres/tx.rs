@@ -111,7 +111,7 @@ impl PostgresDb {
             kind(relation)?;
         }
         // A connection is waited for before the record says that something is attempted.
-        let (tx, name) = self.begin(verb).await?;
+        let tx = self.begin(verb).await?;
         let attempt = by.attempt(&change)?;
         let request = Request {
             tenant: &facts.tenant,
@@ -121,7 +121,7 @@ impl PostgresDb {
             user: relation.map(|(_, user, _)| user),
             relation: relation.map(|(_, _, relation)| relation),
         };
-        let tx = match self.enter_in(tx, &name, &request).await {
+        let tx = match self.enter_in(tx, &request).await {
             // Another session is as good, and the attempt is still the same.
             Err(Entering::Session) => self.enter(&request).await?,
             entered => entered?,

@@ -355,14 +355,21 @@ end
 $body$;
 
 --- related
--- The relations of a user to some people, in the clinic of this transaction, with what proves them.
-create or replace function ward.related(by uuid, people uuid[], kinds text[], now bigint)
+-- The relations of a user to some people, in the clinic of this transaction, with what proves them: for the library, which signs.
+create or replace function ward.related(signature bytea, by uuid, people uuid[], kinds text[], now bigint)
 returns table (subject uuid, kind text, until bigint, mac bytea)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $body$
 declare
     said text[] := ward.verified();
+    k ward.keys;
 begin
+    select * into strict k from ward.keys;
+    if said is null or sha256(signature) is distinct from sha256(ward.hmac(k.enter_inner, k.enter_outer,
+        convert_to('related|' || ward.transaction(), 'UTF8')))
+    then
+        raise exception 'the request was not signed with the key of this database' using errcode = 'WD002';
+    end if;
     return query select r.subject, r.kind, r.until, r.mac from public.ward_relations r
         where r.tenant = said[1] and r."user" = by and r.subject = any (people) and r.kind = any (kinds)
           and (r.until is null or r.until > now);

@@ -181,9 +181,22 @@ async fn what_became_of_an_attempt_is_asked_of_the_database_and_never_guessed() 
         .await;
     assert!(matches!(done, Err(TxError::RolledBack)), "{done:?}");
     assert_eq!(site.number("select count(*) from notes where author = 'sneaked'").await, 0);
+    // The driver's own nested one ends what it did not begin.
+    let done = site
+        .change(&harbour, ada, Change::update("notes", RowId::generate(&*site.clock)), async |tx, _| {
+            let mut nested = sqlx::Connection::begin(tx.conn()).await.unwrap();
+            sqlx::query("update notes set author = 'nested'").execute(&mut *nested).await.unwrap();
+            nested.commit().await.unwrap_err();
+        })
+        .await;
+    assert!(matches!(done, Err(TxError::RolledBack)), "{done:?}");
+    assert_eq!(site.number("select count(*) from notes where author = 'nested'").await, 0);
     let records = site.into_records().await;
     let outcomes: Vec<_> = of_kind(&records, Kind::Outcome).iter().map(|record| record.outcome().unwrap()).collect();
-    assert_eq!(outcomes, [Outcome::Committed, Outcome::Committed, Outcome::RolledBack, Outcome::RolledBack]);
+    assert_eq!(
+        outcomes,
+        [Outcome::Committed, Outcome::Committed, Outcome::RolledBack, Outcome::RolledBack, Outcome::RolledBack]
+    );
 }
 
 // proves CCA-15, CCA-16
@@ -246,6 +259,11 @@ async fn an_injection_keeps_no_relation_and_makes_none_endless() {
     assert_eq!(holds().await, Relations::ASSIGNED);
     for (name, change, text) in [
         ("its proof", Change::unassign(doctor, Relations::ASSIGNED), "select mac from ward_relations"),
+        (
+            "its proof by the library's function",
+            Change::unassign(doctor, Relations::ASSIGNED),
+            "select mac from ward.related('\\x00', gen_random_uuid(), array[]::uuid[], array['assigned'], 0)",
+        ),
         (
             "put back",
             Change::unassign(doctor, Relations::ASSIGNED),

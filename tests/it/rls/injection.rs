@@ -212,6 +212,11 @@ async fn what_an_injection_leaves_in_a_session_does_not_reach_the_next_clinic() 
         ("a cursor that stays", "declare held cursor with hold for select id from notes; commit"),
         ("a lock that stays", "select pg_advisory_lock(1); commit"),
         ("an ear", "listen everything; commit"),
+        ("the statements of others", "deallocate all"),
+        (
+            "one statement of others",
+            "do $$ begin execute format('deallocate %I', (select name from pg_prepared_statements limit 1)); end $$",
+        ),
         ("other statements", swap),
         (
             "other statements, for good",
