@@ -70,6 +70,7 @@
 //! | `axum` | the router that carries the policy | `axum` |
 //! | `sqlite` | one file per clinic; a durable store | `sqlx` |
 //! | `postgres` | all clinics in one PostgreSQL database; the ledger there, for many servers; a durable store | `sqlx`, `rustls` |
+//! | `testing` | for the tests of an application: an isolation sweep, canaries, servers | `tempfile` |
 //! | `cli` | the `ward` command | `clap` |
 //! | `tracing` | events for operators | `tracing` |
 //!
@@ -132,3 +133,11 @@ pub mod rate_limit;
 pub mod axum;
 #[cfg(feature = "stack")]
 pub mod stack;
+
+// Floor 4: for the tests of an application.
+#[cfg(feature = "testing")]
+pub mod testing;
+
+// The unit tests share files with those of `tests/`, which name the crate.
+#[cfg(test)]
+extern crate self as tower_ward;

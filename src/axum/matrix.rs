@@ -44,6 +44,12 @@ impl Route {
         self.reason_required
     }
 
+    /// The JSON Schema of the body that it takes, if [`about`](super::Router::about) said one.
+    #[must_use]
+    pub const fn request_schema(&self) -> Option<&serde_json::Value> {
+        self.operation.request.as_ref()
+    }
+
     /// What it asks for.
     #[must_use]
     pub const fn access(&self) -> &Access {

@@ -34,7 +34,7 @@ use crate::access::Policy;
 pub struct Operation {
     summary: &'static str,
     query: Vec<(&'static str, Value)>,
-    request: Option<Value>,
+    pub(super) request: Option<Value>,
     response: Option<(u16, Value)>,
 }
 

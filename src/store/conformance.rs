@@ -21,32 +21,32 @@ pub(crate) struct Backend {
 }
 
 /// A real server, which the tests of the whole crate start the same way.
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "postgres", feature = "testing"))]
 #[expect(dead_code, reason = "others do more with it")]
 #[path = "../../tests/it/postgres/cluster.rs"]
 mod cluster;
 
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "postgres", feature = "testing"))]
 #[path = "../../tests/it/postgres/bouncer.rs"]
 mod bouncer;
 
 /// One server for all checks of a suite: each has a schema of its own.
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "postgres", feature = "testing"))]
 struct Server {
     bouncer: Option<bouncer::Bouncer>,
     cluster: cluster::Cluster,
     schemas: usize,
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "postgres", feature = "testing"))]
 impl Server {
     fn direct() -> Self {
-        Self { bouncer: None, cluster: cluster::Cluster::start(""), schemas: 0 }
+        Self { bouncer: None, cluster: cluster::Cluster::start(&[]), schemas: 0 }
     }
 
     /// Behind a pooler that has fewer connections than there are clients.
     fn pooled() -> Self {
-        let cluster = cluster::Cluster::start("");
+        let cluster = cluster::Cluster::start(&[]);
         Self { bouncer: Some(bouncer::Bouncer::start(&cluster, 2)), cluster, schemas: 0 }
     }
 
@@ -168,7 +168,7 @@ macro_rules! suite {
             suite!(@checks $backend $checks);
         }
     )+
-        #[cfg(feature = "postgres")]
+        #[cfg(all(feature = "postgres", feature = "testing"))]
         mod postgres {
             suite!(@server direct $checks);
             suite!(@server pooled $checks);

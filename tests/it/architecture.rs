@@ -36,6 +36,8 @@ const FLOORS: &[&[&str]] = &[
     // The assembly.
     &["stack"],
     &["axum"],
+    // What stands on all of it.
+    &["testing"],
 ];
 
 #[test]

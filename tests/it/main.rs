@@ -38,7 +38,7 @@ mod keys;
 mod own_keys;
 #[cfg(all(feature = "axum", feature = "pkcs11", feature = "sqlite"))]
 mod pkcs11;
-#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite"))]
+#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite", feature = "testing"))]
 mod postgres;
 #[cfg(feature = "checkpoint")]
 mod power;
@@ -50,11 +50,11 @@ mod rate_limit;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod reading;
 mod readme;
-#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite"))]
+#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite", feature = "testing"))]
 mod rls;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod rotation;
-#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite"))]
+#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite", feature = "testing"))]
 mod sinks;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod stack;
@@ -62,6 +62,8 @@ mod stack;
 mod store;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod support;
+#[cfg(all(feature = "axum", feature = "postgres", feature = "sqlite", feature = "testing"))]
+mod testing;
 mod threats;
 #[cfg(all(feature = "axum", feature = "sqlite", feature = "transit"))]
 mod transit;

@@ -2,7 +2,11 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream, process::CommandExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        net::UnixStream,
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -10,7 +14,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::cluster::{Cluster, owner};
+use super::cluster::Cluster;
 
 /// The pooler. It ends with this value.
 #[derive(Debug)]
@@ -36,7 +40,9 @@ impl Bouncer {
         let mut command = Command::new(program());
         command.arg("-q").arg(folder.path().join("ini")).current_dir(folder.path());
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        if let Some((uid, gid)) = owner() {
+        // PgBouncer refuses to run as root too: whoever runs the server runs it.
+        let owner = fs::metadata(server.folder()).unwrap();
+        if let (uid @ 1.., gid) = (owner.uid(), owner.gid()) {
             for path in [folder.path().to_owned(), folder.path().join("ini"), folder.path().join("users")] {
                 std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
             }

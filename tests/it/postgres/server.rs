@@ -31,7 +31,7 @@ impl Postgres {
     }
 
     pub(crate) fn start_with(durable: bool) -> Self {
-        let server = Self(Cluster::start(if durable { "" } else { "-c fsync=off" }));
+        let server = Self(Cluster::start(if durable { &[] } else { &["fsync=off"] }));
         let script = server.place().schema(WRITER).unwrap();
         server.run_as("keeper", &script);
         server

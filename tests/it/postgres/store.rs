@@ -33,7 +33,7 @@ fn place_as(cluster: &Cluster, role: &str) -> PostgresPlace {
 }
 
 /// A server with the tables of one store.
-fn server(settings: &'static str) -> (Cluster, PostgresPlace) {
+fn server(settings: &[&str]) -> (Cluster, PostgresPlace) {
     let cluster = Cluster::start(settings);
     let place = place_as(&cluster, "writer");
     cluster.run_as("keeper", &place.schema("writer").unwrap());
@@ -42,7 +42,7 @@ fn server(settings: &'static str) -> (Cluster, PostgresPlace) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_that_race_for_one_entry_lose_no_write() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     race(place.clone(), place.clone()).await;
     // And behind a pooler with two connections for all of them.
     let bouncer = Bouncer::start(&cluster, 2);
@@ -113,7 +113,7 @@ async fn race(one: PostgresPlace, two: PostgresPlace) {
 /// What was acknowledged is there; what was said not to be done is not; of the rest nobody knows, and nobody says.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_was_lost_is_not_guessed() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     let (mut done, mut undone, mut unknown) = (0, 0, 0);
     for (node, (end, times)) in [("terminate", 10), ("cancel", 10), ("stop", 3)].into_iter().enumerate() {
         let store = PostgresStore::open(&place).await.unwrap();
@@ -182,7 +182,7 @@ async fn a_commit_whose_answer_was_lost_is_not_guessed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_is_an_error_and_what_it_had_is_there_when_it_is_back() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     let store = PostgresStore::open(&place).await.unwrap();
     assert!(store.insert_new(&name("a"), b"1", None).await.unwrap());
     let before = store.get(&name("a")).await.unwrap().unwrap();
@@ -203,7 +203,7 @@ async fn a_server_that_is_away_is_an_error_and_what_it_had_is_there_when_it_is_b
 /// A request that is hung up on may be holding the turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_hang_up_anywhere_keep_nobody_from_their_turn() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     let bouncer = Bouncer::start(&cluster, 2);
     let pooled = PostgresPlace::new(&bouncer.url("writer")).unwrap().with_pooler();
     for place in [place, pooled] {
@@ -228,7 +228,7 @@ async fn callers_that_hang_up_anywhere_keep_nobody_from_their_turn() {
 /// One that stands still in its turn, as a machine that swaps or was suspended, loses it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_who_holds_the_turn_is_busy_and_changes_nothing() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     let store = PostgresStore::open(&place).await.unwrap();
     let url = cluster.url("writer");
     let mut held = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
@@ -242,7 +242,7 @@ async fn a_stranger_who_holds_the_turn_is_busy_and_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_look_like_sql_or_patterns_are_only_names() {
-    let (_cluster, place) = server("");
+    let (_cluster, place) = server(&[]);
     let store = PostgresStore::open(&place).await.unwrap();
     let keys = ["drop-table-objects", "a_b", "axb", "a.b", "select", "null", "0x00", "a--b", "pg_sleep.10"];
     for key in keys {
@@ -266,7 +266,7 @@ async fn names_that_look_like_sql_or_patterns_are_only_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_at_its_bound_and_an_expiry_at_both_sides_of_its_edge() {
-    let (_cluster, place) = server("");
+    let (_cluster, place) = server(&[]);
     let clock = ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
     let store = PostgresStore::open_with_clock(&place, clock.shared()).await.unwrap();
     let ends = clock.now() + Duration::from_secs(60);
@@ -288,7 +288,7 @@ async fn a_value_at_its_bound_and_an_expiry_at_both_sides_of_its_edge() {
 /// Two clinics' servers may share a machine: a store in one schema does not know of another's.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_stores_in_one_database_do_not_meet() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     let accounts = place.clone().with_schema("ward_accounts").unwrap();
     cluster.run_as("keeper", &accounts.schema("writer").unwrap());
     let (keys, accounts) = (PostgresStore::open(&place).await.unwrap(), PostgresStore::open(&accounts).await.unwrap());

@@ -65,7 +65,7 @@ impl Site {
     /// With so many connections, behind a pooler with so many of its own.
     pub(crate) async fn start(connections: NonZeroU32, pooler: Option<u32>) -> Self {
         // So that a test may count how often a function was asked.
-        let server = Cluster::start("-c track_functions=all");
+        let server = Cluster::start(&["track_functions=all"]);
         let bouncer = pooler.map(|connections| Bouncer::start(&server, connections));
         server.sql(&format!("create role {APP} login; create role {OWNER} login"));
         server.sql(&format!("create database clinic owner {OWNER}"));

@@ -79,7 +79,7 @@ async fn who_is_invited_joins_once_and_is_out_from_the_very_next_request() {
 
     // The address stands nowhere in clear, nor does a token.
     let dir = site.stop().await;
-    let needles = Needles::new(["niece.canary".to_owned(), "canary+3c3c".to_owned(), token[10..].to_owned()]);
+    let needles = canaries(["niece.canary".to_owned(), "canary+3c3c".to_owned(), token[10..].to_owned()]);
     for file in files(dir.path()) {
         assert_eq!(
             read(&file).and_then(|bytes| needles.found_in(&bytes).map(str::to_owned)),

@@ -150,7 +150,7 @@ fn a_refusal_holds_nothing_of_the_databases_url() {
 // proves GLM-11, CLA-13: the program itself, on a database that is kept and then is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clinics_in_a_database_are_found_there_again_and_no_open_one_is_served() {
-    let server = crate::postgres::cluster::Cluster::start("");
+    let server = crate::postgres::cluster::Cluster::start(&[]);
     server.sql("create role clinic_app login; create role clinic_owner login");
     server.sql("create database clinic owner clinic_owner");
     let elsewhere = TempDir::new().unwrap();

@@ -306,7 +306,7 @@ async fn neither_the_key_of_an_erased_patient_nor_their_name_is_in_any_file() {
     assert!(STORES.iter().all(|store| holds(site.path(), store, key)), "the key was not where this test looks for it");
 
     assert_eq!(erase(&owner, id).await.json(), done());
-    let words = Needles::new([FAMILY.to_owned(), NOTE.to_owned()]);
+    let words = canaries([FAMILY.to_owned(), NOTE.to_owned()]);
     let search = |dir: &Path, when: &str| {
         for file in files(dir) {
             let Some(bytes) = read(&file) else { continue };

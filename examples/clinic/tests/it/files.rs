@@ -8,12 +8,13 @@ use std::{
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use tempfile::TempDir;
+use tower_ward::testing::Canaries;
 use uuid::Uuid;
 
 use crate::harness::*;
 
 /// Whatever the fixtures say of anybody, in pieces that are found wherever they stand.
-fn everything_personal() -> Needles {
+fn everything_personal() -> Canaries {
     let mut texts = Vec::new();
     for clinic in data().clinics {
         for p in clinic.patients {
@@ -42,11 +43,11 @@ fn everything_personal() -> Needles {
             }
         }
     }
-    Needles::new(texts)
+    canaries(texts)
 }
 
 /// Looks through every file of a data folder.
-fn search(dir: &Path, needles: &Needles) {
+fn search(dir: &Path, needles: &Canaries) {
     let users: Vec<String> =
         read_demo(dir).clinics.into_iter().flat_map(|c| c.users).map(|user| user.username).collect();
     let mut looked_at = BTreeSet::new();

@@ -82,7 +82,7 @@ async fn who_runs_the_clinic_sees_all_and_decides() {
     }
     // What it says is sealed.
     let dir = site.stop().await;
-    let needles = Needles::new([note.to_owned()]);
+    let needles = canaries([note.to_owned()]);
     for file in files(dir.path()) {
         assert_eq!(
             read(&file).and_then(|bytes| needles.found_in(&bytes).map(str::to_owned)),

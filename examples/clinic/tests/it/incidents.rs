@@ -60,7 +60,7 @@ async fn whoever_works_here_reports_and_who_answers_for_it_reads_and_closes() {
     // Another clinic's are its own, and what they say is sealed.
     assert!(!list(&site.login(AWAY, "owner").await).await.expect(200).holds("cage"));
     let dir = site.stop().await;
-    let needles = Needles::new([TEXT.to_owned()]);
+    let needles = canaries([TEXT.to_owned()]);
     for file in files(dir.path()) {
         assert_eq!(
             read(&file).and_then(|bytes| needles.found_in(&bytes).map(str::to_owned)),

@@ -1,6 +1,8 @@
 //! The matrix of routes and roles against its golden file.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::path::Path;
+
+use tower_ward::testing::golden as golden_file;
 
 use crate::harness::*;
 
@@ -38,23 +40,6 @@ pub(crate) fn golden() -> Vec<Row> {
 #[tokio::test]
 async fn the_matrix_of_routes_and_roles_is_the_golden_one() {
     let site = Site::start().await;
-    let printed = site.router().matrix();
-    if printed == GOLDEN {
-        return;
-    }
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("matrix.txt");
-    fs::write(&path, &printed).unwrap();
-    let (old, new): (Vec<&str>, Vec<&str>) = (GOLDEN.lines().collect(), printed.lines().collect());
-    let mut diff = String::new();
-    for line in old.iter().filter(|line| !new.contains(line)) {
-        let _ = writeln!(diff, "- {line}");
-    }
-    for line in new.iter().filter(|line| !old.contains(line)) {
-        let _ = writeln!(diff, "+ {line}");
-    }
-    panic!(
-        "who may do what has changed:\n{diff}\nIf that is meant, say so in the commit, and:\n  cp {} {}/tests/golden/matrix.txt",
-        path.display(),
-        env!("CARGO_MANIFEST_DIR"),
-    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/matrix.txt");
+    golden_file(&path, &site.router().matrix()).unwrap_or_else(|error| panic!("who may do what has changed: {error}"));
 }

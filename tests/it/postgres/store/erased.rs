@@ -35,7 +35,7 @@ fn files(cluster: &Cluster) -> (Vec<String>, Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shredded_value_is_in_no_file_of_the_server_once_its_log_has_moved_on() {
-    let (cluster, place) = server("-c wal_recycle=off -c min_wal_size=32MB -c archive_mode=off");
+    let (cluster, place) = server(&["wal_recycle=off", "min_wal_size=32MB", "archive_mode=off"]);
     let store = PostgresStore::open(&place).await.unwrap();
     for i in 0..50 {
         assert!(store.insert_new(&name(&format!("neighbour-{i}")), &[7; 200], None).await.unwrap());
@@ -76,7 +76,7 @@ async fn a_shredded_value_is_in_no_file_of_the_server_once_its_log_has_moved_on(
 /// Scrubbing locks the table: who writes and reads meanwhile waits, and loses nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_who_scrub_at_once_and_write_meanwhile_lose_nothing() {
-    let (_cluster, place) = server("");
+    let (_cluster, place) = server(&[]);
     let nodes = [PostgresStore::open(&place).await.unwrap(), PostgresStore::open(&place).await.unwrap()];
     let mut tasks = tokio::task::JoinSet::new();
     for i in 0..24_usize {
@@ -98,7 +98,7 @@ async fn many_who_scrub_at_once_and_write_meanwhile_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_archives_its_log_holds_no_keys_and_never_says_erased() {
-    let (_cluster, place) = server("-c archive_mode=on -c archive_command=true");
+    let (_cluster, place) = server(&["archive_mode=on", "archive_command=true"]);
     let refused = PostgresStore::open(&place).await;
     assert!(matches!(&refused, Err(StoreError::Unguarded { what }) if what.contains("archive")), "{refused:?}");
     let accounts = PostgresStore::open(&place.danger_archived()).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_server_that_archives_its_log_holds_no_keys_and_never_says_erased() {
 /// The key store and one of its copies are here, another copy is a file: an erasure is confirmed by all, and outlives a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_key_is_in_no_table_of_the_key_store_or_its_copy() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     let second = place.clone().with_schema("ward_copy").unwrap();
     cluster.run_as("keeper", &second.schema("writer").unwrap());
     let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use super::{Cluster, name, place_as, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_is_not_fit_is_refused_with_its_own_sentence() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     for (attack, role, before, after, says) in [
         ("the owner logs in", "keeper", "", "", "owns the tables"),
         ("a superuser logs in", "postgres", "", "", "superuser"),
@@ -243,14 +243,14 @@ async fn a_place_that_is_not_fit_is_refused_with_its_own_sentence() {
     cluster.sql("alter role writer set log_statement = 'all'; alter role writer set log_parameter_max_length = 0");
     PostgresStore::open(&place).await.unwrap();
 
-    let (_unsynced, place) = server("-c fsync=off");
+    let (_unsynced, place) = server(&["fsync=off"]);
     let refused = PostgresStore::open(&place).await;
     assert!(matches!(&refused, Err(StoreError::Unguarded { what }) if what.contains("`fsync`")), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_role_can_do_nothing_but_the_four_verbs() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     let store = PostgresStore::open(&place).await.unwrap();
     assert!(store.insert_new(&name("a"), b"1", None).await.unwrap());
     cluster.sql("create schema clinic; create table clinic.patients (id int)");
@@ -287,7 +287,7 @@ async fn the_role_can_do_nothing_but_the_four_verbs() {
 /// The driver's own errors show, in `Debug`, the row that the server refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_error_shows_a_value_a_key_or_the_url() {
-    let (cluster, place) = server("");
+    let (cluster, place) = server(&[]);
     let store = PostgresStore::open(&place).await.unwrap();
     cluster.sql("alter table ward_store.objects add constraint none check (octet_length(value) < 5)");
     let refused = store.insert_new(&name("canary-key"), b"canary-value", None).await.unwrap_err();
@@ -320,7 +320,7 @@ async fn the_command_prints_the_script_of_a_store() {
             std::process::Command::new(env!("CARGO_BIN_EXE_ward")).args(["store"]).args(arguments).output().unwrap();
         (done.status.success(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
     };
-    let cluster = Cluster::start("");
+    let cluster = Cluster::start(&[]);
     let (good, script, _) = ward(&["schema", "--role", "writer", "--schema", "ward_keys"]);
     assert!(good);
     cluster.run_as("keeper", &script);

@@ -1,7 +1,6 @@
 //! Data folders: laid out once, copied often, and read as bytes.
 
 use std::{
-    collections::{BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
 };
@@ -9,7 +8,10 @@ use std::{
 use clinic::app::{self, Demo};
 use serde_json::Value;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
-use tower_ward::clock::{Clock, SystemClock};
+use tower_ward::{
+    clock::{Clock, SystemClock},
+    testing::Canaries,
+};
 
 use super::{
     args,
@@ -126,62 +128,7 @@ pub(crate) fn find(hay: &[u8], needle: &[u8]) -> bool {
     assert!(!needle.is_empty());
     hay.windows(needle.len()).any(|window| window == needle)
 }
-/// Whether what looks like somebody's number is a piece of a longer one: of a hash, a time, an identifier. So many of these
-/// stand in a ledger that by chance they hold one of eight digits.
-fn is_part_of_a_number(hay: &[u8], at: usize, needle: &str) -> bool {
-    let beside = [at.checked_sub(1), Some(at + needle.len())];
-    needle.bytes().all(|b| b.is_ascii_digit())
-        && beside.into_iter().flatten().any(|at| hay.get(at).is_some_and(u8::is_ascii_hexdigit))
-}
-
-/// Texts that must not be found, looked for all at once.
-pub(crate) struct Needles {
-    /// By the first bytes; the hay is folded to lower case for the ones that are.
-    by_start: HashMap<[u8; Self::START], Vec<(String, bool)>>,
-    starts: Vec<bool>,
-}
-
-impl Needles {
-    /// Shorter ones would be found by chance in so many random bytes.
-    pub(crate) const START: usize = 6;
-    /// From this length on, case does not matter: chance is out of the question all the same.
-    const FOLDED: usize = 8;
-
-    pub(crate) fn new(texts: impl IntoIterator<Item = String>) -> Self {
-        let mut by_start: HashMap<_, Vec<_>> = HashMap::new();
-        let mut starts = vec![false; 1 << 16];
-        for text in texts.into_iter().collect::<BTreeSet<_>>() {
-            let folded = text.len() >= Self::FOLDED;
-            let needle = if folded { text.to_ascii_lowercase() } else { text };
-            let Some(start) = needle.as_bytes().first_chunk::<{ Self::START }>() else { continue };
-            let lower = start.map(|b| b.to_ascii_lowercase());
-            starts[usize::from(lower[0]) << 8 | usize::from(lower[1])] = true;
-            by_start.entry(lower).or_default().push((needle, folded));
-        }
-        Self { by_start, starts }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.by_start.values().map(Vec::len).sum()
-    }
-
-    /// The first of them that stands in `hay`.
-    pub(crate) fn found_in(&self, hay: &[u8]) -> Option<&str> {
-        // Most of a ledger's file is empty.
-        let hay = &hay[..hay.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1)];
-        let lower = hay.to_ascii_lowercase();
-        for at in 0..lower.len().saturating_sub(Self::START - 1) {
-            if !self.starts[usize::from(lower[at]) << 8 | usize::from(lower[at + 1])] {
-                continue;
-            }
-            let start = lower[at..].first_chunk::<{ Self::START }>().unwrap();
-            for (needle, folded) in self.by_start.get(start).into_iter().flatten() {
-                let found = (if *folded { &lower } else { hay })[at..].starts_with(needle.as_bytes());
-                if found && !is_part_of_a_number(&lower, at, needle) {
-                    return Some(needle);
-                }
-            }
-        }
-        None
-    }
+/// Texts that must not be found, but for those that random bytes hold by chance.
+pub(crate) fn canaries(texts: impl IntoIterator<Item = String>) -> Canaries {
+    Canaries::new(texts.into_iter().filter(|text| text.len() >= Canaries::LEAST)).unwrap()
 }

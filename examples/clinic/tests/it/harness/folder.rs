@@ -56,7 +56,7 @@ impl DemoFolder {
         let dir = tempfile::tempdir().unwrap();
         super::copy(&template.join("data"), dir.path());
         let saved = template.join("postgres");
-        let cluster = saved.exists().then(|| Cluster::start_from(&saved, ""));
+        let cluster = saved.exists().then(|| Cluster::start_from(&saved));
         if let Some(cluster) = &cluster {
             write_urls(dir.path(), cluster);
         }
@@ -84,7 +84,7 @@ impl DemoFolder {
 
 /// A new server with an empty database, for a template that is laid out in `data`.
 pub(crate) fn new_cluster(data: &Path) -> Cluster {
-    let cluster = Cluster::start("");
+    let cluster = Cluster::start(&[]);
     cluster.sql(&format!("create role {APP} login; create role {OWNER} login"));
     cluster.sql(&format!("create database {NAME} owner {OWNER}"));
     fs::create_dir_all(data.parent().unwrap()).unwrap();

@@ -1,0 +1,223 @@
+//! Texts that must not be found.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use data_encoding::{BASE64, HEXLOWER};
+
+/// Bytes by which a text is first looked for.
+const START: usize = 6;
+/// From this length on, case does not matter: chance is out of the question all the same.
+const FOLDED: usize = 8;
+
+/// Texts that must not be found anywhere, looked for all at once, in every spelling in which one could be written down: as it
+/// is, in a JSON string, percent-encoded, in hex, in base64, and as a list of byte values. From 8 bytes on, case does not matter.
+///
+/// Digits alone are not found in the middle of a longer number: a ledger is full of hashes and times, which hold any eight digits
+/// by chance.
+pub struct Canaries {
+    /// By the first bytes, in lower case.
+    by_start: HashMap<[u8; START], Vec<(String, bool)>>,
+    /// Whether any begins with these two bytes.
+    begins: Vec<bool>,
+    texts: usize,
+}
+
+impl fmt::Debug for Canaries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canaries").field("texts", &self.texts).finish_non_exhaustive()
+    }
+}
+
+/// A text that cannot be looked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the canary at place {at} has {bytes} bytes: random bytes hold it by chance; take one of {} or more",
+    Canaries::LEAST
+)]
+pub struct CanaryError {
+    /// Which one, from 0.
+    pub at: usize,
+    /// Its length.
+    pub bytes: usize,
+}
+
+impl Canaries {
+    /// The shortest text, in bytes.
+    pub const LEAST: usize = START;
+
+    /// To look for these.
+    ///
+    /// # Errors
+    ///
+    /// If one is shorter than [`LEAST`](Self::LEAST).
+    pub fn new<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, CanaryError> {
+        let texts: Vec<T> = texts.into_iter().collect();
+        if let Some((at, text)) = texts.iter().enumerate().find(|(_, text)| text.as_ref().len() < Self::LEAST) {
+            return Err(CanaryError { at, bytes: text.as_ref().len() });
+        }
+        let mut by_start: HashMap<_, Vec<_>> = HashMap::new();
+        let mut begins = vec![false; 1 << 16];
+        let spelled: BTreeSet<String> = texts.iter().flat_map(|text| spellings(text.as_ref())).collect();
+        for text in spelled {
+            let folded = text.len() >= FOLDED;
+            let text = if folded { text.to_ascii_lowercase() } else { text };
+            // A piece of base64 of so short a text says nothing.
+            let Some(start) = text.as_bytes().first_chunk::<START>() else { continue };
+            let start = start.map(|byte| byte.to_ascii_lowercase());
+            begins[pair(start[0], start[1])] = true;
+            by_start.entry(start).or_default().push((text, folded));
+        }
+        Ok(Self { by_start, begins, texts: texts.len() })
+    }
+
+    /// How many texts are looked for.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.texts
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.texts == 0
+    }
+
+    /// The first that stands in these bytes, as it is spelled there, in lower case.
+    #[must_use]
+    pub fn found_in(&self, bytes: &[u8]) -> Option<&str> {
+        // Most of a ledger's file is empty.
+        let bytes = &bytes[..bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
+        let lower = bytes.to_ascii_lowercase();
+        for (at, window) in lower.windows(START).enumerate() {
+            if !self.begins[pair(window[0], window[1])] {
+                continue;
+            }
+            for (text, folded) in self.by_start.get(window).into_iter().flatten() {
+                let hay = if *folded { &lower } else { bytes };
+                if hay[at..].starts_with(text.as_bytes()) && !is_part_of_a_number(&lower, at, text) {
+                    return Some(text);
+                }
+            }
+        }
+        None
+    }
+
+    /// The first file below a folder that holds one, and which. A file that goes away meanwhile is passed over.
+    ///
+    /// # Errors
+    ///
+    /// If a folder or a file cannot be read.
+    pub fn found_below(&self, folder: &Path) -> io::Result<Option<(PathBuf, &str)>> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            let found = if entry.file_type()?.is_dir() {
+                self.found_below(&path)?
+            } else {
+                match fs::read(&path) {
+                    Ok(bytes) => self.found_in(&bytes).map(|text| (path, text)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    Err(error) => return Err(error),
+                }
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn pair(first: u8, second: u8) -> usize {
+    usize::from(first) << 8 | usize::from(second)
+}
+
+/// Whether what looks like somebody's number is a piece of a longer one: of a hash, a time, an identifier.
+fn is_part_of_a_number(lower: &[u8], at: usize, text: &str) -> bool {
+    let beside = [at.checked_sub(1), Some(at + text.len())];
+    text.bytes().all(|byte| byte.is_ascii_digit())
+        && beside.into_iter().flatten().any(|at| lower.get(at).is_some_and(u8::is_ascii_hexdigit))
+}
+
+/// A text in every spelling in which it could be written down.
+fn spellings(text: &str) -> Vec<String> {
+    let percent = |byte: u8| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    let quoted = serde_json::Value::from(text).to_string();
+    let mut all = vec![
+        text.to_owned(),
+        quoted[1..quoted.len() - 1].to_owned(),
+        text.bytes().map(percent).collect(),
+        text.replace(' ', "+"),
+        HEXLOWER.encode(text.as_bytes()),
+        text.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", "),
+    ];
+    // In base64 at each of the three places where it may begin; the ends depend on what stands around it.
+    for before in 0..3 {
+        let encoded = BASE64.encode(&[&b"\0\0"[..before], text.as_bytes()].concat());
+        let piece = encoded[4..encoded.len() - 4].to_owned();
+        if piece.contains(['+', '/']) {
+            all.push(piece.replace('+', "-").replace('/', "_"));
+        }
+        all.push(piece);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "Quill feather, Dr 9c41 ~\"ö\"~ >>>???";
+
+    #[test]
+    fn every_spelling_is_found_wherever_it_stands() {
+        let canaries = Canaries::new([TEXT]).unwrap();
+        for spelling in spellings(TEXT) {
+            let hay = format!("some bytes {spelling}\0 and more");
+            assert!(canaries.found_in(hay.as_bytes()).is_some(), "{spelling}");
+        }
+        for before in ["", "a", "ab", "abc"] {
+            let hay = format!("{before}{TEXT} after");
+            let encoded = BASE64.encode(hay.as_bytes());
+            assert!(canaries.found_in(encoded.as_bytes()).is_some(), "{before}");
+            let encoded = data_encoding::BASE64URL_NOPAD.encode(hay.as_bytes());
+            assert!(canaries.found_in(encoded.as_bytes()).is_some(), "{before}");
+            assert!(canaries.found_in(HEXLOWER.encode(hay.as_bytes()).as_bytes()).is_some());
+            assert!(canaries.found_in(format!("{:?}", hay.as_bytes()).as_bytes()).is_some());
+            assert!(canaries.found_in(serde_json::Value::from(hay).to_string().as_bytes()).is_some());
+        }
+        assert_eq!(canaries.found_in(b"Quill feather, Dr 9c42"), None);
+    }
+
+    #[test]
+    fn a_number_within_a_longer_one_is_none() {
+        let canaries = Canaries::new(["00012345", "Ab3cdef"]).unwrap();
+        assert!(canaries.found_in(b"account 00012345.").is_some());
+        assert_eq!(canaries.found_in(b"0000123456"), None);
+        assert_eq!(canaries.found_in(b"e00012345"), None);
+        // Below eight bytes, case counts.
+        assert!(canaries.found_in(b"Ab3cdef").is_some() && canaries.found_in(b"AB3CDEF").is_none());
+    }
+
+    #[test]
+    fn files_are_looked_through_to_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("deep")).unwrap();
+        fs::write(folder.path().join("deep/file"), [0; 100]).unwrap();
+        let canaries = Canaries::new([TEXT]).unwrap();
+        assert_eq!(canaries.found_below(folder.path()).unwrap(), None);
+        fs::write(folder.path().join("deep/file"), [&[0; 100][..], TEXT.as_bytes(), &[0; 100]].concat()).unwrap();
+        let (path, _) = canaries.found_below(folder.path()).unwrap().unwrap();
+        assert!(path.ends_with("deep/file"));
+        assert!(canaries.found_below(&folder.path().join("nowhere")).is_err());
+        assert!(!format!("{canaries:?}").contains("Quill"));
+    }
+}
