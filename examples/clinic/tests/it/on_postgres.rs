@@ -21,7 +21,7 @@ const AGAIN: [&str; 11] = [
     "sweep::",
 ];
 
-// proves GLM-11, GLM-12, GLM-17, GLM-18, CLA-11, CLA-12, CLA-23, CCA-13, CCA-28, CLM-18, MED-05, MED-06
+// proves GLM-11, GLM-12, GLM-17, GLM-18, CLA-11, CLA-12, CLA-23, CLA-47, CCA-13, CCA-28, CLM-18, MED-05, MED-06
 #[test]
 fn the_same_tests_pass_on_postgres() {
     let mut command = Command::new(std::env::current_exe().unwrap());

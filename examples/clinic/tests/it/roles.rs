@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use clinic::seed::Seed;
 use http::Method;
 use serde_json::{Value, json};
+use tower_ward::{id::TenantId, identity::NewAccount};
 use uuid::Uuid;
 
 use crate::{harness::*, matrix};
@@ -191,6 +193,56 @@ async fn an_assignment_and_its_end_count_from_the_very_next_request() {
         me.get(&notes).await.expect(404);
         owner.send(Method::DELETE, &assignment, None).await.expect(404);
         assert_eq!(me.list(100, "").await, reach.into_iter().collect::<Vec<_>>());
+    }
+}
+
+/// Somebody new of a role, logged in.
+async fn hired(site: &Site, role: &'static str) -> Client {
+    let (username, password) = (format!("new-{}", role.replace('_', "-")), "a password of their own");
+    let (jobs, identity) = (site.ward.jobs().unwrap(), site.ward.identity().clone());
+    let envelope = jobs.danger_issue_for_clinic::<Seed>(TenantId::new(HOME).unwrap(), PATIENCE).unwrap();
+    let account = NewAccount::new(&username, password.into(), role);
+    let made = jobs.run::<Seed, _, _, _>(&envelope, |grant| async move {
+        grant.clinic().await.unwrap().accounts(&identity).create(account).await.unwrap()
+    });
+    made.await.unwrap();
+    let mut client = site.guest(HOME);
+    let reply = client.try_login(&username, password).await;
+    reply.expect(200);
+    client.use_tokens(&reply);
+    client
+}
+
+// proves CCA-17, with the test above, in which an assignment counts from the next request. That no route is served which asks for
+// no permission does not compile otherwise.
+#[tokio::test]
+async fn a_new_account_sees_nobody() {
+    let site = Site::start().await;
+    let owner = site.login(HOME, "owner").await;
+    let patients = site.clinic(HOME).patients.clone();
+    for role in ["doctor", "caregiver", "family_member", "patient"] {
+        let me = hired(&site, role).await;
+        let (mut refused, mut empty) = (0, 0);
+        for row in matrix::golden() {
+            let Some((_, cell)) = row.cells.iter().find(|(r, _)| r == role) else { continue };
+            // What is the whole clinic's is nobody's: its staff, say.
+            if !row.methods.contains(&Method::GET) || cell == "clinic" || row.permission == "account.read" {
+                continue;
+            }
+            let people: &[Uuid] = if row.path.contains("{id}") { &patients[..5] } else { &[Uuid::nil()] };
+            for id in people {
+                let path = fill(&attached(&owner, &row.path, id).await, id, Uuid::nil());
+                let reply = me.get(&path).await;
+                if row.path.contains("{id}") || cell == "-" {
+                    reply.expect_problem(if cell == "-" { 403 } else { 404 }, &[]);
+                    refused += 1;
+                } else {
+                    assert_eq!(reply.expect(200).json()["items"], json!([]), "{role} {path}");
+                    empty += 1;
+                }
+            }
+        }
+        assert!(refused > 20 && empty > 0, "{role}: {refused} refused, {empty} empty");
     }
 }
 

@@ -5,7 +5,7 @@
 //! there is no switch in the server or the library that could be left on.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZeroU32,
     path::Path,
     sync::{Arc, Mutex},
@@ -239,12 +239,19 @@ fn foreign_canaries() -> Canaries {
 struct Players<'a> {
     stand: &'a Stand,
     people: &'a People,
-    /// By role, somebody whom no request here logs in as: what the assignments change is nobody's of these.
-    others: Mutex<HashMap<String, Uuid>>,
+    /// By role.
+    around: Mutex<HashMap<String, Arc<Around>>>,
+}
+
+/// Who is there for somebody of a role.
+struct Around {
+    reach: BTreeSet<Uuid>,
+    /// Whom no request here logs in as: what the assignments change is nobody's of these.
+    other: Uuid,
 }
 
 impl Players<'_> {
-    async fn own(&self, user: &DemoUser, route: &Route) -> Uuid {
+    async fn own(&self, user: &DemoUser, around: &Around, route: &Route) -> Uuid {
         if route.path().contains("/employees/") {
             // Staff are employees, and see what is theirs.
             return user.subject.filter(|_| user.role != "patient").unwrap_or(self.people.employees[HOME][0]);
@@ -253,24 +260,22 @@ impl Players<'_> {
         if asks(route, "patients.erase") {
             return self.stand.newcomer().await;
         }
-        *self.stand.place.reach(HOME, user).first().unwrap()
+        *around.reach.first().unwrap()
     }
 
     /// Those of the clinic whom the role may not reach.
-    async fn unassigned(&self, user: &DemoUser, route: &Route) -> Vec<Uuid> {
-        if asks(route, "patients.erase") {
-            return vec![self.stand.newcomer().await];
-        }
-        let patients = &self.people.patients[HOME];
+    async fn unassigned(&self, user: &DemoUser, around: &Around, route: &Route) -> Vec<Uuid> {
         if !route.path().contains("/employees/") {
-            let reach = self.stand.place.reach(HOME, user);
-            return patients.iter().filter(|id| !reach.contains(id)).take(2).copied().collect();
+            let patients = self.people.patients[HOME].iter().filter(|id| !around.reach.contains(id)).take(2);
+            let patients: Vec<Uuid> = patients.copied().collect();
+            let used_up = !patients.is_empty() && asks(route, "patients.erase");
+            return if used_up { vec![self.stand.newcomer().await] } else { patients };
         }
         let Access::Permission(permission) = route.access() else { return vec![] };
         if self.stand.ward.policy().relations(&user.role, permission.id()) != Relations::OWN {
             return vec![];
         }
-        let themself = self.own(user, route).await;
+        let themself = self.own(user, around, route).await;
         self.people.employees[HOME].iter().filter(|id| **id != themself).take(2).copied().collect()
     }
 }
@@ -284,7 +289,8 @@ impl Cast for Players<'_> {
             let other = stand.login(HOME, stand.place.users(HOME, "doctor").last().unwrap()).await;
             let me = stand.client.send(&id(HOME), Some(&other), &Method::GET, "/api/me", None).await.json();
             let other = me["user"].as_str().unwrap().parse().unwrap();
-            self.others.lock().unwrap().insert(role.to_owned(), other);
+            let reach = stand.place.reach(HOME, stand.user(HOME, role));
+            self.around.lock().unwrap().insert(role.to_owned(), Arc::new(Around { reach, other }));
             Some(Actor::new(role, &token, &elsewhere))
         })
     }
@@ -298,16 +304,16 @@ impl Cast for Players<'_> {
     ) -> BoxFuture<'a, Vec<Parameters>> {
         Box::pin(async move {
             let user = self.stand.user(HOME, actor.role());
+            let around = Arc::clone(&self.around.lock().unwrap()[actor.role()]);
             let ids = match whose {
-                Whose::Own => vec![self.own(user, route).await],
+                Whose::Own => vec![self.own(user, &around, route).await],
                 Whose::Foreign => self.people.foreign(),
                 Whose::Absent => self.people.absent.clone(),
-                _ => self.unassigned(user, route).await,
+                _ => self.unassigned(user, &around, route).await,
             };
-            let other = self.others.lock().unwrap()[actor.role()];
             let named = |id: Uuid| {
                 let attachment = self.people.attachments.get(&id).copied().unwrap_or_default();
-                vec![("id", id.to_string()), ("user", other.to_string()), ("attachment", attachment.to_string())]
+                vec![("id", id.to_string()), ("user", around.other.to_string()), ("attachment", attachment.to_string())]
             };
             ids.into_iter().map(named).collect()
         })
@@ -324,7 +330,7 @@ impl Cast for Players<'_> {
 async fn sweep(stand: &Stand, people: &People, name: &str) -> Report {
     let service = api::routes(&stand.ward, stand.app.clone()).into_service().unwrap();
     let sweep = Sweep::new(&stand.ward, service, stand.routes.clone(), id(HOME), id(AWAY));
-    let players = Players { stand, people, others: Mutex::default() };
+    let players = Players { stand, people, around: Mutex::default() };
     let report = sweep.with_canaries(foreign_canaries()).run(&players).await.unwrap();
     println!("noninterference, {name}: {report}");
     assert!(report.findings().is_empty(), "{report}");
