@@ -35,10 +35,11 @@ use crate::{
     data::{Data, Erasing, Kept},
     database::Database,
     demo_data,
-    folder::Folder,
+    folder::{Folder, Part},
     ledger, model,
     seed::{self, DemoClinic, Seed},
     serve::{self, Ended, Limits, Listener},
+    urls::Urls,
 };
 
 /// The clinics' policy: who may do what.
@@ -128,8 +129,8 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let clock = SystemClock::shared();
     let folder = Folder::find(&args.data, args.fresh)?
         .with_keys_copy(args.key_copy.as_deref())?
-        .with_ledger_in_database(args.ledger_database.is_some())?
-        .with_data_in_database(args.database_url.is_some())?;
+        .with_database(Part::Ledger, args.ledger_database.is_some())?
+        .with_database(Part::Clinics, args.database_url.is_some())?;
     let demo_data = demo_data::load()?;
     // What speaks against the start is found before the folder is made, or emptied.
     let public = !args.listen.ip().to_canonical().is_loopback();
@@ -139,8 +140,9 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let source = args.key.clone().transpose().map_err(|e| format!("--key: {e}"))?;
     let root = source.as_ref().map(RootKey::load).transpose()?;
     let socket = if public { None } else { Some(bind(args.listen)?) };
-    let database = Database::asked(args)?;
-    let place = ledger::database(args, &folder, &clock).await?;
+    let urls = Urls::asked(args)?;
+    let database = Database::asked(&urls)?;
+    let place = ledger::database(&urls, &folder, &clock).await?;
     folder.make()?;
     let held = folder.hold()?;
     let Opened { ward, identity, data, keyring, stores } = open(root, args, place, database, &folder, &clock).await?;
@@ -211,7 +213,7 @@ async fn open(
     root: Option<RootKey>,
     args: &Args,
     place: Option<PostgresLedger>,
-    database: Option<Database>,
+    database: Option<Database<'_>>,
     folder: &Folder,
     clock: &SharedClock,
 ) -> Result<Opened, Error> {

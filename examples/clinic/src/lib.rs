@@ -12,3 +12,4 @@ mod ledger;
 pub mod model;
 pub mod seed;
 pub mod serve;
+mod urls;
