@@ -88,6 +88,8 @@ pub enum Part {
     Ledger,
     /// The clinics' data.
     Clinics,
+    /// Keys, accounts and sessions.
+    Keys,
 }
 
 struct Words {
@@ -100,13 +102,13 @@ struct Words {
 
 impl Part {
     const fn words(self) -> Words {
+        let (is, it) = ("are", "them");
         match self {
             Self::Ledger => {
                 Words { mark: "ledger-database", name: "ledger", is: "is", it: "it", flag: "--ledger-database" }
             }
-            Self::Clinics => {
-                Words { mark: "database", name: "clinics", is: "are", it: "them", flag: "--database-url" }
-            }
+            Self::Clinics => Words { mark: "database", name: "clinics", is, it, flag: "--database-url" },
+            Self::Keys => Words { mark: "keys-database", name: "keys and accounts", is, it, flag: "--keys-database" },
         }
     }
 
@@ -283,7 +285,7 @@ impl Folder {
         self.path.join(LEDGER_KEY)
     }
 
-    /// The wrapped keys, in a database of their own: it is never part of a data backup.
+    /// The wrapped keys, unless they are in a database: a file of their own, which is never part of a data backup.
     #[must_use]
     pub fn keys(&self) -> PathBuf {
         self.path.join("keys.sqlite")
@@ -295,7 +297,7 @@ impl Folder {
         &self.keys_copy
     }
 
-    /// Accounts, sessions and used envelopes.
+    /// Accounts, sessions and used envelopes, unless they are in a database.
     #[must_use]
     pub fn accounts(&self) -> PathBuf {
         self.path.join("accounts.sqlite")
