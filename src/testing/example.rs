@@ -32,26 +32,26 @@ fn of(schema: &Value, root: &Value, deep: usize) -> Value {
             return value.unwrap_or_default();
         }
     }
-    let mut whole = match kind(schema) {
+    let mut value = match kind(schema) {
         "object" => Value::Object(members(schema, root, left)),
         "array" => {
             let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(1).max(1);
             let item = schema.get("items").map_or(Value::Null, |items| of(items, root, left));
             Value::Array((0..least).map(|_| item.clone()).collect())
         }
-        "integer" => json!(least(schema).ceil() as i64),
+        "integer" => json!(whole(schema)),
         "number" => json!(least(schema)),
         "boolean" => json!(true),
         "string" => json!(text(schema)),
         _ => Value::Null,
     };
     for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-        match (&mut whole, of(part, root, left)) {
-            (Value::Object(whole), Value::Object(part)) => whole.extend(part),
-            (whole, part) => *whole = part,
+        match (&mut value, of(part, root, left)) {
+            (Value::Object(value), Value::Object(part)) => value.extend(part),
+            (value, part) => *value = part,
         }
     }
-    whole
+    value
 }
 
 /// Its type; the first that is not null, if it has several.
@@ -69,6 +69,11 @@ fn kind(schema: &Value) -> &str {
 fn members(schema: &Value, root: &Value, deep: usize) -> Map<String, Value> {
     let properties = schema.get("properties").and_then(Value::as_object);
     properties.into_iter().flatten().map(|(name, schema)| (name.clone(), of(schema, root, deep))).collect()
+}
+
+fn whole(schema: &Value) -> i64 {
+    let at_least = schema.get("minimum").and_then(Value::as_i64);
+    at_least.or_else(|| schema.get("exclusiveMinimum")?.as_i64()?.checked_add(1)).unwrap_or(1)
 }
 
 fn least(schema: &Value) -> f64 {

@@ -107,6 +107,7 @@ fn the_clinic_has_these_flags_and_no_others() {
             "ledger-database",
             "database-url",
             "database-owner",
+            "keys-database",
             "ledger-copy",
             "ledger-years",
             "peer-quota",

@@ -1,15 +1,6 @@
 //! The server, put together.
 
-use std::{
-    fmt::Write as _,
-    fs::File,
-    future::Future,
-    net::SocketAddr,
-    num::NonZeroU16,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Write as _, fs::File, future::Future, net::SocketAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpSocket};
@@ -21,10 +12,9 @@ use tower_ward::{
     headers::HeadersLayer,
     id::TenantId,
     identity::{Identity, IdentityOptions},
-    keys::{KekReport, KeyError, KeyReport, KeySource, Keyring, KeyringOptions, RootKey},
+    keys::{KekReport, KeyReport, KeySource, Keyring, RootKey},
     quota::Quota,
     stack::{ConnInfo, Ward, WardService},
-    store::{Durable, SqliteStore, StoreError},
     tenant::Hosts,
 };
 
@@ -35,10 +25,12 @@ use crate::{
     data::{Data, Erasing, Kept},
     database::Database,
     demo_data,
-    folder::Folder,
+    folder::{Folder, Part},
     ledger, model,
     seed::{self, DemoClinic, Seed},
     serve::{self, Ended, Limits, Listener},
+    stores::{self, InDatabase, Stores},
+    urls::Urls,
 };
 
 /// The clinics' policy: who may do what.
@@ -88,35 +80,17 @@ struct Opened {
     stores: Stores,
 }
 
+/// The databases that were asked for.
+struct Places<'a> {
+    clinics: Option<Database<'a>>,
+    ledger: Option<PostgresLedger>,
+    keys: Option<InDatabase>,
+}
+
 /// The parts that seeding and serving share.
 struct Parts {
     ward: Ward,
     app: App,
-}
-
-/// The databases that are no clinic's file.
-#[derive(Debug)]
-struct Stores(Vec<SqliteStore>);
-
-impl Stores {
-    async fn close(&self) {
-        for store in &self.0 {
-            store.close().await;
-        }
-    }
-}
-
-/// A database that cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("`{path}` cannot be opened")]
-struct StoreFault {
-    path: PathBuf,
-    source: StoreError,
-}
-
-async fn store(path: &Path, clock: &SharedClock) -> Result<SqliteStore, StoreFault> {
-    let opened = SqliteStore::open_with_clock(path, Arc::clone(clock)).await;
-    opened.map_err(|source| StoreFault { path: path.to_owned(), source })
 }
 
 /// Lays out what is missing, opens everything, and binds the address.
@@ -128,8 +102,9 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let clock = SystemClock::shared();
     let folder = Folder::find(&args.data, args.fresh)?
         .with_keys_copy(args.key_copy.as_deref())?
-        .with_ledger_in_database(args.ledger_database.is_some())?
-        .with_data_in_database(args.database_url.is_some())?;
+        .with_database(Part::Ledger, args.ledger_database.is_some())?
+        .with_database(Part::Clinics, args.database_url.is_some())?
+        .with_database(Part::Keys, args.keys_database.is_some())?;
     let demo_data = demo_data::load()?;
     // What speaks against the start is found before the folder is made, or emptied.
     let public = !args.listen.ip().to_canonical().is_loopback();
@@ -139,11 +114,15 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let source = args.key.clone().transpose().map_err(|e| format!("--key: {e}"))?;
     let root = source.as_ref().map(RootKey::load).transpose()?;
     let socket = if public { None } else { Some(bind(args.listen)?) };
-    let database = Database::asked(args)?;
-    let place = ledger::database(args, &folder, &clock).await?;
+    let urls = Urls::asked(args)?;
+    let places = Places {
+        clinics: Database::asked(&urls)?,
+        ledger: ledger::database(&urls, &folder, &clock).await?,
+        keys: stores::database(&urls, &folder, &clock).await?,
+    };
     folder.make()?;
     let held = folder.hold()?;
-    let Opened { ward, identity, data, keyring, stores } = open(root, args, place, database, &folder, &clock).await?;
+    let Opened { ward, identity, data, keyring, stores } = open(root, args, places, &folder, &clock).await?;
     let mut tenants = Vec::new();
     for clinic in &demo_data.clinics {
         let tenant = TenantId::new(&clinic.tenant)?;
@@ -184,7 +163,7 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let listener =
         if args.plain_http { Listener::plain(socket)? } else { Listener::tls(socket, certs.chain(), certs.key())? };
     let keys = keyring.report().await?;
-    say(&key_line(&keys));
+    say(&key_line(&keys, stores.in_database()));
     let Parts { ward, app } = parts;
     let (plain, ledger_years) = (args.plain_http, args.ledger_years);
     Ok(Server { service, ward, app, keys, demo, stores, listener, plain, ledger_years, held })
@@ -210,8 +189,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 async fn open(
     root: Option<RootKey>,
     args: &Args,
-    place: Option<PostgresLedger>,
-    database: Option<Database>,
+    places: Places<'_>,
     folder: &Folder,
     clock: &SharedClock,
 ) -> Result<Opened, Error> {
@@ -224,18 +202,16 @@ async fn open(
             RootKey::load(&KeySource::File(folder.root_key()))?
         }
     };
-    let accounts = store(&folder.accounts(), clock).await?;
-    let (keyring, mut stores) = open_keys(root, folder, clock).await?;
-    stores.push(accounts.clone());
-    let accounts: Arc<dyn Durable> = Arc::new(accounts);
+    let (keyring, stores) = stores::open(root, places.keys, folder, clock).await?;
+    let accounts = stores.accounts();
     for clinic in demo_data::load()?.clinics {
         keyring.create_tenant(&TenantId::new(&clinic.tenant)?).await?;
     }
-    let ledger = ledger::open(args, place, folder, clock).await?;
+    let ledger = ledger::open(args, places.ledger, folder, clock).await?;
     let identity =
         Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(clock), IdentityOptions::new("https://localhost"))
             .await?;
-    let data = match database {
+    let data = match places.clinics {
         Some(database) => Data::Postgres(database.open(&keyring).await?),
         None => Data::Sqlite(Db::open(folder.clinics(), model::SCHEMA)?),
     };
@@ -259,32 +235,11 @@ async fn open(
         .policy(Policy::from_toml(POLICY)?)
         .relations(relations)
         .build()?;
-    Ok(Opened { ward, identity, data, keyring, stores: Stores(stores) })
+    Ok(Opened { ward, identity, data, keyring, stores })
 }
 
-/// The keyring over the key store and its copy.
-async fn open_keys(root: RootKey, folder: &Folder, clock: &SharedClock) -> Result<(Keyring, Vec<SqliteStore>), Error> {
-    let keys = store(&folder.keys(), clock).await?;
-    let mut stores = vec![keys.clone()];
-    let mut options = KeyringOptions::default().with_clock(Arc::clone(clock));
-    // One that is gone is not begun anew in its place: wherever it is, it may hold the keys of whoever will be erased.
-    let there = folder.is_new() || folder.keys_copy().exists();
-    if there {
-        let copy = store(folder.keys_copy(), clock).await?;
-        stores.push(copy.clone());
-        options = options.add_copy("copy", Arc::new(copy))?;
-    }
-    match Keyring::open_with(root, Arc::new(keys), &options).await {
-        Ok(keyring) => Ok((keyring, stores)),
-        Err(error @ KeyError::MissingCopy(_)) if !there => {
-            Err(format!("`{}` is not there: {error}", folder.keys_copy().display()).into())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Under what the keys are, and how many copies there are of them.
-fn key_line(keys: &KeyReport) -> String {
+/// Under what the keys are, where, and how many copies there are of them.
+fn key_line(keys: &KeyReport, in_database: bool) -> String {
     let describe = |kek: &KekReport| match &kek.description {
         Ok(key) => format!("`{}` ({})", kek.id, key.key),
         Err(_) => format!("`{}`", kek.id),
@@ -295,8 +250,12 @@ fn key_line(keys: &KeyReport) -> String {
         1 => "1 copy".to_owned(),
         several => format!("{several} copies"),
     };
-    format!("keys are under {}; the key store has {copies}", under.join(", "))
+    let place = if in_database { ", in a PostgreSQL database," } else { "" };
+    format!("keys are under {}; the key store{place} has {copies}", under.join(", "))
 }
+
+const LOGGED: &str = "the key of whoever is erased stays, wrapped, in the log of its PostgreSQL server until that has moved on: some \
+    ten minutes with `wal_recycle = off`, and else until its files are written over";
 
 /// Fills every clinic, each by a job of its own.
 async fn lay_out(
@@ -359,6 +318,9 @@ impl Server {
             copy.behind = copy.behind.map(|_| 0);
         }
         notes.extend(keys.findings());
+        if self.stores.in_database() {
+            notes.push(LOGGED.to_owned());
+        }
         notes
     }
 

@@ -54,6 +54,12 @@ pub struct Args {
     /// before the server starts. Without it they must be there.
     #[arg(long, value_name = "SOURCE", value_parser = source, allow_hyphen_values = true)]
     pub database_owner: Option<Result<KeySource, KeySourceError>>,
+    /// Where the URL of the PostgreSQL database is that holds keys, accounts and sessions, instead of the data folder: env:NAME,
+    /// file:PATH or credential:NAME. It names a role that owns nothing there and that no other of these URLs names. The tables
+    /// are made by what `ward store schema` prints for the schemas `ward_keys` and `ward_accounts`. A new folder remembers
+    /// where its keys are, and does not start with others; their copy stays a file.
+    #[arg(long, value_name = "SOURCE", value_parser = source, allow_hyphen_values = true)]
+    pub keys_database: Option<Result<KeySource, KeySourceError>>,
     /// A second folder for the ledger, on another disk: nothing is answered before its records are in both.
     #[arg(long, value_name = "DIR")]
     pub ledger_copy: Option<PathBuf>,

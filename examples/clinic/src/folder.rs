@@ -16,14 +16,6 @@ const MARK: &str = "DEMO";
 const MARK_TEXT: &str = "This folder holds the demo data of the clinic example. `--fresh` removes it.\n";
 /// The file that remembers where the copy of the key store is, if that is outside of the folder.
 const KEY_COPY: &str = "key-copy";
-/// The file that remembers that the ledger is in a database. A server that writes there holds its lock.
-const LEDGER_DATABASE: &str = "ledger-database";
-const LEDGER_DATABASE_TEXT: &str = "The ledger of this folder is in a PostgreSQL database.\n";
-
-/// The file that remembers that the clinics' data are in a database.
-const DATABASE: &str = "database";
-const DATABASE_TEXT: &str = "The clinics of this folder are in a PostgreSQL database.\n";
-
 /// The file of the key that signs the ledger's checkpoints.
 pub(crate) const LEDGER_KEY: &str = "ledger-signing.key";
 
@@ -63,24 +55,66 @@ pub enum FolderError {
         /// What was asked for.
         asked: PathBuf,
     },
-    /// The ledger was begun in the folder.
+    /// It was begun in the folder.
     #[error(
-        "the ledger of `{0}` is in that folder: start without --ledger-database; for a ledger in a database, begin a new \
-             folder with --data"
+        "the {name} of `{path}` {is} in that folder: start without {flag}; to have {it} in a database, begin a new folder \
+             with --data",
+        name = .part.words().name, is = .part.words().is, flag = .part.words().flag, it = .part.words().it
     )]
-    LedgerHere(PathBuf),
-    /// The ledger was begun in a database.
-    #[error("the ledger of `{0}` is in a PostgreSQL database: name the source of its URL with --ledger-database")]
-    LedgerElsewhere(PathBuf),
-    /// The clinics were begun in the folder.
+    Here {
+        /// What.
+        part: Part,
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It was begun in a database.
     #[error(
-        "the clinics of `{0}` are in that folder: start without --database-url; for clinics in a database, begin a new folder \
-             with --data"
+        "the {name} of `{path}` {is} in a PostgreSQL database: name the source of its URL with {flag}",
+        name = .part.words().name, is = .part.words().is, flag = .part.words().flag
     )]
-    DataHere(PathBuf),
-    /// The clinics were begun in a database.
-    #[error("the clinics of `{0}` are in a PostgreSQL database: name the source of its URL with --database-url")]
-    DataElsewhere(PathBuf),
+    Elsewhere {
+        /// What.
+        part: Part,
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// What a database may hold instead of the folder. A file in the folder remembers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The ledger. Its file is locked by the server that writes there.
+    Ledger,
+    /// The clinics' data.
+    Clinics,
+    /// Keys, accounts and sessions.
+    Keys,
+}
+
+struct Words {
+    mark: &'static str,
+    name: &'static str,
+    is: &'static str,
+    it: &'static str,
+    flag: &'static str,
+}
+
+impl Part {
+    const fn words(self) -> Words {
+        let (is, it) = ("are", "them");
+        match self {
+            Self::Ledger => {
+                Words { mark: "ledger-database", name: "ledger", is: "is", it: "it", flag: "--ledger-database" }
+            }
+            Self::Clinics => Words { mark: "database", name: "clinics", is, it, flag: "--database-url" },
+            Self::Keys => Words { mark: "keys-database", name: "keys and accounts", is, it, flag: "--keys-database" },
+        }
+    }
+
+    fn mark(self, folder: &Path) -> PathBuf {
+        folder.join(self.words().mark)
+    }
 }
 
 /// A folder that is a demo's.
@@ -89,8 +123,8 @@ pub struct Folder {
     path: PathBuf,
     new: bool,
     keys_copy: PathBuf,
-    ledger_elsewhere: bool,
-    data_elsewhere: bool,
+    /// What is in a database.
+    elsewhere: Vec<Part>,
 }
 
 impl Folder {
@@ -106,8 +140,7 @@ impl Folder {
             Err(source) => return Err(FolderError::Io { path: path.to_owned(), source }),
         };
         let keys_copy = path.join("keys-copy.sqlite");
-        let mut folder =
-            Self { path: path.to_owned(), new: true, keys_copy, ledger_elsewhere: false, data_elsewhere: false };
+        let mut folder = Self { path: path.to_owned(), new: true, keys_copy, elsewhere: Vec::new() };
         if entries.as_mut().is_none_or(|entries| entries.next().is_none()) {
             return Ok(folder);
         }
@@ -155,33 +188,22 @@ impl Folder {
         Ok(self)
     }
 
-    /// Says whether the ledger was asked for in a database. A new folder remembers that; another one has its ledger already:
-    /// a second one, begun elsewhere, would know nothing of what is in the first.
+    /// Says whether a part was asked for in a database. A new folder remembers that; another one has this part already: a
+    /// second one, begun elsewhere, would know nothing of what is in the first.
     ///
     /// # Errors
     ///
-    /// [`FolderError`], saying where the ledger is.
-    pub fn with_ledger_in_database(mut self, asked: bool) -> Result<Self, FolderError> {
-        self.ledger_elsewhere = asked;
-        match (self.new, asked, self.path.join(LEDGER_DATABASE).exists()) {
-            (false, true, false) => Err(FolderError::LedgerHere(self.path)),
-            (false, false, true) => Err(FolderError::LedgerElsewhere(self.path)),
-            _ => Ok(self),
+    /// [`FolderError`], saying where the part is.
+    pub fn with_database(mut self, part: Part, asked: bool) -> Result<Self, FolderError> {
+        match (self.new, asked, part.mark(&self.path).exists()) {
+            (false, true, false) => return Err(FolderError::Here { part, path: self.path }),
+            (false, false, true) => return Err(FolderError::Elsewhere { part, path: self.path }),
+            _ => {}
         }
-    }
-
-    /// The same of the clinics' data.
-    ///
-    /// # Errors
-    ///
-    /// [`FolderError`], saying where they are.
-    pub fn with_data_in_database(mut self, asked: bool) -> Result<Self, FolderError> {
-        self.data_elsewhere = asked;
-        match (self.new, asked, self.path.join(DATABASE).exists()) {
-            (false, true, false) => Err(FolderError::DataHere(self.path)),
-            (false, false, true) => Err(FolderError::DataElsewhere(self.path)),
-            _ => Ok(self),
+        if asked {
+            self.elsewhere.push(part);
         }
+        Ok(self)
     }
 
     /// Where the ledger is in a database, keeps every other server off this folder while the file is held. One in a folder
@@ -191,10 +213,10 @@ impl Folder {
     ///
     /// [`FolderError::InUse`] while another server holds it.
     pub fn hold(&self) -> Result<Option<fs::File>, FolderError> {
-        if !self.ledger_elsewhere {
+        if !self.elsewhere.contains(&Part::Ledger) {
             return Ok(None);
         }
-        let path = self.path.join(LEDGER_DATABASE);
+        let path = Part::Ledger.mark(&self.path);
         let file = fs::File::open(&path).map_err(|source| FolderError::Io { path: path.clone(), source })?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
@@ -228,11 +250,10 @@ impl Folder {
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).map_err(at)?;
         self.write_private(MARK, MARK_TEXT.as_bytes())?;
-        if self.ledger_elsewhere {
-            self.write_private(LEDGER_DATABASE, LEDGER_DATABASE_TEXT.as_bytes())?;
-        }
-        if self.data_elsewhere {
-            self.write_private(DATABASE, DATABASE_TEXT.as_bytes())?;
+        for part in &self.elsewhere {
+            let Words { mark, name, is, .. } = part.words();
+            let text = format!("The {name} of this folder {is} in a PostgreSQL database.\n");
+            self.write_private(mark, text.as_bytes())?;
         }
         if self.keys_copy.starts_with(&self.path) {
             return Ok(());
@@ -264,7 +285,7 @@ impl Folder {
         self.path.join(LEDGER_KEY)
     }
 
-    /// The wrapped keys, in a database of their own: it is never part of a data backup.
+    /// The wrapped keys, unless they are in a database: a file of their own, which is never part of a data backup.
     #[must_use]
     pub fn keys(&self) -> PathBuf {
         self.path.join("keys.sqlite")
@@ -276,7 +297,7 @@ impl Folder {
         &self.keys_copy
     }
 
-    /// Accounts, sessions and used envelopes.
+    /// Accounts, sessions and used envelopes, unless they are in a database.
     #[must_use]
     pub fn accounts(&self) -> PathBuf {
         self.path.join("accounts.sqlite")
@@ -320,6 +341,6 @@ impl Folder {
 
 /// Whether a server holds the ledger of this folder.
 fn in_use(path: &Path) -> bool {
-    let locks = [path.join("ledger").join("ledger.lock"), path.join(LEDGER_DATABASE)];
+    let locks = [path.join("ledger").join("ledger.lock"), Part::Ledger.mark(path)];
     locks.iter().any(|lock| fs::File::open(lock).is_ok_and(|lock| lock.try_lock().is_err()))
 }

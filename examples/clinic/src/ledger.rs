@@ -14,28 +14,22 @@ use crate::{
     app::Error,
     args::Args,
     folder::{Folder, LEDGER_KEY},
+    urls::Urls,
 };
 
 /// What the demo's ledger is called in its checkpoints.
 const NAME: &str = "clinic.localhost/ledger";
 /// No signing key's text is longer.
 const MAX_KEY: usize = 512;
-/// Nor a database's URL.
-const MAX_URL: usize = 4_096;
 
-/// The database that was asked for, looked at before anything is emptied for the sake of a ledger there. What is said of it
-/// never holds the URL, in which a password may stand.
+/// The database that was asked for, looked at before anything is emptied for the sake of a ledger there.
 pub(crate) async fn database(
-    args: &Args,
+    urls: &Urls,
     folder: &Folder,
     clock: &SharedClock,
 ) -> Result<Option<PostgresLedger>, Error> {
-    let Some(source) = &args.ledger_database else { return Ok(None) };
-    let read = || -> Result<PostgresLedger, Error> {
-        let url = source.as_ref().map_err(Clone::clone)?.read_secret(MAX_URL)?;
-        Ok(PostgresLedger::new(url.expose_secret())?)
-    };
-    let place = read().map_err(|error| format!("--ledger-database: {error}"))?;
+    let Some(url) = &urls.ledger else { return Ok(None) };
+    let place = url.place(PostgresLedger::new)?;
     if folder.is_new() {
         let looked = Ledger::open_postgres(&place, Sinks::new(), LedgerOptions::new(), Arc::clone(clock)).await?;
         let size = looked.head().size();

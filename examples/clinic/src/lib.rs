@@ -12,3 +12,5 @@ mod ledger;
 pub mod model;
 pub mod seed;
 pub mod serve;
+mod stores;
+mod urls;

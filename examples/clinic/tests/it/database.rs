@@ -1,4 +1,6 @@
-//! The ledger in a PostgreSQL database: begun there, found there again, and nowhere else.
+//! The ledger, the clinics' data and the keys in a PostgreSQL database: begun there, found there again, and nowhere else.
+
+mod keys;
 
 use std::{
     fs,

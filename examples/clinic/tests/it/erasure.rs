@@ -32,7 +32,7 @@ async fn key_of(data: &Path, store: &str, id: Uuid) -> Vec<u8> {
 }
 
 /// Of a record with one key, the sealed bytes of that key: nothing else is like them.
-fn sealed(record: &[u8]) -> &[u8] {
+pub(crate) fn sealed(record: &[u8]) -> &[u8] {
     assert_eq!((record.len(), record[1]), (112, 2), "the record has another form than this test thinks");
     &record[32..64]
 }
@@ -72,16 +72,16 @@ fn told(ledger: &Path, id: Uuid) -> Vec<(Kind, Option<String>)> {
     erasures.map(|record| (record.kind(), word(record))).collect()
 }
 
-async fn newcomer(owner: &Client, family: &str) -> Uuid {
+pub(crate) async fn newcomer(owner: &Client, family: &str) -> Uuid {
     let new = json!({ "given": "Ephemera", "family": family, "birth_date": "1950-05-05", "sex": "female" });
     owner.post("/api/patients", &new).await.expect(201).json()["id"].as_str().unwrap().parse().unwrap()
 }
 
-async fn erase(client: &Client, id: Uuid) -> Reply {
+pub(crate) async fn erase(client: &Client, id: Uuid) -> Reply {
     client.send(Method::DELETE, &format!("/api/patients/{id}"), None).await
 }
 
-fn done() -> Value {
+pub(crate) fn done() -> Value {
     json!({ "erased": true, "complete": true, "copies": 2 })
 }
 

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use disk::{canaries, checkpoint, copy, demo_folder, files, find, open_file, read, read_demo, records};
-pub(crate) use folder::{DATABASE, DemoFolder, on_postgres};
+pub(crate) use folder::{DATABASE, DemoFolder, make_key_stores, on_postgres, store};
 pub(crate) use place::{Child, Place, Site};
 
 /// The clinic that most tests are about, and two others.

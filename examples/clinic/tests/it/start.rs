@@ -309,9 +309,17 @@ async fn a_clinics_file_in_anothers_place_is_refused() {
 fn the_command_line_says_what_it_takes() {
     let (fine, out, err) = run(&["--help"], &[]);
     assert!(fine && err.is_empty());
-    for option in
-        ["--data", "--listen", "--plain-http", "--fresh", "--key", "--key-copy", "--ledger-database", "--help"]
-    {
+    for option in [
+        "--data",
+        "--listen",
+        "--plain-http",
+        "--fresh",
+        "--key",
+        "--key-copy",
+        "--ledger-database",
+        "--keys-database",
+        "--help",
+    ] {
         assert!(out.contains(option), "{option}");
     }
     for wrong in [&["--listen", "localhost"][..], &["--listen", "8443"], &["--peer-quota", "0"], &["--unknown"], &["x"]]

@@ -31,7 +31,7 @@ use tower_ward::{
     keys::{KeySource, Keyring, KeyringOptions, RootKey},
     quota::Quota,
     stack::Ward,
-    store::{Durable, SqliteStore},
+    store::SqliteStore,
     tenant::Hosts,
     testing::{Actor, Canaries, Cast, Client, DangerRelated, Parameters, Report, Sweep, Whose, danger_without_scope},
 };
@@ -78,9 +78,7 @@ impl Stand {
     async fn without_scope(dir: DemoFolder) -> Self {
         let clock = SystemClock::shared();
         let keyring = keyring(dir.path(), &clock).await;
-        let accounts: Arc<dyn Durable> = Arc::new(
-            SqliteStore::open_with_clock(dir.path().join("accounts.sqlite"), Arc::clone(&clock)).await.unwrap(),
-        );
+        let accounts = store(dir.path(), "accounts", &clock).await;
         let options = IdentityOptions::new("https://localhost");
         let identity = Identity::open(Arc::clone(&accounts), &keyring, Arc::clone(&clock), options).await.unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger"), LedgerOptions::new(), Arc::clone(&clock)).unwrap();
@@ -149,9 +147,9 @@ fn id(tenant: &str) -> TenantId {
 
 async fn keyring(data: &Path, clock: &SharedClock) -> Keyring {
     let root = RootKey::load(&KeySource::File(data.join("root.key"))).unwrap();
-    let store = async |name| Arc::new(SqliteStore::open_with_clock(data.join(name), Arc::clone(clock)).await.unwrap());
-    let options = KeyringOptions::default().add_copy("copy", store("keys-copy.sqlite").await).unwrap();
-    Keyring::open_with(root, store("keys.sqlite").await, &options).await.unwrap()
+    let copy = SqliteStore::open_with_clock(data.join("keys-copy.sqlite"), Arc::clone(clock)).await.unwrap();
+    let options = KeyringOptions::default().add_copy("copy", Arc::new(copy)).unwrap();
+    Keyring::open_with(root, store(data, "keys", clock).await, &options).await.unwrap()
 }
 
 /// The people whom the requests name.

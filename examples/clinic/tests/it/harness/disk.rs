@@ -55,7 +55,7 @@ async fn template() -> PathBuf {
         }
         let making = home.join("making");
         let data = making.join("data");
-        let cluster = on_postgres().then(|| new_cluster(&data));
+        let cluster = if on_postgres() { Some(new_cluster(&data).await) } else { None };
         let server = app::start(&args(&data), |_| ()).await.unwrap();
         let _ = server.run(async {}).await.unwrap();
         if let Some(cluster) = cluster {

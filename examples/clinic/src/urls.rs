@@ -1,0 +1,96 @@
+//! The URLs of PostgreSQL databases, each from where its flag says it is. What is said of one never holds it, for a password may
+//! stand in it.
+
+use std::{fmt::Display, str::FromStr as _};
+
+use sqlx::postgres::PgConnectOptions;
+use tower_ward::{
+    keys::{KeySource, KeySourceError},
+    secret::{ExposeSecret as _, SecretString},
+};
+
+use crate::{app::Error, args::Args};
+
+/// No database's URL is longer.
+const MAX_URL: usize = 4_096;
+
+/// The databases that were asked for.
+pub(crate) struct Urls {
+    pub(crate) ledger: Option<Url>,
+    pub(crate) clinics: Option<Url>,
+    pub(crate) owner: Option<Url>,
+    pub(crate) keys: Option<Url>,
+}
+
+impl Urls {
+    /// Reads them all. Whoever may log in for the clinics' data, or for the ledger, is not to find the keys there too.
+    pub(crate) fn asked(args: &Args) -> Result<Self, Error> {
+        let urls = Self {
+            ledger: Url::asked("--ledger-database", args.ledger_database.as_ref())?,
+            clinics: Url::asked("--database-url", args.database_url.as_ref())?,
+            owner: Url::asked("--database-owner", args.database_owner.as_ref())?,
+            keys: Url::asked("--keys-database", args.keys_database.as_ref())?,
+        };
+        urls.have_a_role_for_the_keys()?;
+        Ok(urls)
+    }
+
+    fn have_a_role_for_the_keys(&self) -> Result<(), Error> {
+        let Some(keys) = &self.keys else { return Ok(()) };
+        let login = keys.login()?;
+        for other in [&self.ledger, &self.clinics, &self.owner].into_iter().flatten() {
+            if other.login()? == login {
+                return Err(format!("{}: {}{OWN_ROLE}", keys.flag, other.flag).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+const OWN_ROLE: &str = " names this role too, and the keys need a database role of their own: make one, whose rights `ward store schema` \
+    prints";
+
+/// One of them, and the flag that names its source.
+pub(crate) struct Url {
+    flag: &'static str,
+    text: SecretString,
+}
+
+/// Who logs in, and at which server. A role is a server's, in whichever of its databases.
+#[derive(PartialEq, Eq)]
+struct Login {
+    role: String,
+    server: String,
+    port: u16,
+}
+
+impl Url {
+    fn asked(flag: &'static str, source: Option<&Result<KeySource, KeySourceError>>) -> Result<Option<Self>, Error> {
+        let Some(source) = source else { return Ok(None) };
+        let read = || source.as_ref().map_err(Clone::clone)?.read_secret(MAX_URL);
+        let text = read().map_err(|error| format!("{flag}: {error}"))?;
+        Ok(Some(Self { flag, text }))
+    }
+
+    /// What is reached by it.
+    pub(crate) fn place<T, E: Display>(&self, new: impl FnOnce(&str) -> Result<T, E>) -> Result<T, Error> {
+        new(self.text.expose_secret()).map_err(|error| format!("{}: {error}", self.flag).into())
+    }
+
+    /// The role that logs in.
+    pub(crate) fn role(&self) -> Result<String, Error> {
+        Ok(self.login()?.role)
+    }
+
+    fn login(&self) -> Result<Login, Error> {
+        let options = self.place(|url| {
+            PgConnectOptions::from_str(url).map_err(|_| "this is no URL: expected postgres://USER@HOST/DATABASE")
+        })?;
+        let socket = options.get_socket().map(|folder| folder.display().to_string());
+        Ok(Login {
+            role: options.get_username().to_owned(),
+            server: socket.unwrap_or_else(|| options.get_host().to_ascii_lowercase()),
+            port: options.get_port(),
+        })
+    }
+}
