@@ -109,7 +109,7 @@ impl Crowd {
             5 | 6 => self.commits(clinic, person, n).await,
             7 => self.drops(clinic, person, n).await,
             8 => self.injects(clinic, other, person, at(32, LEFT.len())).await,
-            _ => self.hangs_up(clinic, person, n, Duration::from_micros(mixed >> 40 & 0x1_ffff)).await,
+            _ => self.hangs_up(clinic, person, n, Duration::from_micros(mixed >> 40 & 0x7_ffff)).await,
         }
     }
 
