@@ -36,13 +36,14 @@ pub enum GoldenError {
 /// ```
 /// # let folder = std::env::temp_dir().join(format!("golden-{}", std::process::id()));
 /// # std::fs::create_dir_all(&folder)?;
-/// use tower_ward::testing::golden;
+/// use tower_ward::testing::{GoldenError, golden};
 ///
 /// let path = folder.join("matrix.txt");
 /// std::fs::write(&path, "GET /notes doctor\n")?;
 /// assert!(golden(&path, "GET /notes doctor\n").is_ok());
-/// let error = golden(&path, "GET /notes doctor receptionist\n").unwrap_err().to_string();
-/// assert!(error.contains("- GET /notes doctor\n+ GET /notes doctor receptionist\n"));
+/// let error = golden(&path, "GET /notes doctor receptionist\n").unwrap_err();
+/// assert!(matches!(error, GoldenError::Differs { .. }));
+/// assert!(error.to_string().contains("- GET /notes doctor\n+ GET /notes doctor receptionist\n"));
 /// # std::fs::remove_dir_all(&folder)?;
 /// # Ok::<_, std::io::Error>(())
 /// ```

@@ -40,7 +40,7 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use tower_ward::testing::{Canaries, example};
+//! use tower_ward::testing::{Canaries, CanaryError, example};
 //! use serde_json::json;
 //!
 //! let canaries = Canaries::new(["Quillfeather"])?;
@@ -50,7 +50,7 @@
 //! assert!(canaries.found_in(b"7175696c6c66656174686572").is_some());
 //! assert_eq!(canaries.found_in(b"Dear Mrs Feather"), None);
 //! // A text that random bytes would hold by chance is refused.
-//! assert!(Canaries::new(["Quill"]).is_err());
+//! assert_eq!(Canaries::new(["Quill"]).unwrap_err(), CanaryError { at: 0, bytes: 5 });
 //!
 //! let body = example(&json!({ "type": "object", "properties": {
 //!     "day": { "type": "string", "format": "date" }, "minutes": { "type": "integer", "minimum": 5 },
@@ -59,7 +59,31 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Sweep`] shows a whole one.
+//! [`Sweep`] shows a whole one. The ward without the application's scope, and a request without a network:
+//!
+//! ```
+//! use http::Method;
+//! use tower_ward::{
+//!     access::Policy, audit::Ledger, id::TenantId, identity::Identity, keys::Keyring, stack::Ward, tenant::Hosts,
+//!     testing::{Client, DangerRelated, Reply, danger_without_scope},
+//! };
+//!
+//! fn without_scope(keyring: Keyring, ledger: Ledger, identity: Identity, hosts: Hosts, policy: &Policy)
+//!     -> Result<Ward, Box<dyn std::error::Error>>
+//! {
+//!     Ok(Ward::builder()
+//!         .keys(keyring).audit(ledger).authenticate(identity).tenants(hosts)
+//!         .policy(danger_without_scope(policy)).relations(DangerRelated).build()?)
+//! }
+//!
+//! async fn nobody_is_there(client: &Client, clinic: &TenantId, token: &str) {
+//!     let absent = "/patients/0190d1a0-0000-7000-8000-000000000000/notes";
+//!     let reply: Reply = client.send(clinic, Some(token), &Method::GET, absent, None).await;
+//!     assert_eq!(reply.status, 404);
+//!     let nobody = client.send(clinic, None, &Method::GET, absent, None).await;
+//!     assert_eq!(nobody.status, 401);
+//! }
+//! ```
 //!
 //! # Security
 //!

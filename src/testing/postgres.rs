@@ -49,14 +49,15 @@ pub enum ServerError {
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tower_ward::testing::PostgresServer;
+/// use tower_ward::testing::{PostgresServer, ServerError};
 ///
 /// let server = PostgresServer::start(&["fsync=off"])?;
 /// server.sql("postgres", "postgres", "create role clinic_app login; create database clinic").await?;
 /// assert!(server.url("clinic_app", "clinic").starts_with("postgres://clinic_app@"));
 /// server.sql("clinic_app", "clinic", "select 1").await?;
 /// // What a role may not do is an error.
-/// assert!(server.sql("clinic_app", "clinic", "create role another").await.is_err());
+/// let refused = server.sql("clinic_app", "clinic", "create role another").await;
+/// assert!(matches!(refused, Err(ServerError::Sql(_))));
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]

@@ -117,7 +117,7 @@ pub enum SweepError {
 /// use http::Method;
 /// use tower_ward::{
 ///     access::BoxFuture, axum::{Route, Router}, id::TenantId, stack::Ward,
-///     testing::{Actor, Canaries, Cast, Parameters, Sweep, Whose},
+///     testing::{Actor, Canaries, Cast, Parameters, Report, Sweep, SweepError, Whose},
 /// };
 ///
 /// /// One doctor of two clinics, and a patient of each.
@@ -147,7 +147,8 @@ pub enum SweepError {
 ///     let routes = router.routes().to_vec();
 ///     let sweep = Sweep::new(ward, router.into_service()?, routes, here, there)
 ///         .with_canaries(Canaries::new(["Quillfeather"])?); // the name of the other clinic's patient
-///     let report = sweep.run(people).await?;
+///     let ran: Result<Report, SweepError> = sweep.run(people).await; // an error, if the cast leaves somebody out
+///     let report = ran?;
 ///     assert!(report.findings().is_empty(), "{report}");
 ///     assert!(report.served() > 0, "{report}"); // or nothing was compared
 ///     Ok(())
