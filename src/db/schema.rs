@@ -99,7 +99,10 @@ pub enum DbError {
     #[cfg(feature = "postgres")]
     Unguarded(Vec<super::Finding>),
     /// The key with which the servers say which clinic they are in is not the one that the database knows.
-    #[error("the database has the key of another keyring: run its installation with this one's keys")]
+    #[error(
+        "the database was installed with another keyring: name the database of these keys, or the keys of this one; to give it up \
+         for these, its owner empties `ward.keys` first"
+    )]
     OtherKey,
     /// Each session that was tried holds something that a statement left in it.
     #[error(

@@ -16,14 +16,24 @@ const FOLDED: usize = 8;
 /// Texts that must not be found anywhere, looked for all at once, in every spelling in which one could be written down: as it
 /// is, in a JSON string, percent-encoded, in hex, in base64, and as a list of byte values. From 8 bytes on, case does not matter.
 ///
-/// Digits alone are not found in the middle of a longer number: a ledger is full of hashes and times, which hold any eight digits
-/// by chance.
+/// In base64, whatever stands around it, from 10 bytes on; of shorter texts no piece is long enough to say anything.
+///
+/// A text of digits alone is not found as it is in the middle of a longer number: a ledger is full of hashes and times, which hold
+/// any eight digits by chance.
 pub struct Canaries {
     /// By the first bytes, in lower case.
-    by_start: HashMap<[u8; START], Vec<(String, bool)>>,
+    by_start: HashMap<[u8; START], Vec<Spelling>>,
     /// Whether any begins with these two bytes.
     begins: Vec<bool>,
     texts: usize,
+}
+
+struct Spelling {
+    text: String,
+    /// Whether case does not matter.
+    folded: bool,
+    /// Whether it is a number, which may be a piece of a longer one.
+    number: bool,
 }
 
 impl fmt::Debug for Canaries {
@@ -61,15 +71,17 @@ impl Canaries {
         }
         let mut by_start: HashMap<_, Vec<_>> = HashMap::new();
         let mut begins = vec![false; 1 << 16];
-        let spelled: BTreeSet<String> = texts.iter().flat_map(|text| spellings(text.as_ref())).collect();
+        let plain: BTreeSet<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let spelled: BTreeSet<String> = plain.iter().flat_map(|text| spellings(text)).collect();
         for text in spelled {
+            let number = plain.contains(text.as_str()) && text.bytes().all(|byte| byte.is_ascii_digit());
             let folded = text.len() >= FOLDED;
             let text = if folded { text.to_ascii_lowercase() } else { text };
             // A piece of base64 of so short a text says nothing.
             let Some(start) = text.as_bytes().first_chunk::<START>() else { continue };
             let start = start.map(|byte| byte.to_ascii_lowercase());
             begins[pair(start[0], start[1])] = true;
-            by_start.entry(start).or_default().push((text, folded));
+            by_start.entry(start).or_default().push(Spelling { text, folded, number });
         }
         Ok(Self { by_start, begins, texts: texts.len() })
     }
@@ -96,9 +108,9 @@ impl Canaries {
             if !self.begins[pair(window[0], window[1])] {
                 continue;
             }
-            for (text, folded) in self.by_start.get(window).into_iter().flatten() {
+            for Spelling { text, folded, number } in self.by_start.get(window).into_iter().flatten() {
                 let hay = if *folded { &lower } else { bytes };
-                if hay[at..].starts_with(text.as_bytes()) && !is_part_of_a_number(&lower, at, text) {
+                if hay[at..].starts_with(text.as_bytes()) && !(*number && is_part_of_more(&lower, at, text)) {
                     return Some(text);
                 }
             }
@@ -136,11 +148,11 @@ fn pair(first: u8, second: u8) -> usize {
     usize::from(first) << 8 | usize::from(second)
 }
 
-/// Whether what looks like somebody's number is a piece of a longer one: of a hash, a time, an identifier.
-fn is_part_of_a_number(lower: &[u8], at: usize, text: &str) -> bool {
-    let beside = [at.checked_sub(1), Some(at + text.len())];
-    text.bytes().all(|byte| byte.is_ascii_digit())
-        && beside.into_iter().flatten().any(|at| lower.get(at).is_some_and(u8::is_ascii_hexdigit))
+/// Whether a number is a piece of a longer one: of a hash, a time, an identifier. What stands after an encoded space is not.
+fn is_part_of_more(lower: &[u8], at: usize, text: &str) -> bool {
+    let encoded = at >= 3 && lower[at - 3] == b'%';
+    let beside = [at.checked_sub(1).filter(|_| !encoded), Some(at + text.len())];
+    beside.into_iter().flatten().any(|at| lower.get(at).is_some_and(u8::is_ascii_hexdigit))
 }
 
 /// A text in every spelling in which it could be written down.
@@ -158,6 +170,7 @@ fn spellings(text: &str) -> Vec<String> {
         text.replace(' ', "+"),
         HEXLOWER.encode(text.as_bytes()),
         text.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", "),
+        text.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(","),
     ];
     // In base64 at each of the three places where it may begin; the ends depend on what stands around it.
     for before in 0..3 {
@@ -179,22 +192,32 @@ mod tests {
 
     #[test]
     fn every_spelling_is_found_wherever_it_stands() {
-        let canaries = Canaries::new([TEXT]).unwrap();
-        for spelling in spellings(TEXT) {
-            let hay = format!("some bytes {spelling}\0 and more");
-            assert!(canaries.found_in(hay.as_bytes()).is_some(), "{spelling}");
+        for text in [TEXT, "999 000 0123", "9990000123"] {
+            let canaries = Canaries::new([text]).unwrap();
+            for spelling in spellings(text).into_iter().filter(|spelling| spelling.len() >= START) {
+                let hay = format!("some bytes {spelling}\0 and more");
+                assert!(canaries.found_in(hay.as_bytes()).is_some(), "{spelling}");
+            }
+            around(text, &canaries);
         }
-        for before in ["", "a", "ab", "abc"] {
-            let hay = format!("{before}{TEXT} after");
+        let canaries = Canaries::new([TEXT]).unwrap();
+        assert_eq!(canaries.found_in(b"Quill feather, Dr 9c42"), None);
+    }
+
+    fn around(text: &str, canaries: &Canaries) {
+        for before in ["", ":", ":b", ":b "] {
+            let hay = format!("{before}{text} after");
             let encoded = BASE64.encode(hay.as_bytes());
             assert!(canaries.found_in(encoded.as_bytes()).is_some(), "{before}");
             let encoded = data_encoding::BASE64URL_NOPAD.encode(hay.as_bytes());
             assert!(canaries.found_in(encoded.as_bytes()).is_some(), "{before}");
             assert!(canaries.found_in(HEXLOWER.encode(hay.as_bytes()).as_bytes()).is_some());
             assert!(canaries.found_in(format!("{:?}", hay.as_bytes()).as_bytes()).is_some());
+            assert!(canaries.found_in(serde_json::to_string(hay.as_bytes()).unwrap().as_bytes()).is_some());
+            let percent = hay.replace(' ', "%20");
+            assert!(text != TEXT && canaries.found_in(percent.as_bytes()).is_some() || text == TEXT, "{percent}");
             assert!(canaries.found_in(serde_json::Value::from(hay).to_string().as_bytes()).is_some());
         }
-        assert_eq!(canaries.found_in(b"Quill feather, Dr 9c42"), None);
     }
 
     #[test]

@@ -55,19 +55,20 @@ pub fn golden(path: &Path, text: &str) -> Result<(), GoldenError> {
     let at = |path: &Path, source| GoldenError::Io { path: path.to_owned(), source };
     let golden = match fs::read_to_string(path) {
         // The first one is accepted as any other is.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        read => read.map_err(|source| at(path, source))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        read => Some(read.map_err(|source| at(path, source))?),
     };
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    if golden == text {
+    if golden.as_deref() == Some(text) {
         return match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&new, error)),
             _ => Ok(()),
         };
     }
     fs::write(&new, text).map_err(|source| at(&new, source))?;
+    let golden = golden.unwrap_or_default();
     let (before, after): (Vec<&str>, Vec<&str>) = (golden.lines().collect(), text.lines().collect());
     let mut lines = String::new();
     for line in before.iter().filter(|line| !after.contains(line)) {

@@ -14,16 +14,17 @@
 //!
 //! The sweep takes every method of every route, and for each role of the policy asks for
 //!
-//! 1. **one's own**: 403 exactly where the policy grants nothing; a `GET` that is granted is 200; and never 400, 413, 415 or
-//!    422, which would say that the rest of the route was not reached;
+//! 1. **one's own**: 403 exactly where the policy grants nothing; a `GET` that is granted is 200; never 400, 413, 415 or 422,
+//!    which would say that the rest of the route was not reached; and of each method of each route, somebody is served;
 //! 2. **another clinic's** and **nobody's**: one answer, byte for byte, for all of them: status, headers and body, but for the
-//!    request's id, the date and what a limit has left. It is 404 where the permission is granted and 403 where it is not;
-//! 3. **an unassigned person's** of the same clinic: the same answer as for nobody, or a success where the policy says so;
+//!    request's id, the date and what a limit has left. It is 404 where the permission is granted and 403 where it is not. Where
+//!    a path names several, the same for one's own with one of another clinic's, or of nobody's;
+//! 3. **an unassigned person's** of the same clinic: the same answer as for nobody, unless the policy lets the role reach all;
 //! 4. where the path names nobody: a **token of another clinic**, either way round (403, the same bytes), **no token** and a
 //!    **forged** one (401).
 //!
-//! And in no answer at all one of the canaries, which are texts of the other clinics. The bodies are made of the JSON Schema
-//! that the route's [`Operation`](crate::axum::Operation) states; [`Cast::body`] puts in what a schema cannot say.
+//! And in no answer at all, headers included, one of the canaries, which are texts of the other clinics. The bodies are made of
+//! the JSON Schema that the route's [`Operation`](crate::axum::Operation) states; [`Cast::body`] puts in what a schema cannot say.
 //!
 //! A wall that another one stands behind is never seen to fail. So run the sweep again with each taken away: without the
 //! application's scope (a ward of the same routes, with [`danger_without_scope`] and [`DangerRelated`]), without row-level
@@ -88,8 +89,8 @@
 //! # Security
 //!
 //! Promised: a report without findings says that no answer of these requests told foreign from absent. Not promised: what was
-//! not asked. So the sweep is an error, and not a report, where a role has nobody, a parameter has no value, or there is no
-//! foreign or absent one to ask for.
+//! not asked: what a query names, what a body names unless the cast put it there, and how long an answer takes. So the sweep is
+//! an error, and not a report, where a role has nobody, a parameter has no value, or there is nobody of a kind to ask for.
 
 mod canary;
 mod client;

@@ -28,6 +28,9 @@ pub enum ServerError {
     /// The folder of the server.
     #[error("the server's folder")]
     Folder(#[source] io::Error),
+    /// There is no table in the schema.
+    #[error("there is no table in the schema `{0}`: name the one that the application's tables are in")]
+    NoTable(String),
     /// One of its programs failed.
     #[error("`{program}` failed; the server's log ends:\n{log}")]
     Program {
@@ -164,7 +167,7 @@ impl PostgresServer {
     ///
     /// # Errors
     ///
-    /// What the server says of it.
+    /// [`ServerError::NoTable`], or what the server says of it.
     ///
     /// # Security
     ///
@@ -174,6 +177,9 @@ impl PostgresServer {
         let tables = "select format('alter table %I.%I disable row level security', schemaname, tablename)
             from pg_tables where schemaname = $1";
         let statements: Vec<String> = sqlx::query_scalar(tables).bind(schema).fetch_all(&mut conn).await?;
+        if statements.is_empty() {
+            return Err(ServerError::NoTable(schema.to_owned()));
+        }
         for statement in statements {
             conn.execute(AssertSqlSafe(statement)).await?;
         }

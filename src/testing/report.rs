@@ -14,6 +14,8 @@ pub enum FindingKind {
     Leaked,
     /// A role was refused what the policy grants, or not refused what it does not.
     Policy,
+    /// A route that some role may ask served none of them.
+    Unserved,
     /// The body that was sent was not taken, so what the route does with it was not seen.
     Body,
     /// A request without a token of this clinic was answered otherwise than one may be.
@@ -46,6 +48,7 @@ pub struct Report {
     pub(super) absent: usize,
     pub(super) unassigned: usize,
     pub(super) served: usize,
+    pub(super) there: usize,
     pub(super) reached: usize,
     pub(super) findings: Vec<Finding>,
 }
@@ -57,14 +60,20 @@ impl Report {
         self.own + self.foreign + self.absent + self.unassigned
     }
 
-    /// How many of one's own were served: a sweep of an application that answers nobody compares nothing.
+    /// How many requests for another clinic's were served there, to its own people: with none, they may be nobody's.
+    #[must_use]
+    pub const fn there(&self) -> usize {
+        self.there
+    }
+
+    /// How many of one's own were served.
     #[must_use]
     pub const fn served(&self) -> usize {
         self.served
     }
 
-    /// How many unassigned people's were served. None, if every role is held to its relations; without the scope, many: or it
-    /// was not gone.
+    /// How many unassigned people's were served: to roles that the policy lets reach everybody, or it is a finding. Without the
+    /// scope, many; or it was not gone.
     #[must_use]
     pub const fn reached(&self) -> usize {
         self.reached
@@ -83,10 +92,10 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { own, foreign, absent, unassigned, served, reached, findings } = self;
+        let Self { own, foreign, absent, unassigned, served, there, reached, findings } = self;
         write!(
             f,
-            "{} cases: own {own} (served {served}), foreign {foreign}, absent {absent}, unassigned {unassigned} (served \
+            "{} cases: own {own} (served {served}), foreign {foreign} (served at home {there}), absent {absent}, unassigned {unassigned} (served \
              {reached}); {} finding(s)",
             self.cases(),
             findings.len()

@@ -19,7 +19,7 @@ use crate::{
 pub enum Whose {
     /// Somebody's whom the actor may reach.
     Own,
-    /// Somebody's of the same clinic whom the actor may not reach; of nobody, if the role reaches all.
+    /// Somebody's of the same clinic whom the actor may not reach; asked for where the policy does not let the role reach all.
     Unassigned,
     /// Somebody's of another clinic, who is there.
     Foreign,
@@ -69,8 +69,9 @@ pub trait Cast: Sync {
     /// Logs somebody of this role in; nobody, if there is none, which is an error of the sweep.
     fn actor<'a>(&'a self, role: &'a str) -> BoxFuture<'a, Option<Actor>>;
 
-    /// What to name in the path of a route, once for each request that is to be sent. Of [`Whose::Own`] the first is asked for;
-    /// where a request uses somebody up, as one that erases does, give a new one each time.
+    /// What to name in the path of a route, once for each request that is to be sent: each parameter of each is then of that kind,
+    /// and the sweep mixes them. Of [`Whose::Own`] the first is asked for; where a request uses somebody up, as one that erases
+    /// does, give a new one each time.
     fn parameters<'a>(
         &'a self,
         actor: &'a Actor,
@@ -79,10 +80,25 @@ pub trait Cast: Sync {
         whose: Whose,
     ) -> BoxFuture<'a, Vec<Parameters>>;
 
-    /// The body to send instead of the one made from the route's schema, or the same.
-    fn body(&self, method: &Method, route: &Route, example: Option<Value>) -> Option<Value> {
+    /// The body to send instead of the one made from the route's schema, or the same. Where a body names something that has to be
+    /// there, name one that is: what is refused for one's own too is not compared.
+    fn body<'a>(
+        &'a self,
+        actor: &'a Actor,
+        method: &'a Method,
+        route: &'a Route,
+        whose: Whose,
+        example: Option<Value>,
+    ) -> BoxFuture<'a, Option<Value>> {
+        let _ = (actor, method, route, whose);
+        Box::pin(async move { example })
+    }
+
+    /// Whether a route may well serve nobody in a sweep, which is a finding otherwise: because it needs what only an earlier step
+    /// gives, say, and a test of its own looks at it.
+    fn serves_nobody(&self, method: &Method, route: &Route) -> bool {
         let _ = (method, route);
-        example
+        false
     }
 }
 
@@ -150,7 +166,7 @@ pub enum SweepError {
 ///     let ran: Result<Report, SweepError> = sweep.run(people).await; // an error, if the cast leaves somebody out
 ///     let report = ran?;
 ///     assert!(report.findings().is_empty(), "{report}");
-///     assert!(report.served() > 0, "{report}"); // or nothing was compared
+///     assert!(report.there() > 0, "{report}"); // the other clinic's are there, and its own people see them
 ///     Ok(())
 /// }
 /// ```
@@ -191,13 +207,37 @@ impl Sweep {
     /// [`SweepError`], if the cast leaves something out.
     pub async fn run(&self, cast: &impl Cast) -> Result<Report, SweepError> {
         let mut report = Report::default();
+        // Of each method of each route, how many roles are granted it, and how many were served.
+        let mut served: BTreeMap<(&str, &str), [usize; 2]> = BTreeMap::new();
         let roles: Vec<String> = self.ward.policy().roles().map(str::to_owned).collect();
         for role in &roles {
             let actor = cast.actor(role).await.ok_or_else(|| SweepError::Role(role.clone()))?;
             for route in &self.routes {
                 for method in route.methods() {
+                    let before = report.served;
                     let mut one = One { sweep: self, cast, actor: &actor, method, route, report: &mut report };
-                    if route.path().contains('{') { one.people().await? } else { one.tokens().await }
+                    let granted = one.granted();
+                    if route.path().contains('{') {
+                        one.people().await?
+                    } else {
+                        one.tokens().await
+                    }
+                    let [may, were] = served.entry((route.path(), method.as_str())).or_default();
+                    *may += usize::from(granted);
+                    *were += usize::from(report.served > before);
+                }
+            }
+        }
+        for route in &self.routes {
+            for method in route.methods() {
+                let [may, were] = served[&(route.path(), method.as_str())];
+                let public = matches!(route.access(), Access::Public(_));
+                if !public && may > 0 && were == 0 && !cast.serves_nobody(method, route) {
+                    let case = format!("{method} {}", route.path());
+                    let what = format!(
+                        "{may} role(s) may, and none was served: give `Cast::body` or `Cast::parameters` what is there"
+                    );
+                    report.find(FindingKind::Unserved, &case, what);
                 }
             }
         }
@@ -229,13 +269,28 @@ impl<C: Cast> One<'_, C> {
         }
     }
 
-    async fn send(&mut self, clinic: &TenantId, token: Option<&str>, path: &str, case: &str) -> Reply {
+    /// Whether the policy lets the role reach everybody of the clinic here.
+    fn reaches_all(&self) -> bool {
+        match self.route.access() {
+            Access::Permission(permission) => {
+                let relations = self.sweep.ward.policy().relations(&self.actor.role, permission.id());
+                relations.contains(Relations::CLINIC)
+            }
+            Access::Public(_) => true,
+        }
+    }
+
+    async fn send(&mut self, clinic: &TenantId, token: Option<&str>, path: &str, whose: Whose, case: &str) -> Reply {
         let made = self.route.request_schema().map(example);
-        let body = self.cast.body(self.method, self.route, made);
+        let body = self.cast.body(self.actor, self.method, self.route, whose, made).await;
         let reply = self.sweep.client.send(clinic, token, self.method, path, body.as_ref()).await;
-        if let Some(canary) = self.sweep.canaries.as_ref().and_then(|canaries| canaries.found_in(&reply.body)) {
-            let length = canary.len();
-            self.report.find(FindingKind::Leaked, case, format!("a canary of {length} bytes stands in the answer"));
+        if let Some(canaries) = &self.sweep.canaries {
+            let values = reply.headers.values().map(http::HeaderValue::as_bytes);
+            let found = values.chain([&*reply.body]).find_map(|bytes| canaries.found_in(bytes));
+            if let Some(length) = found.map(str::len) {
+                let what = format!("a canary, spelled in {length} bytes, stands in the answer");
+                self.report.find(FindingKind::Leaked, case, what);
+            }
         }
         reply
     }
@@ -246,14 +301,14 @@ impl<C: Cast> One<'_, C> {
         let (actor, path) = (self.actor, self.route.path().to_owned());
         let forged = format!("{}x", actor.token);
         let (case, other_case) = (self.case("with a token of another clinic"), self.case("at another clinic"));
-        let foreign = self.send(clinic, Some(&actor.elsewhere), &path, &case).await;
-        let other_way = self.send(elsewhere, Some(&actor.token), &path, &other_case).await;
+        let foreign = self.send(clinic, Some(&actor.elsewhere), &path, Whose::Foreign, &case).await;
+        let other_way = self.send(elsewhere, Some(&actor.token), &path, Whose::Foreign, &other_case).await;
         let (none_case, forged_case) = (self.case("without a token"), self.case("with a forged token"));
-        let none = self.send(clinic, None, &path, &none_case).await;
-        let forged = self.send(clinic, Some(&forged), &path, &forged_case).await;
+        let none = self.send(clinic, None, &path, Whose::Absent, &none_case).await;
+        let forged = self.send(clinic, Some(&forged), &path, Whose::Absent, &forged_case).await;
         // Last, since it may end the session.
         let own_case = self.case("with one's own token");
-        let own = self.send(clinic, Some(&actor.token), &path, &own_case).await;
+        let own = self.send(clinic, Some(&actor.token), &path, Whose::Own, &own_case).await;
         self.report.own += 1;
         self.report.foreign += 2;
         self.report.absent += 2;
@@ -283,7 +338,7 @@ impl<C: Cast> One<'_, C> {
         if (reply.status == 403) == granted {
             let due = if granted { "the policy grants it" } else { "403 was due: the policy does not grant it" };
             self.report.find(FindingKind::Policy, case, format!("answered {}, and {due}", reply.status));
-        } else if granted && *self.method == Method::GET && reply.status != 200 && self.route.path().contains('{') {
+        } else if granted && *self.method == Method::GET && reply.status != 200 {
             self.report.find(FindingKind::Policy, case, format!("answered {}, and 200 was due", reply.status));
         } else if granted && [400, 413, 415, 422].contains(&reply.status.as_u16()) {
             let what = format!("answered {}: say a body that it takes in `Cast::body`", reply.status);
@@ -294,9 +349,9 @@ impl<C: Cast> One<'_, C> {
     async fn people(&mut self) -> Result<(), SweepError> {
         let (granted, clinic) = (self.granted(), &self.sweep.clinic);
         let token = Some(self.actor.token.as_str());
-        let (path, named) = self.first(Whose::Own).await?;
-        let case = self.case(&named);
-        let reply = self.send(clinic, token, &path, &case).await;
+        let own = self.each(Whose::Own).await?.swap_remove(0);
+        let (path, case) = self.asked(Whose::Own, &own)?;
+        let reply = self.send(clinic, token, &path, Whose::Own, &case).await;
         self.report.own += 1;
         self.report.served += usize::from(reply.status.is_success());
         self.own(&case, &reply);
@@ -305,9 +360,14 @@ impl<C: Cast> One<'_, C> {
         // Each answer that was seen, and the first case of it.
         let mut faces: BTreeMap<String, String> = BTreeMap::new();
         for whose in [Whose::Foreign, Whose::Absent] {
-            for (path, named) in self.each(whose).await? {
-                let case = self.case(&named);
-                let reply = self.send(clinic, token, &path, &case).await;
+            let mut strangers = self.each(whose).await?;
+            if whose == Whose::Foreign && *self.method == Method::GET {
+                self.look_there(&strangers).await?;
+            }
+            strangers.extend(self.mixed(&own, &strangers[0]));
+            for parameters in strangers {
+                let (path, case) = self.asked(whose, &parameters)?;
+                let reply = self.send(clinic, token, &path, whose, &case).await;
                 if reply.status != due {
                     self.report.find(
                         FindingKind::LetBy,
@@ -325,14 +385,21 @@ impl<C: Cast> One<'_, C> {
             let case = self.case("foreign and absent");
             self.report.find(FindingKind::Told, &case, what);
         }
-        for (path, named) in self.all(Whose::Unassigned).await? {
-            let case = self.case(&named);
-            let reply = self.send(clinic, token, &path, &case).await;
+        let unassigned = self.cast.parameters(self.actor, self.method, self.route, Whose::Unassigned).await;
+        if unassigned.is_empty() && granted && !self.reaches_all() {
+            return Err(self.nobody(Whose::Unassigned));
+        }
+        for parameters in unassigned {
+            let (path, case) = self.asked(Whose::Unassigned, &parameters)?;
+            let reply = self.send(clinic, token, &path, Whose::Unassigned, &case).await;
             self.report.unassigned += 1;
-            let reached = reply.status.is_success();
-            self.report.reached += usize::from(reached);
+            self.report.reached += usize::from(reply.status.is_success());
             // Whoever may reach them is also told that what was sent does not fit what is there.
-            if !reached && reply.status != 409 && !faces.contains_key(&reply.fingerprint()) {
+            let reached = reply.status.is_success() || reply.status == 409;
+            if reached && !self.reaches_all() {
+                let what = format!("answered {}, and the policy does not let the role reach everybody", reply.status);
+                self.report.find(FindingKind::LetBy, &case, what);
+            } else if !reached && !faces.contains_key(&reply.fingerprint()) {
                 let what = format!("answered {}, and otherwise than nobody is", reply.status);
                 self.report.find(FindingKind::Told, &case, what);
             }
@@ -340,23 +407,41 @@ impl<C: Cast> One<'_, C> {
         Ok(())
     }
 
-    async fn first(&self, whose: Whose) -> Result<(String, String), SweepError> {
-        let nobody = || SweepError::Nobody { path: self.route.path().to_owned(), whose };
-        self.each(whose).await?.into_iter().next().ok_or_else(nobody)
+    /// Whether those of the other clinic are there for its own people: those who are not are nobody, and show nothing.
+    async fn look_there(&mut self, foreign: &[Parameters]) -> Result<(), SweepError> {
+        let Sweep { client, elsewhere, .. } = self.sweep;
+        for parameters in foreign {
+            let path = fill(self.route.path(), parameters)?;
+            let reply = client.send(elsewhere, Some(&self.actor.elsewhere), self.method, &path, None).await;
+            self.report.there += usize::from(reply.status.is_success());
+        }
+        Ok(())
     }
 
-    async fn each(&self, whose: Whose) -> Result<Vec<(String, String)>, SweepError> {
-        let all = self.all(whose).await?;
-        if all.is_empty() { Err(SweepError::Nobody { path: self.route.path().to_owned(), whose }) } else { Ok(all) }
+    /// One's own, with one parameter of somebody else's: where a path names several.
+    fn mixed(&self, own: &Parameters, other: &Parameters) -> Vec<Parameters> {
+        let named = |name: &str| self.route.path().split('/').any(|part| part == format!("{{{name}}}"));
+        let places: Vec<usize> = (0..own.len()).filter(|at| named(own[*at].0)).collect();
+        let swapped = places.iter().filter_map(|at| {
+            let mut mixed = own.clone();
+            mixed[*at].1.clone_from(&other.iter().find(|(name, _)| *name == own[*at].0)?.1);
+            Some(mixed)
+        });
+        if places.len() > 1 { swapped.collect() } else { Vec::new() }
     }
 
-    /// The paths to ask for, and what they name.
-    async fn all(&self, whose: Whose) -> Result<Vec<(String, String)>, SweepError> {
-        let named = self.cast.parameters(self.actor, self.method, self.route, whose).await;
-        named
-            .into_iter()
-            .map(|parameters| Ok((fill(self.route.path(), &parameters)?, said(whose, &parameters))))
-            .collect()
+    async fn each(&self, whose: Whose) -> Result<Vec<Parameters>, SweepError> {
+        let all = self.cast.parameters(self.actor, self.method, self.route, whose).await;
+        if all.is_empty() { Err(self.nobody(whose)) } else { Ok(all) }
+    }
+
+    fn nobody(&self, whose: Whose) -> SweepError {
+        SweepError::Nobody { path: self.route.path().to_owned(), whose }
+    }
+
+    /// The path to ask for, and the case that it is.
+    fn asked(&self, whose: Whose, parameters: &Parameters) -> Result<(String, String), SweepError> {
+        Ok((fill(self.route.path(), parameters)?, self.case(&said(whose, parameters))))
     }
 }
 

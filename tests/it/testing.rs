@@ -70,11 +70,21 @@ impl Cast for People {
             _ if actor.role() == "owner" => vec![],
             _ => vec![self.unassigned],
         };
-        Box::pin(async move { ids.into_iter().map(|id| vec![("id", id.to_string())]).collect() })
+        Box::pin(
+            async move { ids.into_iter().map(|id| vec![("id", id.to_string()), ("other", id.to_string())]).collect() },
+        )
     }
 
-    fn body(&self, method: &Method, route: &Route, example: Option<Value>) -> Option<Value> {
-        if *method == Method::POST && route.path() == "/patients/{id}/notes" { Some(json!("A note.")) } else { example }
+    fn body<'a>(
+        &'a self,
+        _: &'a Actor,
+        method: &'a Method,
+        route: &'a Route,
+        _: Whose,
+        example: Option<Value>,
+    ) -> BoxFuture<'a, Option<Value>> {
+        let note = *method == Method::POST && route.path() == "/patients/{id}/notes";
+        Box::pin(async move { if note { Some(json!("A note.")) } else { example } })
     }
 }
 
@@ -104,7 +114,7 @@ async fn a_sweep_of_what_tells_nothing_finds_nothing() {
     let report = sweep(&bench, |router| router).run(&people).await.unwrap();
     println!("{report}");
     assert!(report.findings().is_empty(), "{report}");
-    assert!(report.cases() >= 100 && report.served() >= 10, "{report}");
+    assert!(report.cases() >= 100 && report.served() >= 10 && report.there() >= 2, "{report}");
     assert_eq!(report.reached(), 0, "{report}");
 }
 
@@ -152,12 +162,62 @@ async fn each_kind_of_leak_is_found_where_it_is_planted() {
     assert_eq!(kinds(&report), [FindingKind::LetBy], "{report}");
     assert!(report.reached() > 0, "{report}");
 
+    // A handler that forgets whom its role may reach: the clinic's own, and nobody else's.
+    let here = vec![people.own, people.unassigned];
+    let unrelated = sweep(&bench, |router| {
+        let here = here.clone();
+        router.get("/unrelated/{id}", move |_: Grant<ReadNotes>, Path(id): Path<SubjectId>| async move {
+            if here.contains(&id) { Ok(Json("here")) } else { Err(Problem::not_found()) }
+        })
+    });
+    let report = unrelated.run(&people).await.unwrap();
+    assert_eq!(kinds(&report), [FindingKind::LetBy], "{report}");
+    assert!(report.findings().iter().all(|finding| finding.case.contains("Unassigned")), "{report}");
+
+    // A header that says who was asked for.
+    let header = sweep(&bench, |router| {
+        router.get("/header", |_: Grant<ReadNotes>| async { Ok::<_, Problem>(([("x-file", CANARY)], "")) })
+    });
+    let report = header.run(&people).await.unwrap();
+    assert_eq!(kinds(&report), [FindingKind::Leaked], "{report}");
+
+    // One of one's own, and whatever else the path names.
+    let there = foreign.clone();
+    let mixed = sweep(&bench, |router| {
+        let there = there.clone();
+        let handler = move |grant: Grant<ReadNotes>, Path((id, other)): Path<(SubjectId, SubjectId)>| async move {
+            let _ = grant.subject(id).await?;
+            if there.contains(&other) { Err(Problem::conflict()) } else { Ok(Json("here")) }
+        };
+        router.get("/mixed/{id}/of/{other}", handler)
+    });
+    let report = mixed.run(&people).await.unwrap();
+    assert_eq!(kinds(&report), [FindingKind::Told, FindingKind::LetBy], "{report}");
+
+    // What nobody is served.
+    let unserved = sweep(&bench, |router| {
+        router.post("/unserved/{id}", |grant: Grant<ReadNotes>, Path(id): Path<SubjectId>| async move {
+            let _ = grant.subject(id).await?;
+            Err::<Json<()>, _>(Problem::not_found())
+        })
+    });
+    let report = unserved.run(&people).await.unwrap();
+    assert_eq!(kinds(&report), [FindingKind::Unserved], "{report}");
+
     // A handler that refuses what the policy grants.
     let refused = sweep(&bench, |router| {
         router.get("/refused", |_: Grant<ReadNotes>| async { Err::<Json<()>, _>(Problem::forbidden()) })
     });
     let report = refused.run(&people).await.unwrap();
-    assert_eq!(kinds(&report), [FindingKind::Policy], "{report}");
+    assert_eq!(kinds(&report), [FindingKind::Policy, FindingKind::Unserved], "{report}");
+
+    // A token that is taken for another clinic's and is not.
+    let mut mistaken = People::of(&bench).await;
+    for actor in &mut mistaken.actors {
+        *actor = Actor::new(actor.role(), actor.token(), actor.token());
+    }
+    let report = sweep(&bench, |router| router).run(&mistaken).await.unwrap();
+    assert!(kinds(&report).contains(&FindingKind::Token), "{report}");
 
     // A schema that does not say what the handler takes; and one that does.
     let body = |schema: Value| {
@@ -181,7 +241,7 @@ async fn a_sweep_that_leaves_somebody_out_is_an_error_and_no_report() {
     let bench = Bench::new().await;
     let mut people = People::of(&bench).await;
     let all = sweep(&bench, |router| router);
-    for whose in [Whose::Own, Whose::Foreign, Whose::Absent] {
+    for whose in [Whose::Own, Whose::Foreign, Whose::Absent, Whose::Unassigned] {
         people.without = Some(whose);
         let error = all.run(&people).await.unwrap_err();
         assert_eq!(error, SweepError::Nobody { path: "/patients/{id}/notes".to_owned(), whose });
@@ -279,4 +339,7 @@ fn the_feature_is_asked_for_by_tests_alone() {
     let features = library.split_once("[features]").unwrap().1.split_once("[dependencies]").unwrap().0;
     let asks = features.lines().filter(|line| line.contains("\"testing\"")).count();
     assert_eq!(asks, 0, "a feature brings `testing` in");
+    // The benchmarks start a server with it, so whoever builds the whole workspace builds it too; the clinic is built by itself.
+    let members = library.lines().find(|line| line.starts_with("members")).unwrap();
+    assert_eq!(members, r#"members = [".", "benches", "examples/clinic"]"#, "a new member: does it serve?");
 }

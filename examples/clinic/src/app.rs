@@ -115,8 +115,12 @@ pub async fn start(args: &Args, say: impl Fn(&str)) -> Result<Server, Error> {
     let root = source.as_ref().map(RootKey::load).transpose()?;
     let socket = if public { None } else { Some(bind(args.listen)?) };
     let urls = Urls::asked(args)?;
+    let clinics = Database::asked(&urls)?;
+    if let Some(clinics) = &clinics {
+        clinics.look(&folder).await?;
+    }
     let places = Places {
-        clinics: Database::asked(&urls)?,
+        clinics,
         ledger: ledger::database(&urls, &folder, &clock).await?,
         keys: stores::database(&urls, &folder, &clock).await?,
     };

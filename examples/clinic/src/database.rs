@@ -7,6 +7,7 @@ use tower_ward::{
 
 use crate::{
     app::Error,
+    folder::Folder,
     model,
     urls::{Url, Urls},
 };
@@ -28,6 +29,19 @@ impl<'a> Database<'a> {
         }
     }
 
+    /// Looks at it before anything is made or emptied for the sake of clinics there: whoever is to log in can, and a new folder
+    /// begins with an empty database.
+    pub(crate) async fn look(&self, folder: &Folder) -> Result<(), Error> {
+        self.url.connect().await?;
+        let Some(owner) = self.owner else {
+            return if folder.is_new() { Err(NOT_INSTALLED.into()) } else { Ok(()) };
+        };
+        let mut conn = owner.connect().await?;
+        let installed: bool =
+            sqlx::query_scalar("select to_regclass('ward.keys') is not null").fetch_one(&mut conn).await?;
+        if folder.is_new() && installed { Err(NOT_EMPTY.into()) } else { Ok(()) }
+    }
+
     /// Opens the clinics' data, after its owner has brought it up to date if this process has the owner's role.
     pub(crate) async fn open(&self, keyring: &Keyring) -> Result<PostgresDb, Error> {
         if let Some(owner) = self.owner {
@@ -39,4 +53,8 @@ impl<'a> Database<'a> {
     }
 }
 
+const NOT_INSTALLED: &str = "a new data folder begins with an empty database: name the source of its owner's URL with --database-owner, \
+    which installs it";
+const NOT_EMPTY: &str = "the database of --database-url holds clinics already, of another data folder, or of a start that broke off: name \
+    that folder with --data, or an empty database, made by `createdb`";
 const OWNER_ALONE: &str = "--database-owner installs the database of --database-url: name both";

@@ -189,7 +189,8 @@ impl Folder {
     }
 
     /// Says whether a part was asked for in a database. A new folder remembers that; another one has this part already: a
-    /// second one, begun elsewhere, would know nothing of what is in the first.
+    /// second one, begun elsewhere, would know nothing of what is in the first. Nor is a folder emptied whose part in a
+    /// database nobody named: that would be left there, and nobody's.
     ///
     /// # Errors
     ///
@@ -197,7 +198,7 @@ impl Folder {
     pub fn with_database(mut self, part: Part, asked: bool) -> Result<Self, FolderError> {
         match (self.new, asked, part.mark(&self.path).exists()) {
             (false, true, false) => return Err(FolderError::Here { part, path: self.path }),
-            (false, false, true) => return Err(FolderError::Elsewhere { part, path: self.path }),
+            (_, false, true) => return Err(FolderError::Elsewhere { part, path: self.path }),
             _ => {}
         }
         if asked {

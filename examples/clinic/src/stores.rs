@@ -114,7 +114,8 @@ pub(crate) async fn database(urls: &Urls, folder: &Folder, clock: &SharedClock) 
 }
 
 const NOT_EMPTY: &str = "the database of --keys-database holds keys or accounts already, of another data folder or of what --fresh would \
-    remove: name that folder with --data, or a database with empty stores, made by what `ward store schema` prints";
+    remove: name that folder with --data, or a database with empty stores, made by what `ward store schema` prints; those of a start that broke \
+    off are emptied by `drop schema ward_keys, ward_accounts cascade`";
 const EMPTY: &str = "the database of --keys-database holds no keys or no accounts, and this data folder had some, without which nothing \
     opens: name the database that the folder was begun with";
 const ANOTHER: &str = "the database of --keys-database holds the keys of another data folder: name the database that this one was begun \

@@ -3,7 +3,7 @@
 
 use std::{fmt::Display, str::FromStr as _};
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 use tower_ward::{
     keys::{KeySource, KeySourceError},
     secret::{ExposeSecret as _, SecretString},
@@ -37,9 +37,10 @@ impl Urls {
 
     fn have_a_role_for_the_keys(&self) -> Result<(), Error> {
         let Some(keys) = &self.keys else { return Ok(()) };
-        let login = keys.login()?;
+        let role = keys.role()?;
         for other in [&self.ledger, &self.clinics, &self.owner].into_iter().flatten() {
-            if other.login()? == login {
+            // Whatever the server: one has many names.
+            if other.role()? == role {
                 return Err(format!("{}: {}{OWN_ROLE}", keys.flag, other.flag).into());
             }
         }
@@ -54,14 +55,6 @@ const OWN_ROLE: &str = " names this role too, and the keys need a database role 
 pub(crate) struct Url {
     flag: &'static str,
     text: SecretString,
-}
-
-/// Who logs in, and at which server. A role is a server's, in whichever of its databases.
-#[derive(PartialEq, Eq)]
-struct Login {
-    role: String,
-    server: String,
-    port: u16,
 }
 
 impl Url {
@@ -79,18 +72,18 @@ impl Url {
 
     /// The role that logs in.
     pub(crate) fn role(&self) -> Result<String, Error> {
-        Ok(self.login()?.role)
+        Ok(self.options()?.get_username().to_owned())
     }
 
-    fn login(&self) -> Result<Login, Error> {
-        let options = self.place(|url| {
+    /// Logs in.
+    pub(crate) async fn connect(&self) -> Result<PgConnection, Error> {
+        let connected = PgConnection::connect_with(&self.options()?).await;
+        connected.map_err(|error| format!("{}: nobody can log in there: {error}", self.flag).into())
+    }
+
+    fn options(&self) -> Result<PgConnectOptions, Error> {
+        self.place(|url| {
             PgConnectOptions::from_str(url).map_err(|_| "this is no URL: expected postgres://USER@HOST/DATABASE")
-        })?;
-        let socket = options.get_socket().map(|folder| folder.display().to_string());
-        Ok(Login {
-            role: options.get_username().to_owned(),
-            server: socket.unwrap_or_else(|| options.get_host().to_ascii_lowercase()),
-            port: options.get_port(),
         })
     }
 }

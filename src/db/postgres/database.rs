@@ -249,11 +249,11 @@ impl PostgresDb {
 
     /// Installs the database, or brings it up to date: the library's functions, the application's migrations, what sets the
     /// clinics apart in every table, the servers' role's privileges, and the keyring's key. To be run by the role that is to
-    /// own the tables.
+    /// own the tables. A database that another keyring was installed in is left as it is.
     ///
     /// # Errors
     ///
-    /// [`DbError::Migrations`], [`DbError::Role`], or [`DbError::Database`] with what PostgreSQL says.
+    /// [`DbError::OtherKey`], [`DbError::Migrations`], [`DbError::Role`], or [`DbError::Database`] with what PostgreSQL says.
     pub async fn install(
         owner: &PostgresOptions,
         role: &str,
@@ -262,15 +262,24 @@ impl PostgresDb {
     ) -> Result<(), DbError> {
         let (ground, guards) = (script::ground(role)?, script::guards(&schema, role)?);
         let mut conn = PgConnection::connect_with(&owner.connect).await?;
+        let [inner, outer] = Signer::of(keyring).blocks();
+        // Its servers would be shut out, and the clinics of two keyrings stand in one table.
+        if sqlx::query_scalar("select to_regclass('ward.keys') is not null").fetch_one(&mut conn).await? {
+            let others =
+                "select exists (select 1 from ward.keys where (enter_inner, enter_outer) is distinct from ($1, $2))";
+            let others = sqlx::query_scalar(others).bind(inner.as_slice()).bind(outer.as_slice());
+            if others.fetch_one(&mut conn).await? {
+                return Err(DbError::OtherKey);
+            }
+        }
         conn.execute(AssertSqlSafe(format!("begin; {ground} commit"))).await?;
         schema.migrations.run(&mut conn).await.map_err(DbError::Migrations)?;
         conn.execute(AssertSqlSafe(format!("begin; {guards} commit"))).await?;
-        let [inner, outer] = Signer::of(keyring).blocks();
         let [proof_inner, proof_outer] = fresh_blocks();
-        // The key that the functions prove with stays: transactions are under way.
+        // One that is there stays: transactions are under way. Somebody else's, who installed meanwhile, is found by `open`.
         sqlx::query(
             "insert into ward.keys (enter_inner, enter_outer, proof_inner, proof_outer) values ($1, $2, $3, $4)
-             on conflict (one) do update set enter_inner = excluded.enter_inner, enter_outer = excluded.enter_outer",
+             on conflict (one) do nothing",
         )
         .bind(inner.as_slice())
         .bind(outer.as_slice())

@@ -289,6 +289,16 @@ async fn another_keyring_is_refused_and_nothing_is_served() {
     let options = PostgresOptions::new(&site.url(APP)).unwrap();
     let refused = PostgresDb::open(&options, SCHEMA, &stranger).await.unwrap_err();
     assert!(matches!(refused, DbError::OtherKey), "{refused:?}");
+    // Nor is the database taken over by whoever has its owner's role and other keys.
+    let owner = PostgresOptions::new(&site.url(OWNER)).unwrap();
+    let taken = PostgresDb::install(&owner, APP, SCHEMA, &stranger).await.unwrap_err();
+    assert!(matches!(taken, DbError::OtherKey), "{taken:?}");
+    site.open().await.unwrap();
+    PostgresDb::install(&owner, APP, SCHEMA, &site.keyring).await.unwrap();
+    // Without the key, as after a backup was put back, it is installed anew.
+    site.sql("postgres", "delete from ward.keys").await;
+    PostgresDb::install(&owner, APP, SCHEMA, &site.keyring).await.unwrap();
+    site.open().await.unwrap();
     // A clinic that nobody made.
     let nobody = tower_ward::id::TenantId::new("nowhere").unwrap();
     site.keyring.create_tenant(&nobody).await.unwrap();

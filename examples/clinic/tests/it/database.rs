@@ -179,6 +179,18 @@ async fn clinics_in_a_database_are_found_there_again_and_no_open_one_is_served()
     let said = refused(files.path(), &["--database-url", &app]);
     assert!(said.contains("start without --database-url"), "{said}");
     let new = TempDir::new().unwrap();
+    // Nobody else's folder begins with what is there, and what is there is left as it is.
+    for (flags, says) in [
+        (&["--database-url", &app, "--database-owner", &owner][..], "holds clinics already"),
+        (&["--database-url", &app], "name the source of its owner's URL with --database-owner"),
+    ] {
+        let said = refused(&new.path().join("data"), flags);
+        assert!(said.contains(says) && !said.contains("postgres://"), "{said}");
+        assert!(!new.path().join("data").exists(), "something was begun");
+    }
+    let child = Child::start(&data, &["--database-url", &app], &[]).await;
+    assert_eq!(child.place.login(HOME, "doctor").await.get("/api/patients").await.expect(200).json(), seen);
+    child.stop().await;
     let said = refused(&new.path().join("data"), &["--database-owner", &owner]);
     assert!(said.contains("--database-owner installs the database of --database-url: name both"), "{said}");
 
