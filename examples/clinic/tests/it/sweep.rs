@@ -290,8 +290,13 @@ async fn without_rows_secured(dir: &DemoFolder) {
     .await;
 }
 
-/// What would tell that something of another clinic came out: what its people alone have.
+/// What would tell that something of another clinic came out.
 fn foreign_needles() -> Needles {
+    Needles::new(foreign_texts())
+}
+
+/// What the people of other clinics alone have.
+pub(crate) fn foreign_texts() -> impl Iterator<Item = String> {
     let others = data().clinics.into_iter().filter(|clinic| clinic.tenant != HOME);
     // What these requests write themselves comes back to who wrote it.
     let written = valid_body(&Method::PATCH, "/api/patients/x").unwrap()["phone"].clone();
@@ -299,7 +304,7 @@ fn foreign_needles() -> Needles {
         let patients = clinic.patients.into_iter().flat_map(|p| [p.nhs_test_number, p.phone, p.email]);
         patients.chain(clinic.staff.into_iter().map(|s| s.email)).collect::<Vec<_>>()
     });
-    Needles::new(texts.filter(|text| *text != written))
+    texts.filter(move |text| *text != written)
 }
 
 /// What one sweep counted.
