@@ -3,7 +3,9 @@
 
 mod corpus;
 mod document;
+mod planted;
 mod runner;
+mod served;
 mod sqlmap;
 mod stage;
 

@@ -15,8 +15,9 @@ use tokio::{process::Command, time::Instant};
 
 use super::{
     document::{Operation, Place},
+    planted::PLANTED,
     runner::Target as _,
-    stage::{PLANTED, Stage},
+    stage::Stage,
 };
 use crate::{
     harness::{AWAY, FAR, HOME, Needles, data, files},

@@ -1,50 +1,39 @@
-//! The clinic on PostgreSQL with two routes more: one whose handler puts what it is asked into SQL, and one that says what a
-//! transaction sees.
+//! The clinic on PostgreSQL with the planted routes, and requests that it serves.
 
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::Duration,
 };
 
-use axum::{body::Body, response::IntoResponse as _};
+use axum::body::Body;
 use clinic::{
     api, app,
-    data::{Data, Read},
-    model::ReadPatient,
     serve::{self, Limits, Listener},
 };
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body_util::BodyExt as _;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::Row as _;
 use tokio::{net::TcpListener, time::Instant};
 use tower::ServiceExt as _;
 use tower_ward::{
-    access::Grant,
-    axum::{Operation as About, Query, Router},
     clock::{Clock as _, SystemClock},
-    problem::Problem,
     stack::{ConnInfo, WardService},
 };
 
 use super::{
     document::{self, Operation, Place, Sample},
+    planted::{PLANTED, SEEN, WELL, planted},
     runner::{Answer, Target},
+    served::Served,
 };
 use crate::{
     harness::{AWAY, DemoFolder, FAR, HOME, Needles, Place as Server, args, demo_folder_on_postgres},
     sweep,
 };
 
-/// Where the hole is, and where it is seen what a transaction sees.
-pub(super) const PLANTED: &str = "/api/planted";
-const SEEN: &str = "/api/planted/seen";
-/// What is seen there as long as all is well.
-const WELL: &str = "harbour as clinic_app";
-
+/// What the attacks are aimed at.
 pub(super) struct Stage {
     service: WardService<axum::Router>,
     place: Server,
@@ -73,48 +62,6 @@ struct Known {
     rows: BTreeMap<&'static str, String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    id: String,
-}
-
-/// The planted mistakes: what was sent stands in the statement, and what the database says in the answer.
-async fn careless(data: Data, grant: Grant<ReadPatient>, id: String) -> Result<axum::response::Response, Problem> {
-    let clinic = grant.clinic().await?;
-    let mut tx = data.read(&clinic).await?;
-    let Read::Postgres(tx) = &mut tx else { return Err(Problem::internal()) };
-    let text = format!("select id::text from patients where id::text = '{id}' order by 1");
-    match sqlx::raw_sql(sqlx::AssertSqlSafe(text)).fetch_all(tx.conn()).await {
-        Ok(rows) => {
-            let first = |row: &sqlx::postgres::PgRow| row.try_get_raw(0).ok()?.as_str().ok().map(str::to_owned);
-            let items: Vec<_> = rows.iter().map(first).collect();
-            Ok(axum::Json(json!({ "items": items })).into_response())
-        }
-        Err(error) => Ok((StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()),
-    }
-}
-
-/// Whose rows a new transaction sees, and as whom.
-async fn seen(data: Data, grant: Grant<ReadPatient>) -> Result<String, Problem> {
-    let clinic = grant.clinic().await?;
-    let mut tx = data.read(&clinic).await?;
-    let Read::Postgres(tx) = &mut tx else { return Err(Problem::internal()) };
-    let text = "select coalesce(string_agg(distinct tenant, ','), '') || ' as ' || current_user from public.patients";
-    let seen = sqlx::query_scalar(text).fetch_one(tx.conn()).await;
-    seen.map_err(|_| Problem::internal().with_reason("the planted route"))
-}
-
-fn planted(router: Router, data: &Data) -> Router {
-    let (here, there) = (data.clone(), data.clone());
-    let id = json!({ "type": "string" });
-    router
-        .get(PLANTED, move |grant: Grant<ReadPatient>, Query(asked): Query<Asked>| careless(here, grant, asked.id))
-        .about(About::new("The hole.").add_query("id", id))
-        .get(SEEN, move |grant: Grant<ReadPatient>| seen(there, grant))
-}
-
-/// Everything that an operation needs besides a text.
 impl Stage {
     pub(super) async fn start() -> Self {
         let dir = demo_folder_on_postgres().await;
@@ -197,7 +144,6 @@ impl Stage {
         let mut request = Request::builder().method(method).uri(target);
         request = request.header(header::HOST, format!("{HOME}.localhost"));
         for (name, value) in headers {
-            // One that is not UTF-8's ASCII is sent as its bytes.
             request = request.header(name, HeaderValue::from_bytes(value.as_bytes()).ok()?);
         }
         if let Some(role) = role {
@@ -486,31 +432,5 @@ impl Target for Stage {
         let seen = self.ask("owner", Method::GET, SEEN, None).await;
         let text = String::from_utf8_lossy(&seen.body).into_owned();
         (text != WELL).then_some(text)
-    }
-}
-
-/// What a server answered.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Served(Arc<Mutex<Answered>>);
-
-#[derive(Debug, Clone, Default)]
-pub(super) struct Answered {
-    pub(super) by_status: BTreeMap<u16, usize>,
-    /// The first of those that failed.
-    pub(super) failed: Vec<String>,
-}
-
-impl Served {
-    fn count(&self, asked: &str, status: StatusCode) {
-        let mut answered = self.0.lock().unwrap();
-        *answered.by_status.entry(status.as_u16()).or_default() += 1;
-        if status.is_server_error() && answered.failed.len() < 10 {
-            answered.failed.push(format!("{status}: {asked}"));
-        }
-    }
-
-    /// What was answered since this was asked last.
-    pub(super) fn take(&self) -> Answered {
-        std::mem::take(&mut self.0.lock().unwrap())
     }
 }
