@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn around(text: &str, canaries: &Canaries) {
-        for before in ["", ":", ":b", ":b "] {
+        for before in ["", ":", ":k", ":k "] {
             let hay = format!("{before}{text} after");
             let encoded = BASE64.encode(hay.as_bytes());
             assert!(canaries.found_in(encoded.as_bytes()).is_some(), "{before}");

@@ -22,7 +22,9 @@ use tower_ward::clock::{Clock as _, SystemClock};
 use uuid::Uuid;
 
 pub(crate) use client::{Client, Reply};
-pub(crate) use disk::{canaries, checkpoint, copy, demo_folder, files, find, open_file, read, read_demo, records};
+pub(crate) use disk::{
+    canaries, checkpoint, copy, demo_folder, demo_folder_on_postgres, files, find, open_file, read, read_demo, records,
+};
 pub(crate) use folder::{DATABASE, DemoFolder, make_key_stores, on_postgres, store};
 pub(crate) use place::{Child, Place, Site};
 

@@ -22,6 +22,7 @@ mod headers;
 mod hosts;
 mod hr;
 mod incidents;
+mod injection;
 mod isolation;
 mod ledger;
 mod matrix;
@@ -33,6 +34,8 @@ mod patients;
 #[expect(dead_code, reason = "what the library's own tests do with it besides")]
 mod postgres;
 mod process;
+#[path = "../../../../tests/it/support/program.rs"]
+mod program;
 mod roles;
 mod serve;
 mod session;

@@ -226,8 +226,13 @@ async fn without_rows_secured(dir: &DemoFolder) {
     dir.cluster().danger_without_row_security("clinic", "public").await.unwrap();
 }
 
-/// What would tell that something of another clinic came out: what its people alone have.
+/// What would tell that something of another clinic came out.
 fn foreign_canaries() -> Canaries {
+    canaries(foreign_texts())
+}
+
+/// What the people of other clinics alone have.
+pub(crate) fn foreign_texts() -> impl Iterator<Item = String> {
     let others = data().clinics.into_iter().filter(|clinic| clinic.tenant != HOME);
     // What these requests write themselves comes back to who wrote it.
     let written = valid_body(&Method::PATCH, "/api/patients/x").unwrap()["phone"].clone();
@@ -235,7 +240,7 @@ fn foreign_canaries() -> Canaries {
         let patients = clinic.patients.into_iter().flat_map(|p| [p.nhs_test_number, p.phone, p.email]);
         patients.chain(clinic.staff.into_iter().map(|s| s.email)).collect::<Vec<_>>()
     });
-    canaries(texts.filter(|text| *text != written))
+    texts.filter(move |text| *text != written)
 }
 
 /// The demo's people, as the sweep asks for them.
@@ -391,8 +396,8 @@ impl Players<'_> {
             ask(Method::GET, None).await.json()
         };
         for named in ["id", "version"] {
-            if let Some(value) = body.get_mut(named) {
-                *value = there[named].clone();
+            if let (Some(value), Some(there)) = (body.get_mut(named), there.get(named)) {
+                *value = there.clone();
             }
         }
         Some(body)

@@ -20,7 +20,12 @@ use super::{
 
 /// A new folder with the demo laid out in it.
 pub(crate) async fn demo_folder() -> DemoFolder {
-    DemoFolder::of(&template().await)
+    DemoFolder::of(&template(on_postgres()).await)
+}
+
+/// The same with its clinics on PostgreSQL, whatever the other tests run on.
+pub(crate) async fn demo_folder_on_postgres() -> DemoFolder {
+    DemoFolder::of(&template(true).await)
 }
 
 pub(crate) fn copy(from: &Path, to: &Path) {
@@ -36,8 +41,8 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 /// The laid-out demo of this build and day. The first test to come makes it; the others wait.
-async fn template() -> PathBuf {
-    let kind = if on_postgres() { "clinic-template-postgres" } else { "clinic-template" };
+async fn template(postgres: bool) -> PathBuf {
+    let kind = if postgres { "clinic-template-postgres" } else { "clinic-template" };
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(kind);
     fs::create_dir_all(&home).unwrap();
     let binary = fs::metadata(std::env::current_exe().unwrap()).unwrap();
@@ -55,7 +60,7 @@ async fn template() -> PathBuf {
         }
         let making = home.join("making");
         let data = making.join("data");
-        let cluster = if on_postgres() { Some(new_cluster(&data).await) } else { None };
+        let cluster = if postgres { Some(new_cluster(&data).await) } else { None };
         let server = app::start(&args(&data), |_| ()).await.unwrap();
         let _ = server.run(async {}).await.unwrap();
         if let Some(cluster) = cluster {
