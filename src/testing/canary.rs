@@ -215,7 +215,7 @@ mod tests {
             assert!(canaries.found_in(format!("{:?}", hay.as_bytes()).as_bytes()).is_some());
             assert!(canaries.found_in(serde_json::to_string(hay.as_bytes()).unwrap().as_bytes()).is_some());
             let percent = hay.replace(' ', "%20");
-            assert!(text != TEXT && canaries.found_in(percent.as_bytes()).is_some() || text == TEXT, "{percent}");
+            assert!(text == TEXT || canaries.found_in(percent.as_bytes()).is_some(), "{percent}");
             assert!(canaries.found_in(serde_json::Value::from(hay).to_string().as_bytes()).is_some());
         }
     }

@@ -300,10 +300,7 @@ async fn the_keys_need_a_database_role_of_their_own() {
         }
     }
     // Another role is asked whether it is there.
-    for other in ["postgres://other@127.0.0.1:9/clinic"] {
-        let arguments =
-            ["--keys-database", &named("postgres://ward@127.0.0.1:9/keys"), "--database-url", &named(other)];
-        let said = refused(&data, &arguments);
-        assert!(said.contains("--database-url: nobody can log in there"), "{said}");
-    }
+    let (keys, other) = (named("postgres://ward@127.0.0.1:9/keys"), named("postgres://other@127.0.0.1:9/clinic"));
+    let said = refused(&data, &["--keys-database", &keys, "--database-url", &other]);
+    assert!(said.contains("--database-url: nobody can log in there"), "{said}");
 }
