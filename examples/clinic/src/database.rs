@@ -30,7 +30,7 @@ impl<'a> Database<'a> {
     }
 
     /// Looks at it before anything is made or emptied for the sake of clinics there: whoever is to log in can, and a new folder
-    /// begins with an empty database.
+    /// begins with an empty database, as no other does.
     pub(crate) async fn look(&self, folder: &Folder) -> Result<(), Error> {
         self.url.connect().await?;
         let Some(owner) = self.owner else {
@@ -39,7 +39,11 @@ impl<'a> Database<'a> {
         let mut conn = owner.connect().await?;
         let installed: bool =
             sqlx::query_scalar("select to_regclass('ward.keys') is not null").fetch_one(&mut conn).await?;
-        if folder.is_new() && installed { Err(NOT_EMPTY.into()) } else { Ok(()) }
+        match (folder.is_new(), installed) {
+            (true, true) => Err(NOT_EMPTY.into()),
+            (false, false) => Err(EMPTY.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Opens the clinics' data, after its owner has brought it up to date if this process has the owner's role.
@@ -57,4 +61,6 @@ const NOT_INSTALLED: &str = "a new data folder begins with an empty database: na
     which installs it";
 const NOT_EMPTY: &str = "the database of --database-url holds clinics already, of another data folder, or of a start that broke off: name \
     that folder with --data, or an empty database, made by `createdb`";
+const EMPTY: &str = "the database of --database-url holds no clinics, and this data folder had some: name the database that the folder \
+    was begun with, or put its backup back first";
 const OWNER_ALONE: &str = "--database-owner installs the database of --database-url: name both";

@@ -188,6 +188,12 @@ async fn clinics_in_a_database_are_found_there_again_and_no_open_one_is_served()
         assert!(said.contains(says) && !said.contains("postgres://"), "{said}");
         assert!(!new.path().join("data").exists(), "something was begun");
     }
+    // Nor is another begun for a folder that has its clinics in this one.
+    server.sql("create database empty owner clinic_owner");
+    let empty = |name: &str, role: &str| source(elsewhere.path(), name, &server.url_of(role, "empty"));
+    let [empty_app, empty_owner] = [empty("empty-app", "clinic_app"), empty("empty-owner", "clinic_owner")];
+    let said = refused(&data, &["--database-url", &empty_app, "--database-owner", &empty_owner]);
+    assert!(said.contains("holds no clinics"), "{said}");
     let child = Child::start(&data, &["--database-url", &app], &[]).await;
     assert_eq!(child.place.login(HOME, "doctor").await.get("/api/patients").await.expect(200).json(), seen);
     child.stop().await;

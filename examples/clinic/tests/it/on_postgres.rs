@@ -21,11 +21,18 @@ const AGAIN: [&str; 11] = [
     "sweep::",
 ];
 
+/// What of them does not run again: it waits for no database, or the sweeps ask for the same and more.
+const NOT_AGAIN: [&str; 2] =
+    ["a_body_that_trickles_is_ended_by_the_deadline", "a_foreign_an_absent_and_an_unassigned_patient_are_one_404"];
+
 // proves GLM-11, GLM-12, GLM-17, GLM-18, CLA-11, CLA-12, CLA-23, CLA-47, CCA-13, CCA-28, CLM-18, MED-05, MED-06
 #[test]
 fn the_same_tests_pass_on_postgres() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(AGAIN).args(["--include-ignored", "--test-threads", "2", "--nocapture"]).env(DATABASE, "1");
+    NOT_AGAIN.iter().for_each(|name| {
+        command.args(["--skip", name]);
+    });
     let output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}");

@@ -33,7 +33,10 @@ use tower_ward::{
     stack::Ward,
     store::SqliteStore,
     tenant::Hosts,
-    testing::{Actor, Canaries, Cast, Client, DangerRelated, Parameters, Report, Sweep, Whose, danger_without_scope},
+    testing::{
+        Actor, Canaries, Cast, Client, DangerRelated, Finding, FindingKind, Parameters, Report, Sweep, Whose,
+        danger_without_scope,
+    },
 };
 use uuid::Uuid;
 
@@ -404,13 +407,23 @@ impl Players<'_> {
     }
 }
 
-async fn sweep(stand: &Stand, people: &People, name: &str) -> Report {
+/// A list of what belongs to no person, all of which is opened: one row that does not open, and it is an error.
+fn is_closed_list(finding: &Finding) -> bool {
+    let list = ["/api/staff", "/api/incidents"].iter().any(|path| finding.case.contains(path));
+    let failed = finding.kind == FindingKind::Policy && finding.what.contains("500");
+    list && (failed || finding.kind == FindingKind::Unserved)
+}
+
+async fn sweep(stand: &Stand, people: &People, name: &str, lists_meet_others: bool) -> Report {
     let service = api::routes(&stand.ward, stand.app.clone()).into_service().unwrap();
     let sweep = Sweep::new(&stand.ward, service, stand.routes.clone(), id(HOME), id(AWAY));
     let players = Players { stand, people, around: Mutex::default(), bodies: Mutex::default() };
     let report = sweep.with_canaries(foreign_canaries()).run(&players).await.unwrap();
     println!("noninterference, {name}: {report}");
-    assert!(report.findings().is_empty(), "{report}");
+    let (closed, others): (Vec<_>, Vec<_>) = report.findings().iter().partition(|finding| is_closed_list(finding));
+    assert!(others.is_empty(), "{report}");
+    // With all clinics' rows before them, these lists meet some that do not open; and with their own they are as they were.
+    assert_eq!(!closed.is_empty(), lists_meet_others, "{report}");
     assert!(report.cases() >= 3_000 && report.served() > 100 && report.there() > 100, "{report}");
     report
 }
@@ -451,6 +464,9 @@ async fn plant(data: &Path) {
             let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut file).await.unwrap();
             assert!(done.rows_affected() > 0, "{table} of {tenant}");
         }
+        // Whose account it is that a member of staff has is not sealed: that they work here, the file alone says.
+        let nobody = "update main.staff set \"user\" = randomblob(16) where id in (select id from away.staff)";
+        sqlx::query(nobody).execute(&mut file).await.unwrap();
         sqlx::Connection::close(file).await.unwrap();
     }
 }
@@ -472,7 +488,7 @@ async fn every_route_answers_for_somebody_elses_as_for_nobodys() {
     let dir = demo_folder().await;
     let people = People::of(&dir).await;
     let stand = Stand::as_it_is(dir).await;
-    let report = sweep(&stand, &people, "as it is").await;
+    let report = sweep(&stand, &people, "as it is", false).await;
     assert_eq!(report.reached(), 0, "{report}");
 }
 
@@ -489,7 +505,7 @@ async fn without_the_applications_scope_the_keys_still_refuse() {
         // All rows stand in one database, and nothing keeps them apart there any more.
         without_rows_secured(&stand.dir).await;
     }
-    let report = sweep(&stand, &people, "without scope").await;
+    let report = sweep(&stand, &people, "without scope", true).await;
     // The scope is gone indeed: whoever was out of reach is not.
     assert!(report.reached() > 50, "{report}");
 }
@@ -501,7 +517,7 @@ async fn without_the_keys_the_applications_scope_still_refuses() {
     let people = People::of(&dir).await;
     give_keys(dir.path(), &people).await;
     let stand = Stand::as_it_is(dir).await;
-    let report = sweep(&stand, &people, "without keys").await;
+    let report = sweep(&stand, &people, "without keys", false).await;
     assert_eq!(report.reached(), 0, "{report}");
 }
 
@@ -548,7 +564,7 @@ pub(crate) async fn with_neither_scope_nor_keys_row_level_security_refuses() {
     let people = People::of(&dir).await;
     give_keys(dir.path(), &people).await;
     let stand = Stand::without_scope(dir).await;
-    let report = sweep(&stand, &people, "row-level security alone").await;
+    let report = sweep(&stand, &people, "row-level security alone", false).await;
     assert!(report.reached() > 50, "{report}");
 }
 
@@ -558,6 +574,6 @@ pub(crate) async fn without_row_level_security_scope_and_keys_refuse() {
     let people = People::of(&dir).await;
     let stand = Stand::as_it_is(dir).await;
     without_rows_secured(&stand.dir).await;
-    let report = sweep(&stand, &people, "without row-level security").await;
+    let report = sweep(&stand, &people, "without row-level security", true).await;
     assert_eq!(report.reached(), 0, "{report}");
 }
