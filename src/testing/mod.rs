@@ -48,7 +48,7 @@
 //! // In clear, in base64 and in hex: the spelling that was found.
 //! assert_eq!(canaries.found_in(b"Dear Mrs QUILLFEATHER"), Some("quillfeather"));
 //! assert!(canaries.found_in(b"RGVhciBNcnMgUXVpbGxmZWF0aGVyLA==").is_some());
-//! assert!(canaries.found_in(b"7175696c6c66656174686572").is_some());
+//! assert!(canaries.found_in(b"5175696c6c66656174686572").is_some());
 //! assert_eq!(canaries.found_in(b"Dear Mrs Feather"), None);
 //! // A text that random bytes would hold by chance is refused.
 //! assert_eq!(Canaries::new(["Quill"]).unwrap_err(), CanaryError { at: 0, bytes: 5 });

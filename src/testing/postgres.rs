@@ -55,7 +55,9 @@ pub enum ServerError {
 /// use tower_ward::testing::{PostgresServer, ServerError};
 ///
 /// let server = PostgresServer::start(&["fsync=off"])?;
-/// server.sql("postgres", "postgres", "create role clinic_app login; create database clinic").await?;
+/// for statement in ["create role clinic_app login", "create database clinic"] {
+///     server.sql("postgres", "postgres", statement).await?;
+/// }
 /// assert!(server.url("clinic_app", "clinic").starts_with("postgres://clinic_app@"));
 /// server.sql("clinic_app", "clinic", "select 1").await?;
 /// // What a role may not do is an error.
