@@ -7,9 +7,9 @@ const DEEPEST: usize = 16;
 
 /// A value that a JSON Schema takes: the first of its choices, its smallest number, its shortest text, every property.
 ///
-/// Reads `const`, `enum`, `default` of a required scalar no more than `type`, `properties`, `items`, `minItems`, `minimum`,
-/// `exclusiveMinimum`, `minLength`, `format` (`date`, `date-time`, `email`, `uuid`), `contentEncoding`, `anyOf`, `oneOf`,
-/// `allOf` and local `$ref`s. A `pattern` it does not satisfy: say the value yourself, in [`Cast::body`](super::Cast::body).
+/// Reads `type`, `const`, `enum`, `properties`, `items`, `minItems`, `minimum`, `exclusiveMinimum`, `minLength`, `format`
+/// (`date`, `date-time`, `email`, `uuid`), `contentEncoding`, `anyOf`, `oneOf`, `allOf` and local `$ref`s. What else a schema asks
+/// for, such as a `pattern`, it does not satisfy: say the value yourself, in [`Cast::body`](super::Cast::body).
 #[must_use]
 pub fn example(schema: &Value) -> Value {
     of(schema, schema, DEEPEST)

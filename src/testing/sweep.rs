@@ -260,24 +260,21 @@ impl<C: Cast> One<'_, C> {
         format!("{} {} {} {what}", self.actor.role, self.method, self.route.path())
     }
 
-    fn granted(&self) -> bool {
+    /// Under which relations the policy lets the role in; what is public is for all.
+    fn relations(&self) -> Relations {
         match self.route.access() {
-            Access::Permission(permission) => {
-                self.sweep.ward.policy().relations(&self.actor.role, permission.id()) != Relations::NONE
-            }
-            Access::Public(_) => true,
+            Access::Permission(permission) => self.sweep.ward.policy().relations(&self.actor.role, permission.id()),
+            Access::Public(_) => Relations::CLINIC,
         }
     }
 
-    /// Whether the policy lets the role reach everybody of the clinic here.
+    fn granted(&self) -> bool {
+        !self.relations().is_empty()
+    }
+
+    /// Whether the role reaches everybody of the clinic here.
     fn reaches_all(&self) -> bool {
-        match self.route.access() {
-            Access::Permission(permission) => {
-                let relations = self.sweep.ward.policy().relations(&self.actor.role, permission.id());
-                relations.contains(Relations::CLINIC)
-            }
-            Access::Public(_) => true,
-        }
+        self.relations().contains(Relations::CLINIC)
     }
 
     async fn send(&mut self, clinic: &TenantId, token: Option<&str>, path: &str, whose: Whose, case: &str) -> Reply {

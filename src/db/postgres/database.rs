@@ -169,9 +169,9 @@ impl PostgresOptions {
 /// The attacker runs SQL of his choice as the servers' role, inside a transaction of one clinic, as often as he likes, on sessions
 /// that other clinics have before and after him. Promised: he sees and changes no row of another clinic, makes and keeps no
 /// relation, commits no change of a sealed column that the ledger does not have, and leaves nothing in a session by which he
-/// gets any of that later. Not promised: that he cannot be in the way (he may hold locks and end other sessions of the role); that he learns nothing of how much there is (the planner's
-/// estimates, the size of tables and the texts of others' statements are the role's to see); that a change of columns which are
-/// not sealed is told in the ledger beyond the attempt and its outcome. Against whoever is the owner or a superuser, what is left
+/// gets any of that later. Not promised: that he cannot be in the way (he may hold locks and end other sessions of the role);
+/// that he learns nothing of how much there is (the planner's estimates, the size of tables and the texts of others' statements
+/// are the role's to see); that a change of columns which are not sealed is told in the ledger beyond the attempt and its outcome. Against whoever is the owner or a superuser, what is left
 /// are the clinics' keys.
 #[derive(Debug, Clone)]
 pub struct PostgresDb(pub(super) Arc<Inner>);
