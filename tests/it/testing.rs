@@ -10,8 +10,8 @@ use tower_ward::{
     id::SubjectId,
     problem::Problem,
     testing::{
-        Actor, Canaries, Cast, Client, FindingKind, Parameters, PostgresServer, Report, Sweep, SweepError, Whose,
-        danger_without_scope,
+        Actor, Canaries, Cast, Client, FindingKind, GoldenError, Parameters, PostgresServer, Report, ServerError,
+        Sweep, SweepError, Whose, danger_without_scope, golden,
     },
 };
 
@@ -282,6 +282,24 @@ async fn what_is_no_request_is_answered_as_by_a_server() {
     assert_eq!((reply.status.as_u16(), reply.json()), (200, json!([])));
 }
 
+#[test]
+fn a_golden_file_that_is_not_there_is_never_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, new) = (folder.path().join("matrix.txt"), folder.path().join("matrix.txt.new"));
+    for text in ["", "GET /notes doctor\n"] {
+        let error = golden(&path, text).unwrap_err();
+        assert!(matches!(error, GoldenError::Differs { .. }) && error.to_string().contains("mv "), "{error}");
+        assert_eq!(std::fs::read_to_string(&new).unwrap(), text);
+    }
+    std::fs::rename(&new, &path).unwrap();
+    golden(&path, "GET /notes doctor\n").unwrap();
+    let error = golden(&path, "GET /notes doctor owner\n").unwrap_err().to_string();
+    assert!(error.contains("- GET /notes doctor\n+ GET /notes doctor owner\n"), "{error}");
+    // What was put aside goes once it is the same again.
+    golden(&path, "GET /notes doctor\n").unwrap();
+    assert!(!new.exists());
+}
+
 /// Set in the process that the next test starts.
 const AS_USER: &str = "TOWER_WARD_TEST_AS_USER";
 
@@ -291,6 +309,9 @@ async fn a_server_starts_for_root_and_for_a_user() {
     let server = PostgresServer::start(&["fsync=off"]).unwrap();
     server.sql("postgres", "postgres", "create role app login; create table t (n int)").await.unwrap();
     assert!(server.sql("app", "postgres", "select * from t").await.is_err());
+    // What takes no wall away is not taken for what did.
+    let nothing = server.danger_without_row_security("postgres", "nowhere").await;
+    assert!(matches!(nothing, Err(ServerError::NoTable(schema)) if schema == "nowhere"));
     server.down().unwrap();
     assert!(server.sql("postgres", "postgres", "select 1").await.is_err());
     server.up().unwrap();

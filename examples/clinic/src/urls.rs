@@ -23,7 +23,7 @@ pub(crate) struct Urls {
 }
 
 impl Urls {
-    /// Reads them all. Whoever may log in for the clinics' data, or for the ledger, is not to find the keys there too.
+    /// Reads them all. Whoever may log in for one part is not to find another there too.
     pub(crate) fn asked(args: &Args) -> Result<Self, Error> {
         let urls = Self {
             ledger: Url::asked("--ledger-database", args.ledger_database.as_ref())?,
@@ -31,25 +31,26 @@ impl Urls {
             owner: Url::asked("--database-owner", args.database_owner.as_ref())?,
             keys: Url::asked("--keys-database", args.keys_database.as_ref())?,
         };
-        urls.have_a_role_for_the_keys()?;
+        urls.have_roles_of_their_own()?;
         Ok(urls)
     }
 
-    fn have_a_role_for_the_keys(&self) -> Result<(), Error> {
-        let Some(keys) = &self.keys else { return Ok(()) };
-        let role = keys.role()?;
-        for other in [&self.ledger, &self.clinics, &self.owner].into_iter().flatten() {
+    fn have_roles_of_their_own(&self) -> Result<(), Error> {
+        let mut seen: Vec<(String, &str)> = Vec::new();
+        for url in [&self.ledger, &self.clinics, &self.owner, &self.keys].into_iter().flatten() {
+            let role = url.role()?;
             // Whatever the server: one has many names.
-            if other.role()? == role {
-                return Err(format!("{}: {}{OWN_ROLE}", keys.flag, other.flag).into());
+            if let Some((_, other)) = seen.iter().find(|(known, _)| *known == role) {
+                return Err(format!("{}: {other}{OWN_ROLE}", url.flag).into());
             }
+            seen.push((role, url.flag));
         }
         Ok(())
     }
 }
 
-const OWN_ROLE: &str = " names this role too, and the keys need a database role of their own: make one, whose rights `ward store schema` \
-    prints";
+const OWN_ROLE: &str = " names this role too, and each needs a database role of its own: make one, with the rights that docs/postgres.md \
+    gives it";
 
 /// One of them, and the flag that names its source.
 pub(crate) struct Url {

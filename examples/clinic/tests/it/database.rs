@@ -149,6 +149,43 @@ fn a_refusal_holds_nothing_of_the_databases_url() {
     }
 }
 
+/// A client program of PostgreSQL on a server of ours.
+fn client(server: &crate::postgres::cluster::Cluster, program: &str, arguments: &[&str]) {
+    let mut command = Command::new(program);
+    command.arg("-h").arg(server.folder()).args(["-U", "postgres"]).args(arguments).stdout(Stdio::null());
+    let done = command.status().unwrap_or_else(|error| panic!("`{program}`, of PostgreSQL's clients: {error}"));
+    assert!(done.success(), "{program} {arguments:?}");
+}
+
+// What `docs/postgres.md` says of backups.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_without_the_servers_key_is_put_back_by_the_owner() {
+    let server = crate::postgres::cluster::Cluster::start(&[]);
+    server.sql("create role clinic_app login; create role clinic_owner login");
+    server.sql("create database clinic owner clinic_owner");
+    server.sql("create database back owner clinic_owner");
+    let elsewhere = TempDir::new().unwrap();
+    let at = |name: &str, role: &str, database: &str| source(elsewhere.path(), name, &server.url_of(role, database));
+    let (app, owner) = (at("app", "clinic_app", "clinic"), at("owner", "clinic_owner", "clinic"));
+    let data = TempDir::new().unwrap();
+    let data = data.path().join("data");
+    let child = Child::start(&data, &["--database-url", &app, "--database-owner", &owner], &[]).await;
+    let seen = child.place.login(HOME, "doctor").await.get("/api/patients").await.expect(200).json();
+    child.stop().await;
+
+    let dump = elsewhere.path().join("clinic.sql");
+    let file = dump.to_str().unwrap();
+    client(&server, "pg_dump", &["--exclude-table-data=ward.keys", "-f", file, "clinic"]);
+    client(&server, "psql", &["-q", "-v", "ON_ERROR_STOP=1", "-f", file, "back"]);
+    let (app, owner) = (at("back-app", "clinic_app", "back"), at("back-owner", "clinic_owner", "back"));
+    // As it came back it is nobody's: its key is not there, nor what was taken from everybody who may connect.
+    let said = refused(&data, &["--database-url", &app]);
+    assert!(said.contains("nothing is served from it") && said.contains("the role may create objects here"), "{said}");
+    let child = Child::start(&data, &["--database-url", &app, "--database-owner", &owner], &[]).await;
+    assert_eq!(child.place.login(HOME, "doctor").await.get("/api/patients").await.expect(200).json(), seen);
+    child.stop().await;
+}
+
 // proves GLM-11, CLA-13: the program itself, on a database that is kept and then is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clinics_in_a_database_are_found_there_again_and_no_open_one_is_served() {

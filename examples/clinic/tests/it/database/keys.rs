@@ -27,6 +27,15 @@ async fn server(databases: &[&str]) -> Cluster {
     cluster
 }
 
+/// A server with empty stores, the folder of their URL's file, and the source that names it.
+async fn prepared() -> (Cluster, TempDir, String) {
+    let cluster = server(&["keys"]).await;
+    make_key_stores(&cluster, "keys", "clinic_owner", ROLE).await;
+    let elsewhere = TempDir::new().unwrap();
+    let keys = source(elsewhere.path(), "keys", &url(&cluster, ROLE, "keys"));
+    (cluster, elsewhere, keys)
+}
+
 fn url(cluster: &Cluster, role: &str, database: &str) -> String {
     cluster.url_of(role, database).replacen('@', &format!(":{SECRET}@"), 1)
 }
@@ -51,10 +60,7 @@ fn names(data: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_and_accounts_in_a_database_are_found_there_again_and_in_no_file() {
-    let cluster = server(&["keys"]).await;
-    make_key_stores(&cluster, "keys", "clinic_owner", ROLE).await;
-    let elsewhere = TempDir::new().unwrap();
-    let keys = source(elsewhere.path(), "keys", &url(&cluster, ROLE, "keys"));
+    let (cluster, _elsewhere, keys) = prepared().await;
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
     let flag = ["--keys-database", keys.as_str()];
@@ -84,7 +90,10 @@ async fn keys_and_accounts_in_a_database_are_found_there_again_and_in_no_file() 
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
         assert!(!said.contains(SECRET) && !said.contains("postgres://"), "{said}");
     };
-    says(&refused(&data, &[]), &["are in a PostgreSQL database: name the source of its URL with --keys-database"]);
+    let elsewhere = "are in a PostgreSQL database: name the source of its URL with --keys-database";
+    says(&refused(&data, &[]), &[elsewhere]);
+    // Nor is the folder emptied and what is there forgotten.
+    says(&refused(&data, &["--fresh"]), &[elsewhere]);
     says(&refused(&data, &["--keys-database", &keys, "--fresh"]), &["holds keys or accounts already", "--fresh"]);
     let other = dir.path().join("other");
     says(&refused(&other, &flag), &["another data folder", "--data", "ward store schema"]);
@@ -103,10 +112,7 @@ async fn keys_and_accounts_in_a_database_are_found_there_again_and_in_no_file() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_logged_in_and_who_has_joined_outlive_a_kill() {
     const PASSWORD: &str = "a password of their own";
-    let cluster = server(&["keys"]).await;
-    make_key_stores(&cluster, "keys", "clinic_owner", ROLE).await;
-    let elsewhere = TempDir::new().unwrap();
-    let keys = source(elsewhere.path(), "keys", &url(&cluster, ROLE, "keys"));
+    let (_cluster, _elsewhere, keys) = prepared().await;
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
     let flag = ["--keys-database", keys.as_str()];
@@ -139,10 +145,7 @@ async fn who_is_logged_in_and_who_has_joined_outlive_a_kill() {
 // proves CLA-37: with the key store in a database and its copy in a file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_erased_patients_key_is_gone_from_the_database_and_from_the_copy() {
-    let cluster = server(&["keys"]).await;
-    make_key_stores(&cluster, "keys", "clinic_owner", ROLE).await;
-    let elsewhere = TempDir::new().unwrap();
-    let keys = source(elsewhere.path(), "keys", &url(&cluster, ROLE, "keys"));
+    let (cluster, elsewhere, keys) = prepared().await;
     let copy = elsewhere.path().join("copy.sqlite");
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
@@ -259,7 +262,7 @@ async fn a_database_that_is_not_fit_for_keys_is_refused_and_its_url_is_not_said(
 }
 
 #[tokio::test]
-async fn the_keys_need_a_database_role_of_their_own() {
+async fn each_part_needs_a_database_role_of_its_own() {
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
     let mut n = 0;
@@ -294,13 +297,23 @@ async fn the_keys_need_a_database_role_of_their_own() {
             let said = refused(&data, &arguments);
             let sentence = format!("--keys-database: {} names this role too", flags.last().unwrap());
             assert!(said.contains(&sentence), "{name}: {said}");
-            assert!(said.contains("the keys need a database role of their own: make one"), "{name}: {said}");
+            assert!(said.contains("each needs a database role of its own: make one"), "{name}: {said}");
             assert!(!said.contains(SECRET) && !said.contains("ward@"), "{name}: {said}");
             assert!(!data.exists(), "{name}: something was begun");
         }
     }
+    // Nor do the ledger, the clinics and their owner share one.
+    for (flags, sentence) in [
+        (["--ledger-database", "--database-url"], "--database-url: --ledger-database names this role too"),
+        (["--database-url", "--database-owner"], "--database-owner: --database-url names this role too"),
+    ] {
+        let [one, other] = ["one", "other"].map(|database| named(&format!("postgres://ward@127.0.0.1:9/{database}")));
+        let said = refused(&data, &[flags[0], &one, flags[1], &other]);
+        assert!(said.contains(sentence) && !said.contains(SECRET), "{said}");
+        assert!(!data.exists(), "something was begun");
+    }
     // Another role is asked whether it is there.
     let (keys, other) = (named("postgres://ward@127.0.0.1:9/keys"), named("postgres://other@127.0.0.1:9/clinic"));
     let said = refused(&data, &["--keys-database", &keys, "--database-url", &other]);
-    assert!(said.contains("--database-url: nobody can log in there"), "{said}");
+    assert!(said.contains("--database-url: nobody can log in there") && !said.contains(SECRET), "{said}");
 }
