@@ -13,7 +13,7 @@ const START: usize = 6;
 /// From this length on, case does not matter: chance is out of the question all the same.
 const FOLDED: usize = 8;
 
-/// Texts that must not be found anywhere, looked for all at once, in every spelling in which one could be written down: as it
+/// Texts, or secrets of any bytes, that must not be found anywhere, looked for all at once, in every spelling in which one could be written down: as it
 /// is, in a JSON string, percent-encoded, in hex, in base64, and as a list of byte values. From 8 bytes on, case does not matter.
 ///
 /// In base64, whatever stands around it, from 10 bytes on; of shorter texts no piece is long enough to say anything.
@@ -29,7 +29,9 @@ pub struct Canaries {
 }
 
 struct Spelling {
-    text: String,
+    bytes: Vec<u8>,
+    /// What is said of it: itself, or its hex where it is no text.
+    said: String,
     /// Whether case does not matter.
     folded: bool,
     /// Whether it is a number, which may be a piece of a longer one.
@@ -64,24 +66,25 @@ impl Canaries {
     /// # Errors
     ///
     /// If one is shorter than [`LEAST`](Self::LEAST).
-    pub fn new<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, CanaryError> {
+    pub fn new<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> Result<Self, CanaryError> {
         let texts: Vec<T> = texts.into_iter().collect();
         if let Some((at, text)) = texts.iter().enumerate().find(|(_, text)| text.as_ref().len() < Self::LEAST) {
             return Err(CanaryError { at, bytes: text.as_ref().len() });
         }
         let mut by_start: HashMap<_, Vec<_>> = HashMap::new();
         let mut begins = vec![false; 1 << 16];
-        let plain: BTreeSet<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let spelled: BTreeSet<String> = plain.iter().flat_map(|text| spellings(text)).collect();
-        for text in spelled {
-            let number = plain.contains(text.as_str()) && text.bytes().all(|byte| byte.is_ascii_digit());
-            let folded = text.len() >= FOLDED;
-            let text = if folded { text.to_ascii_lowercase() } else { text };
+        let plain: BTreeSet<&[u8]> = texts.iter().map(AsRef::as_ref).collect();
+        let spelled: BTreeSet<Vec<u8>> = plain.iter().flat_map(|text| spellings(text)).collect();
+        for bytes in spelled {
+            let number = plain.contains(bytes.as_slice()) && bytes.iter().all(u8::is_ascii_digit);
+            let folded = bytes.len() >= FOLDED;
+            let bytes = if folded { bytes.to_ascii_lowercase() } else { bytes };
+            let said = String::from_utf8(bytes.clone()).unwrap_or_else(|_| HEXLOWER.encode(&bytes));
             // A piece of base64 of so short a text says nothing.
-            let Some(start) = text.as_bytes().first_chunk::<START>() else { continue };
+            let Some(start) = bytes.first_chunk::<START>() else { continue };
             let start = start.map(|byte| byte.to_ascii_lowercase());
             begins[pair(start[0], start[1])] = true;
-            by_start.entry(start).or_default().push(Spelling { text, folded, number });
+            by_start.entry(start).or_default().push(Spelling { bytes, said, folded, number });
         }
         Ok(Self { by_start, begins, texts: texts.len() })
     }
@@ -108,10 +111,10 @@ impl Canaries {
             if !self.begins[pair(window[0], window[1])] {
                 continue;
             }
-            for Spelling { text, folded, number } in self.by_start.get(window).into_iter().flatten() {
+            for Spelling { bytes: spelled, said, folded, number } in self.by_start.get(window).into_iter().flatten() {
                 let hay = if *folded { &lower } else { bytes };
-                if hay[at..].starts_with(text.as_bytes()) && !(*number && is_part_of_more(&lower, at, text)) {
-                    return Some(text);
+                if hay[at..].starts_with(spelled) && !(*number && is_part_of_more(&lower, at, spelled.len())) {
+                    return Some(said);
                 }
             }
         }
@@ -149,39 +152,36 @@ fn pair(first: u8, second: u8) -> usize {
 }
 
 /// Whether a number is a piece of a longer one: of a hash, a time, an identifier. What stands after an encoded space is not.
-fn is_part_of_more(lower: &[u8], at: usize, text: &str) -> bool {
+fn is_part_of_more(lower: &[u8], at: usize, length: usize) -> bool {
     let encoded = at >= 3 && lower[at - 3] == b'%';
-    let beside = [at.checked_sub(1).filter(|_| !encoded), Some(at + text.len())];
+    let beside = [at.checked_sub(1).filter(|_| !encoded), Some(at + length)];
     beside.into_iter().flatten().any(|at| lower.get(at).is_some_and(u8::is_ascii_hexdigit))
 }
 
 /// A text in every spelling in which it could be written down.
-fn spellings(text: &str) -> Vec<String> {
-    let percent = |byte: u8| match byte {
-        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+fn spellings(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let percent = |byte: &u8| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(*byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
         _ => format!("%{byte:02X}"),
     };
-    let quoted = serde_json::Value::from(text).to_string();
-    let mut all = vec![
-        text.to_owned(),
-        quoted[1..quoted.len() - 1].to_owned(),
-        text.bytes().map(percent).collect(),
-        text.replace(' ', "+"),
-        HEXLOWER.encode(text.as_bytes()),
-        text.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", "),
-        text.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(","),
-    ];
+    let values: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    let mut all =
+        vec![bytes.iter().map(percent).collect(), HEXLOWER.encode(bytes), values.join(", "), values.join(",")];
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let quoted = serde_json::Value::from(text).to_string();
+        all.extend([quoted[1..quoted.len() - 1].to_owned(), text.replace(' ', "+")]);
+    }
     // In base64 at each of the three places where it may begin; the ends depend on what stands around it.
     for before in 0..3 {
-        let encoded = BASE64.encode(&[&b"\0\0"[..before], text.as_bytes()].concat());
+        let encoded = BASE64.encode(&[&b"\0\0"[..before], bytes].concat());
         let piece = encoded[4..encoded.len() - 4].to_owned();
         if piece.contains(['+', '/']) {
             all.push(piece.replace('+', "-").replace('/', "_"));
         }
         all.push(piece);
     }
-    all
+    all.into_iter().map(String::into_bytes).chain([bytes.to_vec()]).collect()
 }
 
 #[cfg(test)]
@@ -194,14 +194,29 @@ mod tests {
     fn every_spelling_is_found_wherever_it_stands() {
         for text in [TEXT, "999 000 0123", "9990000123"] {
             let canaries = Canaries::new([text]).unwrap();
-            for spelling in spellings(text).into_iter().filter(|spelling| spelling.len() >= START) {
-                let hay = format!("some bytes {spelling}\0 and more");
-                assert!(canaries.found_in(hay.as_bytes()).is_some(), "{spelling}");
+            for spelling in spellings(text.as_bytes()).into_iter().filter(|spelling| spelling.len() >= START) {
+                let hay = [b"some bytes ", spelling.as_slice(), b"\0 and more"].concat();
+                assert!(canaries.found_in(&hay).is_some(), "{}", String::from_utf8_lossy(&spelling));
             }
             around(text, &canaries);
         }
         let canaries = Canaries::new([TEXT]).unwrap();
         assert_eq!(canaries.found_in(b"Quill feather, Dr 9c42"), None);
+    }
+
+    #[test]
+    fn a_key_is_found_in_bytes_and_in_every_writing_of_them() {
+        let key: Vec<u8> = (0..32_u8).map(|n| n.wrapping_mul(37) ^ 0xa5).collect();
+        let canaries = Canaries::new([&key]).unwrap();
+        assert_eq!(
+            canaries.found_in(&[b"raw ", key.as_slice(), b" key"].concat()),
+            Some(&*HEXLOWER.encode(&key.to_ascii_lowercase()))
+        );
+        let writings = [format!("{key:?}"), BASE64.encode(&key), HEXLOWER.encode(&key).to_uppercase()];
+        for text in writings {
+            assert!(canaries.found_in(text.as_bytes()).is_some(), "{text}");
+        }
+        assert_eq!(canaries.found_in(&key[1..]), None);
     }
 
     fn around(text: &str, canaries: &Canaries) {

@@ -13,7 +13,7 @@ mod attacks;
 mod audit;
 #[cfg(all(feature = "aws-kms", feature = "axum", feature = "sqlite"))]
 mod aws_kms;
-#[cfg(all(feature = "axum", feature = "sqlite", feature = "tracing"))]
+#[cfg(all(feature = "axum", feature = "sqlite", feature = "testing", feature = "tracing"))]
 mod canary;
 #[cfg(all(feature = "axum", feature = "sqlite"))]
 mod db;
